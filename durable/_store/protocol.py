@@ -1,0 +1,185 @@
+"""What the runtime and the client know about the store: rows as values, and its verbs.
+
+One small class per noun implements the verbs (``postgres/``). Nothing here opens a
+connection, and nobody outside this room sees one, but for the caller's own in joined
+calls. All times are aware datetimes; all payloads are opaque bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+
+class JournalRow(NamedTuple):
+    """One event as it stands in the journal; the order of fields is that of the columns."""
+
+    run: int
+    position: int
+    op: int | None
+    kind: str
+    name: str | None
+    input: bytes | None
+    result: bytes | None
+    failure: bytes | None
+    at: datetime
+    site: str | None
+    digest: bytes | None
+    key: bytes  # 16 random bytes of the turn that was sent; equality after an unknown commit
+
+
+class Birth(NamedTuple):
+    """A run that is born owned: its row is inserted by the commit of its first turn."""
+
+    id: str
+    explicit_id: bool  # False: a random id, which needs no lock
+    workflow: str
+    queue: str
+    priority: int
+    seed: bytes  # 16 random bytes
+    versions: str  # loop semantics, Python minor, anyio: what replay depends on
+    input: bytes
+    input_digest: bytes
+
+
+class Close(NamedTuple):
+    """The run ends with this commit."""
+
+    status: str  # completed, failed, cancelled
+    result: bytes | None
+    failure: bytes | None
+    failed_at: int | None  # position of the journaled failure that the run failed with
+    next_op: int  # numbering after a retry goes on from here
+
+
+class Park(NamedTuple):
+    """The run gives up its worker, if it has seen all its messages (next_seq = seen)."""
+
+    due_at: datetime | None  # when it must be claimed again; None: only by a message
+    seen: int
+    waits_for: str | None  # in words: "sleep until 2026-01-01 …"
+    waits_at: str | None  # file:line
+
+
+class Delivery(NamedTuple):
+    """A message to a run, in the commit of its sender's turn."""
+
+    to: int
+    kind: str
+    name: str | None
+    key: str  # unique per receiver: a repeated send is delivered once
+    payload: bytes | None
+
+
+class Advance(NamedTuple):
+    """What the turns of one run since its last commit want written: all or nothing.
+
+    ``rows`` have contiguous positions. ``rows`` may be empty only to park."""
+
+    run: int
+    claim: int
+    rows: list[JournalRow]
+    birth: Birth | None = None
+    close: Close | None = None
+    park: Park | None = None
+    deliveries: tuple[Delivery, ...] = ()
+
+
+class Verdict(StrEnum):
+    """What became of one advance."""
+
+    DONE = "done"  # written now, or by an earlier send with the same keys; still ours (or closed)
+    PARKED = "parked"  # written, and no longer ours
+    LEFT_OUT = "left_out"  # a row or an id was locked by a stranger: send it again, aside
+    LOST = "lost"  # not ours any more, or another row stands there: drop and reload
+    TAKEN = "taken"  # births only: the id names another current run
+
+
+class Claimed(NamedTuple):
+    run: int
+    id: str
+    workflow: str
+    queue: str
+    claim: int
+    seed: bytes
+    versions: str | None
+    input: bytes
+    crashes: int  # claims from a dead worker without journal growth
+
+
+class Message(NamedTuple):
+    """One message of an inbox, in the order in which it was accepted."""
+
+    run: int
+    seq: int
+    kind: str
+    name: str | None
+    payload: bytes | None
+    at: datetime
+
+
+class Started(NamedTuple):
+    """The answer to a start: which run the id names now."""
+
+    run: int
+    created: bool
+    status: str
+    workflow: str
+    input: bytes | None  # of the run that was there, to name the difference; None if created
+    input_digest: bytes | None
+
+
+class Outcome(NamedTuple):
+    """How a run ended, or how it stands."""
+
+    run: int
+    id: str
+    workflow: str
+    status: str
+    result: bytes | None
+    failure: bytes | None
+    report: str | None  # why it is stuck
+
+
+class Beat(NamedTuple):
+    """What a heartbeat learns, in its one statement."""
+
+    alive: bool  # False: somebody declared this worker dead
+    now: datetime  # the database's clock
+    due: bool  # runs that this worker could claim are due
+    mail: bool  # a run that this worker owns has an unread message
+    suspects: bool  # another worker's heartbeat is late
+
+
+class WorkerRow(NamedTuple):
+    worker: UUID
+    name: str
+    state: str
+    host: str
+    pid: int
+    pid_started: int
+    beat_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a worker tells about itself when it begins."""
+
+    worker: UUID
+    name: str  # "host:pid", for people
+    host: str  # boot id and pid namespace; "" where unknown
+    pid: int
+    pid_started: int  # start time of the process in kernel ticks; 0 where unknown
+    workflows: tuple[str, ...]
+    queues: tuple[str, ...]
+    build: str
+    lease_seconds: float
+
+
+class Unavailable(Exception):
+    """The store did not answer, or not in time: what was asked may or may not have happened.
+
+    Of the postgres implementation's own; verbs that are safe to repeat repeat themselves."""

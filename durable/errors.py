@@ -1,0 +1,281 @@
+"""Every exception that Durable raises on purpose, in one tree.
+
+    DurableError                    ``except DurableError`` catches all of it
+    + DefinitionError               your definitions: a sync workflow, two of one name
+      + CalledDirectly              an activity called as a function inside a workflow
+      + NotRegistered               a name or a function that nothing here serves
+    + InvalidCall                   wrong arguments, a bad id, ``start`` outside ``async with``
+    + NotInWorkflow                 I/O, threads, foreign futures inside a workflow
+    + CodecError
+      + EncodeError                 a value that cannot be written
+      + DecodeError                 a recorded value that no longer fits its type
+      + PayloadTooLarge
+    + ActivityError                 what ``await ctx.activity()`` raises inside a workflow
+      + ActivityTimedOut
+    + RunError                      what ``handle.result()`` raises
+      + RunFailed  RunCancelled  RunTerminated  RunStuck
+    + RunNotFound  RunExists  IdReused  RetryRefused
+    + Divergence                    your code changed under an open run
+    + StoreError                    your database
+      + StoreUnavailable  ConfigurationError  SchemaMismatch
+    + LeaseLost                     another worker has it now; never reaches workflow code
+    + InternalError                 our fault: please report it
+
+A class builds its sentence from facts and keeps the facts as attributes; who raises it passes
+facts only. Each sentence says what happened, why, and what to do now.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# What a value looks like in an error text: enough to find it, never a page.
+REPR_MAX = 120
+
+
+def shorten(value: object, limit: int = REPR_MAX) -> str:
+    """``repr(value)``, cut to ``limit`` characters; never raises."""
+    try:
+        text = repr(value)
+    except Exception as error:  # a user's __repr__ may do anything
+        text = f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class DurableError(Exception):
+    """The root of all that Durable raises on purpose."""
+
+
+class DefinitionError(DurableError):
+    """A workflow or an activity is defined in a way that cannot work."""
+
+
+class CalledDirectly(DefinitionError):
+    """An activity was called like a function inside a workflow."""
+
+    def __init__(self, *, activity: str) -> None:
+        super().__init__(
+            f"Activity {activity!r} was called directly inside a workflow, so its result would "
+            f"not be recorded. Write `await ctx.activity({activity}, ...)` instead."
+        )
+        self.activity = activity
+
+
+class NotRegistered(DefinitionError):
+    """Nothing here is known under this name."""
+
+    def __init__(self, *, kind: str, name: str, advice: str) -> None:
+        super().__init__(f"There is no {kind} {name!r} here. {advice}")
+        self.kind = kind
+        self.name = name
+
+
+class InvalidCall(DurableError):
+    """A call with arguments, or at a time, that cannot work. Nothing was written."""
+
+
+class NotInWorkflow(DurableError, NotImplementedError):
+    """Something that cannot be replayed was tried inside a workflow.
+
+    Also a ``NotImplementedError``, which is what asyncio's own loops raise for what they
+    cannot do; libraries that probe a loop expect it.
+    """
+
+
+class CodecError(DurableError):
+    """A value could not make the trip to the database or back."""
+
+
+class EncodeError(CodecError):
+    """A value cannot be written. ``path`` leads to it, as in ``args[0].items[3]``."""
+
+    def __init__(self, *, path: str, value: object, why: str) -> None:
+        super().__init__(
+            f"{path or 'the value'} is {shorten(value)} ({type(value).__qualname__}), "
+            f"which cannot be recorded: {why}"
+        )
+        self.path = path
+        self.type = type(value).__qualname__
+        self.why = why
+
+
+class DecodeError(CodecError):
+    """Recorded bytes cannot be read, or do not fit the annotation any more."""
+
+    def __init__(self, *, expected: str, why: str) -> None:
+        super().__init__(f"A recorded value does not fit {expected}: {why}")
+        self.expected = expected
+        self.why = why
+
+
+class PayloadTooLarge(CodecError):
+    def __init__(self, *, what: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"{what} takes {size:,} bytes; a payload may have {limit:,}. It is read again on "
+            "every replay: keep it in object storage and record its address."
+        )
+        self.what = what
+        self.size = size
+        self.limit = limit
+
+
+class ActivityError(DurableError):
+    """An activity failed for good: all its attempts did, or it must not be retried.
+
+    ``cause`` is the failure as an exception where it could be rebuilt, ``type`` the name of
+    the class that was raised, ``traceback`` its text, ``attempts`` how often it was tried.
+    """
+
+    def __init__(
+        self,
+        *,
+        activity: str,
+        type: str,
+        message: str,
+        attempts: int = 1,
+        traceback: str = "",
+        cause: BaseException | None = None,
+    ) -> None:
+        tries = "once" if attempts == 1 else f"{attempts} times"
+        super().__init__(f"Activity {activity!r} failed, tried {tries}: {type}: {message}")
+        self.activity = activity
+        self.type = type
+        self.message = message
+        self.attempts = attempts
+        self.traceback = traceback
+        self.cause = cause
+
+
+class ActivityTimedOut(ActivityError):
+    """The last attempt ran longer than its ``timeout``. Not a ``TimeoutError``: that one is
+    ``asyncio.timeout``'s."""
+
+
+class RunError(DurableError):
+    """A run did not complete. ``id`` names it."""
+
+    def __init__(self, message: str, *, id: str) -> None:
+        super().__init__(message)
+        self.id = id
+
+
+class RunFailed(RunError):
+    """The workflow raised. ``type``, ``message`` and ``traceback`` tell what."""
+
+    def __init__(self, *, id: str, type: str, message: str, traceback: str = "") -> None:
+        super().__init__(
+            f"Run {id!r} failed with {type}: {message}. Mend the reason, then "
+            f"`durable retry {id}` goes on where it stood.",
+            id=id,
+        )
+        self.type = type
+        self.message = message
+        self.traceback = traceback
+
+
+class RunCancelled(RunError):
+    def __init__(self, *, id: str) -> None:
+        super().__init__(f"Run {id!r} was cancelled.", id=id)
+
+
+class RunTerminated(RunError):
+    def __init__(self, *, id: str) -> None:
+        super().__init__(f"Run {id!r} was terminated or replaced; its code had no say.", id=id)
+
+
+class RunStuck(RunError):
+    """No code here can continue the run. ``report`` says why; nothing is lost."""
+
+    def __init__(self, *, id: str, report: str) -> None:
+        super().__init__(
+            f"Run {id!r} is stuck and keeps all it has: {report}\n"
+            f"It goes on when fitting code is deployed, or after `durable retry {id}`.",
+            id=id,
+        )
+        self.report = report
+
+
+class RunNotFound(DurableError):
+    def __init__(self, *, id: str) -> None:
+        super().__init__(f"There is no run with the id {id!r} in this database.")
+        self.id = id
+
+
+class RunExists(DurableError):
+    """The id is taken, and ``if_exists`` forbids to use or replace that run."""
+
+    def __init__(self, *, id: str, status: str, policy: str) -> None:
+        super().__init__(
+            f"The id {id!r} names a run that is {status}, and if_exists={policy!r} does not "
+            "allow another. Use if_exists='use' to share it, or another id."
+        )
+        self.id = id
+        self.status = status
+        self.policy = policy
+
+
+class IdReused(DurableError):
+    """The id names a run of another workflow, or one with other arguments."""
+
+    def __init__(self, *, id: str, difference: str) -> None:
+        super().__init__(
+            f"The id {id!r} already names a run with another {difference}. An id stands for one "
+            "piece of work: use another id, or if_exists='replace' to drop the old run."
+        )
+        self.id = id
+        self.difference = difference
+
+
+class RetryRefused(DurableError):
+    def __init__(self, *, id: str, why: str) -> None:
+        super().__init__(f"Run {id!r} cannot be retried: {why}")
+        self.id = id
+        self.why = why
+
+
+class Divergence(DurableError):
+    """The workflow code no longer asks for what its journal holds."""
+
+    def __init__(
+        self, *, position: int, recorded: str, asked: str, site: str | None = None
+    ) -> None:
+        where = f" (at {site})" if site else ""
+        super().__init__(
+            f"At position {position} the journal holds {recorded}{where}, but the code now asks "
+            f"for {asked}. The code was probably changed while this run was open. Bring the old "
+            "order back; the run keeps everything and goes on by itself when fitting code runs."
+        )
+        self.position = position
+        self.recorded = recorded
+        self.asked = asked
+        self.site = site
+
+
+class StoreError(DurableError):
+    """The database said no."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached now. Nothing is known to be lost; try again."""
+
+
+class ConfigurationError(StoreError):
+    """The database can be reached, but cannot be used as it is: a wrong password, a read-only
+    replica, a Postgres that is too old, a missing extra."""
+
+
+class SchemaMismatch(StoreError):
+    """The schema in the database and this code do not fit each other."""
+
+
+class LeaseLost(StoreError):
+    """This worker was declared dead; its runs belong to others now."""
+
+
+class InternalError(DurableError):
+    """Our fault. Please report it, with the traceback and the output of ``durable doctor``."""
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        told = ", ".join(f"{name}={shorten(fact)}" for name, fact in facts.items())
+        super().__init__(f"{message} [{told}] This is a bug in Durable; please report it.")
+        self.facts = facts
