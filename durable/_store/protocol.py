@@ -28,6 +28,7 @@ class JournalRow(NamedTuple):
     at: datetime
     site: str | None
     digest: bytes | None
+    seq: int | None  # of the inbox message that this event is, if it is one
     key: bytes  # 16 random bytes of the turn that was sent; equality after an unknown commit
 
 

@@ -1,0 +1,274 @@
+"""``ctx``: the hand with which workflow code reaches the world.
+
+As pure as the core: each verb encodes what it is given, asks the replayer and returns an
+``Operation``. What happens then is the runtime's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from datetime import datetime, timedelta
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast, overload
+from uuid import UUID
+
+import asyncpg
+
+from .._codec.values import digest
+from .._core.operation import Operation
+from .._core.replayer import Replayer
+from .._core.retries import Duration, Retry, seconds
+from ..errors import InvalidCall
+from .definitions import Definition, activity_of, transaction_of, with_options
+from .logs import RunLog
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Call(NamedTuple):
+    """What the runtime needs to run an activity: the core carries it unseen."""
+
+    definition: Definition
+    input: bytes
+    nth: int  # the n-th call with this name and input in this run
+
+
+class Context:
+    """Everything a workflow may do that is not plain computation.
+
+    Attributes:
+        id: the caller's id of this run.
+        log: a logger whose lines appear once, when the turn that wrote them is recorded.
+    """
+
+    def __init__(self, replayer: Replayer, *, id: str, workflow: str) -> None:
+        self.id = id
+        self.workflow = workflow
+        self.log = RunLog(replayer, id)
+        self._replayer = replayer
+        self._uses: Counter[tuple[str, bytes]] = Counter()
+        self._random: random.Random | None = None
+        self._uuids = 0
+
+    @overload
+    def activity(
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Operation[R]: ...
+    @overload
+    def activity(
+        self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Operation[R]: ...
+    def activity(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Operation[Any]:
+        """Run an activity and record its result; on replay, give that result back.
+
+        The activity runs at least once, its result is recorded exactly once, and what comes
+        back has always been through the database's encoding. The arguments are encoded now:
+        changing them later changes nothing.
+
+        Raises:
+            ActivityError: (when awaited) all attempts failed.
+            EncodeError: an argument cannot be recorded; nothing was asked for.
+            InvalidCall: the arguments do not fit the function.
+
+        Example:
+            a, b = await asyncio.gather(ctx.activity(f, 1), ctx.activity(g, key="x"))
+        """
+        return self._ask(activity_of(fn), args, kwargs)
+
+    def transaction(
+        self,
+        fn: Callable[Concatenate[asyncpg.Connection, P], Coroutine[Any, Any, R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Operation[R]:
+        """Run ``fn(conn, ...)`` in a database transaction that also records its result:
+        *exactly once*, whatever crashes.
+
+        ``conn`` is inside a transaction of this run's database, READ COMMITTED. Do not
+        commit it, and do nothing in ``fn`` that the database cannot roll back: ``fn`` runs
+        again after a conflict or a lost connection.
+
+        Example:
+            async def reserve(conn: asyncpg.Connection, sku: str) -> None:
+                await conn.execute("update stock set left = left - 1 where sku = $1", sku)
+
+            await ctx.transaction(reserve, "socks")
+        """
+        return self._ask(transaction_of(fn), args, kwargs)
+
+    def options(
+        self,
+        *,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        raises: tuple[type[BaseException], ...] | None = None,
+    ) -> Options:
+        """The same verbs with other options, for the calls made through what is returned.
+
+        Example:
+            await ctx.options(timeout=5, retry=Retry(attempts=2)).activity(charge, card)
+        """
+        changes: dict[str, Any] = {}
+        if retry is not None:
+            changes["retry"] = retry
+        if timeout is not None:
+            changes["timeout"] = seconds(timeout, what="timeout")
+        if raises is not None:
+            changes["raises"] = raises
+        return Options(self, changes)
+
+    def sleep(
+        self,
+        length: Duration = 0,
+        /,
+        *,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+    ) -> Operation[None]:
+        """Sleep: through restarts, deploys and crashes. A run that sleeps for longer than a
+        few seconds is one row and takes no memory.
+
+        Args:
+            length: seconds, or a timedelta; the keywords are added to it.
+
+        Example:
+            await ctx.sleep(days=30)
+        """
+        parts = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        whole = _sane(length) + parts.total_seconds()
+        return self._replayer.ask_sleep(self._later(_sane(whole)))
+
+    def sleep_until(self, when: datetime) -> Operation[None]:
+        """Sleep until an aware datetime; one in the past returns in the next turn.
+
+        Raises:
+            InvalidCall: ``when`` has no time zone.
+        """
+        if when.utcoffset() is None:
+            raise InvalidCall(
+                f"ctx.sleep_until({when!r}): a time without a zone means another moment on "
+                "each machine. Give it one, as in datetime(2026, 1, 1, tzinfo=UTC)."
+            )
+        return self._replayer.ask_sleep(when)
+
+    def now(self) -> datetime:
+        """The time of the latest event of this run, in UTC. It stands still between awaits,
+        never goes back, and is the same on replay."""
+        return self._replayer.now
+
+    @property
+    def random(self) -> random.Random:
+        """A random number generator that gives the same numbers on replay. Not for secrets."""
+        if self._random is None:
+            self._random = random.Random(int.from_bytes(self._replayer.seed, "big"))  # noqa: S311, TID251
+        return self._random
+
+    def uuid4(self) -> UUID:
+        """A random UUID that is the same on replay, from a stream of its own."""
+        self._uuids += 1
+        key = self._uuids.to_bytes(8, "big")
+        return UUID(bytes=hashlib.blake2b(key, key=self._replayer.seed, digest_size=16).digest(),
+                    version=4)  # fmt: skip
+
+    def _later(self, length: float) -> datetime:
+        try:
+            return self._replayer.now + timedelta(seconds=length)
+        except OverflowError:
+            raise InvalidCall(f"ctx.sleep({length!r}): that is after the year 9999.") from None
+
+    def _ask(
+        self, definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Operation[Any]:
+        payload = definition.signature.encode_call(args, kwargs)
+        print_of_input = digest(payload)
+        key = (definition.name, print_of_input)
+        nth = self._uses[key]
+        self._uses[key] = nth + 1
+        call = Call(definition, payload, nth)
+        return self._replayer.ask(definition.kind, definition.name, print_of_input, call)
+
+
+class Options:
+    """The verbs of ``ctx`` that options suit; made by ``ctx.options(...)``."""
+
+    __slots__ = ("_changes", "_ctx")
+
+    def __init__(self, ctx: Context, changes: dict[str, Any]) -> None:
+        self._ctx = ctx
+        self._changes = changes
+
+    @overload
+    def activity(
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Operation[R]: ...
+    @overload
+    def activity(
+        self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Operation[R]: ...
+    def activity(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Operation[Any]:
+        """:meth:`Context.activity` with these options."""
+        definition = with_options(activity_of(fn), self._changes)
+        return self._ctx._ask(definition, args, kwargs)  # noqa: SLF001 - one thing in two parts
+
+    def transaction(
+        self,
+        fn: Callable[Concatenate[asyncpg.Connection, P], Coroutine[Any, Any, R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Operation[R]:
+        """:meth:`Context.transaction` with these options."""
+        definition = with_options(transaction_of(fn), self._changes)
+        return self._ctx._ask(definition, args, kwargs)  # noqa: SLF001
+
+
+def _sane(length: Duration) -> float:
+    try:
+        return seconds(length, what="the sleep")
+    except ValueError as error:
+        raise InvalidCall(f"ctx.sleep({length!r}): {error}.") from None
+
+
+_current: ContextVar[Context] = ContextVar("durable_context")
+
+
+def current() -> Context:
+    """The context of the workflow that is running here, found from deep in its code.
+
+    Raises:
+        InvalidCall: not inside a workflow.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise InvalidCall(
+            "durable.current() was called outside of a workflow; in an activity use "
+            "durable.attempt()."
+        ) from None
+
+
+async def run_workflow(
+    ctx: Context, definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """The coroutine of a run: what the replayer starts."""
+    _current.set(ctx)
+    fn = cast("Callable[..., Coroutine[Any, Any, Any]]", definition.fn)
+    try:
+        return await fn(ctx, *args, **kwargs)
+    except RuntimeError as error:
+        if "attached to a different loop" in str(error):
+            error.add_note(
+                "The workflow awaited something that lives in the host's event loop (a "
+                "connection, a client, a lock made outside). Do that in an activity, and "
+                "call it by `await ctx.activity(...)`."
+            )
+        raise
+
+

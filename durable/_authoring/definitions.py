@@ -1,0 +1,258 @@
+"""``@workflow`` and ``@activity``: a plain function becomes a definition under a name.
+
+A workflow stays the very function it was. An activity becomes a thin shim around it, which
+refuses to be called inside a workflow, where the call would leave no trace. Both carry
+their definition as a mark; the mark counts only on the object that was made here, since
+``functools.wraps`` of another decorator copies it along.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar, overload
+
+from .._codec.signatures import Signature
+from .._core.loop import running_loop
+from .._core.retries import Duration, Retry, seconds
+from ..errors import CalledDirectly, DefinitionError, NotRegistered
+from . import registry
+
+F = TypeVar("F", bound=Callable[..., Any])
+W = TypeVar("W", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+_MARK = "__durable__"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityOptions:
+    """How an activity is run: see :func:`activity` for each."""
+
+    retry: Retry = field(default_factory=Retry)
+    timeout: float | None = None  # seconds, one attempt
+    raises: tuple[type[BaseException], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Definition:
+    """A function under its stable name. ``place`` is where it stands, for error texts."""
+
+    kind: str
+    name: str
+    fn: Callable[..., Any]
+    place: str
+    signature: Signature
+    is_async: bool
+    options: ActivityOptions = field(default_factory=ActivityOptions)
+
+
+@overload
+def workflow(fn: W, /) -> W: ...
+@overload
+def workflow(*, name: str | None = None) -> Callable[[W], W]: ...
+def workflow(fn: Any = None, /, *, name: str | None = None) -> Any:
+    """Make an ``async def fn(ctx, ...)`` a workflow: its progress survives crashes.
+
+    ``name`` is what the database calls it, the function's own name by default. It must stay
+    the same for as long as runs of it are open. The function is returned as it was.
+
+    Raises:
+        DefinitionError: not ``async def``, no ``ctx`` parameter, a lambda without a name,
+            or another workflow has this name already.
+
+    Example:
+        @workflow
+        async def greet(ctx: Context, name: str) -> str:
+            await ctx.sleep(days=1)
+            return await ctx.activity(compose, name)
+    """
+    if fn is None:
+        return functools.partial(_define_workflow, name=name)
+    return _define_workflow(fn, name=name)
+
+
+def _define_workflow(fn: W, *, name: str | None) -> W:
+    name = _name_of(fn, name, kind="workflow")
+    if not inspect.iscoroutinefunction(fn):
+        raise DefinitionError(
+            f"Workflow {name!r} is not `async def`. A workflow waits for what it asks for, "
+            f"maybe for days: write `async def {name}(ctx: Context, ...)`."
+        )
+    if not _takes_context(fn):
+        raise DefinitionError(
+            f"Workflow {name!r} takes no context: its first parameter is the `ctx` by which it "
+            f"reaches the world. Write `async def {name}(ctx: Context, ...)`."
+        )
+    definition = Definition("workflow", name, fn, _place(fn), Signature.of(fn, skip=1), True)
+    registry.add(definition)
+    setattr(fn, _MARK, (fn, definition))
+    return fn
+
+
+@overload
+def activity(fn: F, /) -> F: ...
+@overload
+def activity(
+    *,
+    name: str | None = None,
+    retry: Retry | None = None,
+    timeout: Duration | None = None,
+    raises: tuple[type[BaseException], ...] = (),
+) -> Callable[[F], F]: ...
+def activity(
+    fn: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    retry: Retry | None = None,
+    timeout: Duration | None = None,
+    raises: tuple[type[BaseException], ...] = (),
+) -> Any:
+    """Make a function one that workflows may call for its effects: I/O, time, chance.
+
+    Its result is recorded once; the function itself runs *at least once*: a crash after it
+    acted and before its result was recorded makes it run again. Use
+    ``durable.attempt().idempotency_key`` where that matters. ``async def`` runs on the
+    host's loop, ``def`` in a thread.
+
+    Args:
+        name: what the journal calls it; the function's own name by default.
+        retry: when to try again; five attempts, one second apart and growing, by default.
+        timeout: seconds (or a timedelta) that one attempt may take; None: no limit.
+        raises: exception classes that are results, not accidents: they are not retried and
+            reach the workflow as themselves. All else arrives as ``ActivityError``.
+
+    Outside of workflows the function is called as ever; tests need nothing special.
+    """
+    options = ActivityOptions(
+        retry=retry or Retry(),
+        timeout=None if timeout is None else seconds(timeout, what="timeout"),
+        raises=tuple(raises),
+    )
+    if fn is None:
+        return functools.partial(_define_activity, name=name, options=options)
+    return _define_activity(fn, name=name, options=options)
+
+
+def _define_activity(fn: Any, *, name: str | None, options: ActivityOptions) -> Any:
+    name = _name_of(fn, name, kind="activity")
+    is_async = inspect.iscoroutinefunction(fn)
+    definition = Definition("activity", name, fn, _place(fn), Signature.of(fn), is_async, options)
+    registry.add(definition)
+
+    @functools.wraps(fn)
+    def shim(*args: Any, **kwargs: Any) -> Any:
+        if running_loop() is not None:
+            raise CalledDirectly(activity=name)
+        return fn(*args, **kwargs)
+
+    if is_async:
+        inspect.markcoroutinefunction(shim) if hasattr(inspect, "markcoroutinefunction") else None
+    setattr(shim, _MARK, (shim, definition))
+    return shim
+
+
+def workflow_of(fn: Callable[..., Any] | str) -> Definition:
+    """The definition of a workflow given by function or by name.
+
+    Raises:
+        NotRegistered: no such workflow.
+    """
+    if isinstance(fn, str):
+        definition = registry.find("workflow", fn)
+        if definition is None:
+            raise NotRegistered(
+                kind="workflow", name=fn, advice="Import the module that defines it."
+            )
+        return definition
+    return _marked(fn, kind="workflow")
+
+
+def activity_of(fn: Callable[..., Any]) -> Definition:
+    """The definition of an activity given by function.
+
+    Raises:
+        NotRegistered: not an activity.
+        DefinitionError: the call was made already, so there is nothing left to record.
+    """
+    if inspect.iscoroutine(fn):
+        fn.close()
+        raise DefinitionError(
+            f"ctx.activity() was given {fn.__qualname__}(...), called already. Give it the "
+            f"function and its arguments apart: `ctx.activity({fn.__name__}, ...)`."
+        )
+    return _marked(fn, kind="activity")
+
+
+def transaction_of(fn: Callable[..., Any]) -> Definition:
+    """What ``ctx.transaction(fn)`` runs: any ``async def fn(conn, ...)``. One that is also an
+    activity brings its options along."""
+    mark = getattr(fn, _MARK, None)
+    options = mark[1].options if mark is not None and mark[0] is fn else ActivityOptions()
+    known = _transactions.get(fn)
+    if known is not None:
+        return known
+    name = _name_of(fn, None, kind="transaction")
+    inner = mark[1].fn if mark is not None and mark[0] is fn else fn
+    if not inspect.iscoroutinefunction(inner):
+        raise DefinitionError(
+            f"ctx.transaction() was given {name!r}, which is not `async def {name}(conn, ...)`."
+        )
+    signature = Signature.of(inner, skip=1)
+    known = Definition("transaction", name, inner, _place(inner), signature, True, options)
+    if "<locals>" not in inner.__qualname__:  # closures would pile up
+        _transactions[fn] = known
+    return known
+
+
+_transactions: dict[Callable[..., Any], Definition] = {}
+
+
+def with_options(definition: Definition, changes: dict[str, Any]) -> Definition:
+    return replace(definition, options=replace(definition.options, **changes))
+
+
+def _marked(fn: Any, *, kind: str) -> Definition:
+    mark = getattr(fn, _MARK, None)
+    if mark is None:
+        name = getattr(fn, "__qualname__", repr(fn))
+        raise NotRegistered(kind=kind, name=name, advice=f"Put @{kind} on its definition.")
+    made, definition = mark
+    if made is not fn:
+        raise NotRegistered(
+            kind=kind, name=definition.name, advice=f"Put @{kind} outermost of its decorators."
+        )
+    if definition.kind != kind:
+        raise NotRegistered(
+            kind=kind, name=definition.name, advice=f"It is defined with @{definition.kind}."
+        )
+    assert isinstance(definition, Definition)
+    return definition
+
+
+def _name_of(fn: Any, name: str | None, *, kind: str) -> str:
+    if not callable(fn):
+        raise DefinitionError(f"@{kind} was given {fn!r}, which is not a function.")
+    given = name if name is not None else getattr(fn, "__name__", "<lambda>")
+    if given == "<lambda>":
+        raise DefinitionError(
+            f"A lambda has no name to stand in the journal: use `def`, or @{kind}(name=...)."
+        )
+    if not given or len(given) > registry.NAME_MAX or "\0" in given:
+        raise DefinitionError(
+            f"{given!r} cannot be the name of {kind}s: 1 to {registry.NAME_MAX} characters."
+        )
+    return given
+
+
+def _takes_context(fn: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(fn).parameters.values()
+    return any(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD, each.VAR_POSITIONAL)
+               for each in parameters)  # fmt: skip
+
+
+def _place(fn: Any) -> str:
+    code = getattr(fn, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(fn)

@@ -1,0 +1,76 @@
+"""What workflow code asks for: imperative names, immutable, no behaviour.
+
+``Run`` and ``Wait`` stay open until an event answers their ``op``; ``Drop`` takes one of
+them back. ``Complete``, ``Fail`` and ``Stop`` end the run and come last. ``Say`` is a log
+line, which may be let out only when the turn that said it is written.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeAlias
+
+
+class Run(NamedTuple):
+    """Run an activity, or a transaction. ``call`` is the shell's: the core only carries it."""
+
+    op: int
+    kind: str  # "activity" or "transaction"
+    name: str
+    digest: bytes
+    site: str  # file:line of the workflow's code
+    call: Any
+
+
+class Wait(NamedTuple):
+    """Answer at ``due``, not earlier."""
+
+    op: int
+    due: datetime
+    site: str
+
+    @property
+    def digest(self) -> bytes:
+        """What a recorded timer is compared by: its due time in microseconds."""
+        return micros(self.due).to_bytes(8, "big", signed=True)
+
+
+class Drop(NamedTuple):
+    """Nobody waits for this op any more."""
+
+    op: int
+
+
+class Say(NamedTuple):
+    level: int
+    message: str
+    args: tuple[Any, ...]
+
+
+class Complete(NamedTuple):
+    value: Any
+
+
+class Fail(NamedTuple):
+    """``failed_at`` is the position of the recorded failure that the error rests on;
+    None if the code raised by itself."""
+
+    error: BaseException
+    failed_at: int | None
+
+
+class Stop(NamedTuple):
+    """The run was asked to cancel, and did."""
+
+
+Open: TypeAlias = Run | Wait
+Close: TypeAlias = Complete | Fail | Stop
+Command: TypeAlias = Run | Wait | Drop | Say | Complete | Fail | Stop
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def micros(moment: datetime) -> int:
+    """Whole microseconds since 1970, exactly (floats would round)."""
+    delta = moment - EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds

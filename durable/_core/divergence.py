@@ -1,0 +1,82 @@
+"""How code and journal differ, told in words.
+
+Each event is compared with what the code asks for at this point: kind, name and a digest of
+the input (of a timer: its due time). The first difference ends the replay.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ..errors import Divergence
+from . import commands, events
+
+
+def check_answer(
+    event: events.Answered | events.Failed, asked: commands.Open | None, *, over: bool
+) -> None:
+    """The code still asks for the activity whose result this is."""
+    if (
+        isinstance(asked, commands.Run)
+        and asked.digest == event.digest
+        and asked.name == event.name
+        and asked.kind == event.kind
+    ):
+        return
+    recorded = f"the result of {event.kind} {event.name!r} (op {event.op})"
+    if isinstance(asked, commands.Run) and (asked.name, asked.kind) == (event.name, event.kind):
+        recorded += " with other arguments"
+    raise _differs(event.position, recorded, asked, event.op, over=over)
+
+
+def check_timer(event: events.TimerFired, asked: commands.Open | None, *, over: bool) -> None:
+    """The code still waits for this timer, until the same time."""
+    if isinstance(asked, commands.Wait) and asked.digest == event.digest:
+        return
+    due = commands.EPOCH + timedelta(microseconds=int.from_bytes(event.digest, "big", signed=True))
+    recorded = f"a timer (op {event.op}) that was due at {due:%Y-%m-%d %H:%M:%S.%f}"
+    raise _differs(event.position, recorded, asked, event.op, over=over)
+
+
+def check_start(position: int, *, begun: bool) -> None:
+    if begun:
+        raise Divergence(
+            position=position, recorded="a second start", asked="nothing: it has begun already"
+        )
+
+
+def check_begun(position: int, *, begun: bool) -> None:
+    if not begun:
+        raise Divergence(
+            position=position, recorded="news for the run", asked="nothing: it has not begun"
+        )
+
+
+def no_progress(position: int) -> Divergence:
+    return Divergence(
+        position=position,
+        recorded="an event",
+        asked="nothing, for ever: its tasks only yield to each other (a loop around "
+        "asyncio.sleep(0)?). Wait for something: an asyncio.Event, a queue, ctx.sleep",
+    )
+
+
+def describe(command: commands.Open) -> str:
+    match command:
+        case commands.Run(op, kind, name):
+            return f"{kind} {name!r} (op {op})"
+        case commands.Wait(op, due):
+            return f"a timer (op {op}) due at {due:%Y-%m-%d %H:%M:%S.%f}"
+
+
+def _differs(
+    position: int, recorded: str, asked: commands.Open | None, op: int, *, over: bool
+) -> Divergence:
+    if asked is not None:
+        now = describe(asked)
+    elif over:
+        now = "nothing: it has returned already"
+    else:
+        now = f"nothing under op {op} at this point"
+    site = asked.site if asked else None
+    return Divergence(position=position, recorded=recorded, asked=now, site=site)

@@ -1,0 +1,66 @@
+"""What has happened to a run: one immutable fact each, in the past tense.
+
+Every event but ``Voided`` makes the workflow move. ``position`` is its place in the
+journal, ``at`` the only time workflow code can see. An event that answers something names
+the ``op`` it answers, and carries what was asked when it was recorded, so that replay can
+tell whether the code still asks for the same.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple, TypeAlias
+
+
+class Started(NamedTuple):
+    """The first event of every journal."""
+
+    position: int
+    at: datetime
+
+
+class Answered(NamedTuple):
+    """An activity or a transaction has returned ``value``."""
+
+    position: int
+    at: datetime
+    op: int
+    kind: str
+    name: str
+    digest: bytes
+    value: Any
+
+
+class Failed(NamedTuple):
+    """An activity or a transaction has failed for good with ``error``."""
+
+    position: int
+    at: datetime
+    op: int
+    kind: str
+    name: str
+    digest: bytes
+    error: BaseException
+
+
+class TimerFired(NamedTuple):
+    position: int
+    at: datetime
+    op: int
+    digest: bytes
+
+
+class CancelRequested(NamedTuple):
+    position: int
+    at: datetime
+
+
+class Voided(NamedTuple):
+    """A retry took an event back. Its op is open again, and numbering goes on at
+    ``next_op``, so that no number ever stands for two things."""
+
+    position: int
+    next_op: int
+
+
+Event: TypeAlias = Started | Answered | Failed | TimerFired | CancelRequested | Voided

@@ -1,0 +1,51 @@
+"""What ``ctx.activity`` and its like return: a future that may also be used as a coroutine.
+
+As a future it can be awaited, gathered, waited for and shielded; as a ``Coroutine`` it is
+taken by ``TaskGroup.create_task`` and by anyio's ``start_soon``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVar
+
+from .loop import OrderedFuture, ReplayLoop
+
+R = TypeVar("R")
+
+
+class Operation(OrderedFuture[R], Coroutine[Any, Any, R]):
+    """One thing asked of the world by a workflow, not yet answered.
+
+    Cancelling it (or the task that awaits it) takes the request back.
+    """
+
+    def __init__(
+        self, *, loop: ReplayLoop, op: int, on_cancel: Callable[[Operation[Any]], None]
+    ) -> None:
+        super().__init__(loop=loop)
+        self.op = op
+        self._on_cancel = on_cancel
+        self._steps: Generator[Any, None, R] | None = None
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        cancelled = super().cancel(msg=msg)
+        if cancelled:
+            self._on_cancel(self)
+        return cancelled
+
+    # The coroutine's half, for those who drive it by hand as a task does.
+
+    def send(self, value: Any) -> Any:
+        if self._steps is None:
+            self._steps = self.__await__()
+        return self._steps.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        if self._steps is None:
+            self._steps = self.__await__()
+        return self._steps.throw(*error)
+
+    def close(self) -> None:
+        if self._steps is not None:
+            self._steps.close()

@@ -1,0 +1,266 @@
+"""The replayer: a workflow function and its journal in, commands out.
+
+There is one door, ``feed``. The runtime feeds it the journal from the first event to the
+last, then each new event as it arrives; old and new take the same path, so there is no
+replay mode to get wrong. Each call is one turn: the event moves the code, the code runs
+until every coroutine waits, and what it asked for meanwhile is returned. What is still
+unanswered stands in ``open``; after a replay the runtime takes up exactly that, and drops
+the commands of turns that were already written.
+
+    journal --feed--> Replayer --commands--> runtime --feed(answers)--> Replayer
+
+No method here waits, reads a clock, draws a random number or does I/O.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from .. import errors
+from . import commands, divergence, events, shims
+from .loop import NoProgress, ReplayLoop
+from .operation import Operation
+from .sites import call_site
+
+__all__ = ["LOOP_VERSION", "Replayer"]
+
+LOOP_VERSION = shims.LOOP_VERSION
+
+# A run fails with one of its latest failures, if with any; a poller may see thousands.
+FAILURES_KEPT = 1_000
+
+
+class Replayer:
+    """One run of one workflow, rebuilt from its journal.
+
+    ``code`` makes the workflow's coroutine; it is called in the turn of ``Started``.
+    ``seed`` (16 bytes) is the run's: all chance that workflow code sees comes from it.
+    """
+
+    def __init__(self, code: Callable[[], Coroutine[Any, Any, Any]], seed: bytes) -> None:
+        self.seed = seed
+        self.now = commands.EPOCH
+        self.open: dict[int, commands.Open] = {}
+        self.next_op = 1
+        self.closed = False
+        self._code = code
+        self._loop = ReplayLoop(self, seed)
+        self._asked: list[commands.Command] = []
+        self._operations: dict[int, Operation[Any]] = {}
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._timer_ops: dict[asyncio.TimerHandle, int] = {}
+        self._main: asyncio.Task[None] | None = None
+        self._outcome: commands.Close | None = None
+        self._cancelled = False
+        self._winding_up = False
+        # Failures handed to the code, to find the one that a run failed with.
+        self._failures: deque[tuple[BaseException, int]] = deque(maxlen=FAILURES_KEPT)
+
+    # The door
+
+    def feed(self, event: events.Event) -> list[commands.Command]:
+        """Take one event, run the workflow until it can go no further without news, and
+        return what it asked for in this turn, in order.
+
+        Raises:
+            Divergence: the code does not ask for what the event answers. This replayer is of
+                no more use; the journal is.
+        """
+        match event:
+            case events.Answered(_, at, op, value=value):
+                operation = self._answer(event, op)
+                self._set_time(at)
+                operation.set_result(value)
+            case events.TimerFired(_, at, op):
+                handle = self._fire(event)
+                self._set_time(at)
+                self._loop.fire(handle)
+            case events.Failed(position, at, op, error=error):
+                operation = self._answer(event, op)
+                self._set_time(at)
+                self._failures.append((error, position))
+                operation.set_exception(error)
+            case events.Started(position, at):
+                divergence.check_start(position, begun=self._main is not None)
+                self._set_time(at)
+                self._main = self._begin()
+            case events.CancelRequested(position, at):
+                divergence.check_begun(position, begun=self._main is not None)
+                self._set_time(at)
+                self._cancelled = True
+                assert self._main is not None
+                self._main.cancel()
+            case events.Voided(_, next_op):
+                self.next_op = max(self.next_op, next_op)
+                return []
+        return self._run_turn(event.position)
+
+    def close(self) -> None:
+        """Forget the run. Its journal holds all that is needed to build it again."""
+        self._loop.close()
+        self._asked.clear()
+
+    # What workflow code asks for
+
+    def ask(self, kind: str, name: str, digest: bytes, call: Any) -> Operation[Any]:
+        """Ask for an activity or a transaction; the answer resolves what is returned."""
+        op = self._take_op(f"{kind} {name}")
+        operation: Operation[Any] = Operation(loop=self._loop, op=op, on_cancel=self._take_back)
+        if not self._loop.dead:
+            command = commands.Run(op, kind, name, digest, call_site(), call)
+            self.open[op] = command
+            self._operations[op] = operation
+            self._asked.append(command)
+            self._loop.progress += 1
+        return operation
+
+    def ask_sleep(self, due: datetime) -> Operation[None]:
+        """Ask for a timer that is due at a given time, which may be over already."""
+        when = max(due, self.now)
+        operation: Operation[None] = Operation(
+            loop=self._loop, op=self.next_op, on_cancel=lambda _: handle.cancel()
+        )
+        handle = self._loop.call_at(_seconds(when), _wake, operation)
+        return operation
+
+    def say(self, level: int, message: str, args: tuple[Any, ...]) -> None:
+        self._asked.append(commands.Say(level, message, args))
+
+    def timer_asked(self, handle: asyncio.TimerHandle) -> None:
+        op = self._take_op("a timer")
+        if self._loop.dead:
+            return
+        due = commands.EPOCH + timedelta(microseconds=round(handle.when() * 1_000_000))
+        command = commands.Wait(op, due, call_site())
+        self.open[op] = command
+        self._timers[op] = handle
+        self._timer_ops[handle] = op
+        self._asked.append(command)
+        self._loop.progress += 1
+
+    def timer_dropped(self, handle: asyncio.TimerHandle) -> None:
+        op = self._timer_ops.pop(handle, None)
+        if op is not None and not self._loop.dead:
+            del self._timers[op], self.open[op]
+            self._asked.append(commands.Drop(op))
+
+    def _take_back(self, operation: Operation[Any]) -> None:
+        if self.open.pop(operation.op, None) is not None and not self._loop.dead:
+            del self._operations[operation.op]
+            self._asked.append(commands.Drop(operation.op))
+
+    def _take_op(self, what: str) -> int:
+        if self.closed and not self._loop.dead:
+            raise errors.InvalidCall(
+                f"A workflow's context was used to ask for {what} after its run had ended. "
+                "`ctx` is good only while the workflow function runs: do not keep it."
+            )
+        op = self.next_op
+        self.next_op = op + 1
+        return op
+
+    # What the outside answers
+
+    def _answer(self, event: events.Answered | events.Failed, op: int) -> Operation[Any]:
+        divergence.check_answer(event, self.open.get(op), over=self.closed)
+        del self.open[op]
+        return self._operations.pop(op)
+
+    def _fire(self, event: events.TimerFired) -> asyncio.TimerHandle:
+        divergence.check_timer(event, self.open.get(event.op), over=self.closed)
+        del self.open[event.op]
+        handle = self._timers.pop(event.op)
+        del self._timer_ops[handle]
+        return handle
+
+    def _set_time(self, at: datetime) -> None:
+        self.now = at
+        self._loop.now = _seconds(at)
+
+    # One turn
+
+    def _begin(self) -> asyncio.Task[None]:
+        # An empty context: what the host had set would differ from one replay to the next.
+        return contextvars.Context().run(self._loop.create_task, self._run_code())
+
+    async def _run_code(self) -> None:
+        try:
+            self._outcome = commands.Complete(await self._code())
+        except asyncio.CancelledError as error:
+            self._outcome = commands.Stop() if self._cancelled else self._fail(error)
+        except GeneratorExit:  # evicted: the run is not over
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it ends this run only
+            self._outcome = self._fail(error)
+
+    def _run_turn(self, position: int) -> list[commands.Command]:
+        assert self._main is not None
+        try:
+            self._loop.run_until_idle()
+            if self._main.done() and not self.closed:
+                self._wind_up()
+        except NoProgress as error:
+            raise divergence.no_progress(position) from error
+        asked, self._asked = self._asked, []
+        return asked
+
+    def _wind_up(self) -> None:
+        """The function has ended: cancel what it left running, as ``asyncio.run`` does, and
+        close the run when all of it has ended too."""
+        if self._loop.tasks and not self._winding_up:
+            self._winding_up = True
+            for task in sorted(self._loop.tasks, key=hash):
+                task.cancel()
+            self._loop.run_until_idle()
+        if self._loop.tasks:
+            return  # they await something durable in their clean-up
+        for op in list(self.open):
+            self._forget(op)
+        assert self._outcome is not None
+        self._asked.append(self._outcome)
+        self.closed = True
+
+    def _forget(self, op: int) -> None:
+        command = self.open[op]
+        if isinstance(command, commands.Run):
+            self.say(30, "%s %r was still pending when the workflow returned, and is cancelled; "
+                     "it was asked for at %s. Await it, or cancel it yourself.",
+                     (command.kind, command.name, command.site))  # fmt: skip
+            self._operations[op].cancel()
+        else:
+            self._timers[op].cancel()
+
+    def _fail(self, error: BaseException) -> commands.Fail:
+        return commands.Fail(error, _position_of(error, self._failures, set()))
+
+
+def _wake(operation: Operation[None]) -> None:
+    if not operation.done():
+        operation.set_result(None)
+
+
+def _seconds(moment: datetime) -> float:
+    return commands.micros(moment) / 1_000_000
+
+
+def _position_of(
+    error: BaseException | None, failures: Iterable[tuple[BaseException, int]], seen: set[int]
+) -> int | None:
+    """The position of the recorded failure that ``error`` is, or came from."""
+    if error is None or id(error) in seen:
+        return None
+    seen.add(id(error))
+    for failure, position in failures:
+        if failure is error:
+            return position
+    parts = [error.__cause__, error.__context__]
+    if isinstance(error, BaseExceptionGroup):
+        parts.extend(error.exceptions)
+    positions = [_position_of(part, failures, seen) for part in parts]
+    return max((each for each in positions if each is not None), default=None)
+

@@ -1,0 +1,45 @@
+"""Where in the user's code something was asked for, as ``file:line``.
+
+The first frame that is neither ours nor of the libraries that stand between a workflow and
+us. Names are looked up once per line of code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from pathlib import Path
+from types import CodeType, FrameType
+
+_ROOT = str(Path(__file__).resolve().parent.parent) + "/"
+_BETWEEN = (
+    _ROOT + "_",  # our rooms; not durable/cli, whose demo holds workflows of its own
+    str(Path(asyncio.__file__).parent) + "/",
+    str(Path(contextlib.__file__)),
+)
+
+_foreign: dict[CodeType, bool] = {}
+_sites: dict[tuple[CodeType, int], str] = {}
+
+
+def call_site() -> str:
+    """``file.py:12`` of the nearest frame of user code, or ``?``."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+    while frame is not None:
+        code = frame.f_code
+        foreign = _foreign.get(code)
+        if foreign is None:
+            name = code.co_filename
+            foreign = _foreign[code] = not (name.startswith(_BETWEEN) or "/anyio/" in name)
+        if foreign:
+            return _named(code, frame.f_lineno)
+        frame = frame.f_back
+    return "?"
+
+
+def _named(code: CodeType, line: int) -> str:
+    site = _sites.get((code, line))
+    if site is None:
+        site = _sites[code, line] = f"{Path(code.co_filename).name}:{line}"
+    return site

@@ -1,0 +1,266 @@
+"""Attempts: activities under way in this process.
+
+An attempt belongs to the process, keyed by (run, op): a run that is dropped and loaded
+again finds the attempt that is still under way instead of beginning another. Between
+failures it pauses as its policy says. The verdict is the pure core's; what is here calls,
+times out, encodes and hands the outcome over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Protocol
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+
+from .._authoring import attempts as authoring
+from .._authoring.context import Call
+from .._codec.failures import decode_failure, encode_failure
+from .._core import commands
+from .._core.retries import GiveUp, verdict
+from ..errors import CodecError, LeaseLost
+from .clock import Clock
+from .instance import Instance, Result
+from .rows import to_error
+
+log = logging.getLogger("durable")
+
+
+class TimedOut(Exception):
+    """The attempt outlived its ``timeout``."""
+
+
+class Work:
+    """One op that is being worked on: all its attempts, one after another."""
+
+    __slots__ = ("abandoned", "call", "command", "instance", "number", "task")
+
+    def __init__(self, instance: Instance, command: commands.Run) -> None:
+        self.instance = instance
+        self.command = command
+        self.call: Call = command.call
+        self.number = 0
+        self.abandoned = False  # nobody waits for it any more
+        self.task: asyncio.Task[None] | None = None
+
+
+class Runner(Protocol):
+    """Runs one attempt of one kind of work and returns its value, encoded and as decoded."""
+
+    async def __call__(self, work: Work) -> tuple[bytes, Any]: ...
+
+
+class Attempts:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        activities_max: int,
+        may_begin: Callable[[], Any],
+        on_result: Callable[[Instance, Result], None],
+        run_transaction: Runner,
+    ) -> None:
+        self._clock = clock
+        self._may_begin = may_begin
+        self._on_result = on_result
+        self._slots = asyncio.Semaphore(activities_max)
+        self._threads = CapacityLimiter(activities_max)
+        self._runners: dict[str, Runner] = {
+            "activity": self._run_activity,
+            "transaction": run_transaction,
+        }
+        self._under_way: dict[tuple[int, int], Work] = {}
+        self._host = asyncio.get_running_loop()
+
+    def begin(self, instance: Instance, command: commands.Run) -> None:
+        key = (instance.run, command.op)
+        work = self._under_way.get(key)
+        if work is not None and work.command.digest == command.digest:
+            work.instance = instance  # loaded again: the attempt goes on for the new one
+            return
+        work = self._under_way[key] = Work(instance, command)
+        work.task = self._host.create_task(self._work(key, work))
+
+    def drop(self, run: int, op: int) -> None:
+        """The workflow no longer waits: cancel the attempt, if it can be."""
+        work = self._under_way.get((run, op))
+        if work is not None and work.task is not None:
+            work.abandoned = True
+            work.task.cancel()
+
+    def drop_run(self, instance: Instance) -> None:
+        for run, op in [key for key in self._under_way if key[0] == instance.run]:
+            self.drop(run, op)
+
+    def count(self) -> int:
+        return len(self._under_way)
+
+    async def drain(self, grace: float) -> list[Work]:
+        """Give what is under way ``grace`` seconds, then cancel it; returns what was cut off."""
+        tasks = [work.task for work in self._under_way.values() if work.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace)
+        cut = [work for work in self._under_way.values() if work.task and not work.task.done()]
+        for work in cut:
+            work.abandoned = True
+            assert work.task is not None
+            work.task.cancel()
+        if cut:
+            await asyncio.wait([work.task for work in cut if work.task is not None])
+        return cut
+
+    # One op, all its attempts
+
+    async def _work(self, key: tuple[int, int], work: Work) -> None:
+        try:
+            result = await self._until_settled(work)
+        except asyncio.CancelledError:
+            if not work.abandoned:
+                raise
+            return
+        except LeaseLost:
+            return  # the worker has died; whoever has the run now begins anew
+        finally:
+            if self._under_way.get(key) is work:
+                del self._under_way[key]
+        self._on_result(work.instance, result)
+
+    async def _until_settled(self, work: Work) -> Result:
+        op, options = work.command.op, work.call.definition.options
+        runner = self._runners[work.command.kind]
+        while True:
+            work.number += 1
+            try:
+                async with self._slots:
+                    waited = self._may_begin()
+                    if waited is not None:
+                        await waited
+                    payload, value = await runner(work)
+                return Result(op, value, payload, None, None)
+            except asyncio.CancelledError as error:
+                if work.abandoned or _is_being_cancelled():
+                    raise
+                failed: BaseException = error  # the activity's own doing
+            except LeaseLost:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever it raised, it has failed
+                failed = error
+            business = isinstance(failed, options.raises)
+            retryable = not business and _is_retryable(failed, options.retry.retry_if)
+            decision = verdict(
+                options.retry, work.number, retryable=retryable, chance=random.random()  # noqa: S311
+            )
+            if isinstance(decision, GiveUp):
+                self._tell(work, failed, business=business, next_in=None)
+                return self._failed(work, failed)
+            self._tell(work, failed, business=False, next_in=decision.seconds)
+            await asyncio.sleep(decision.seconds)
+
+    def _failed(self, work: Work, error: BaseException) -> Result:
+        payload = encode_failure(
+            error, attempts=work.number, timed_out=isinstance(error, TimedOut)
+        )
+        seen = to_error(work.command.name, decode_failure(payload), work.call.definition)
+        return Result(work.command.op, None, None, seen, payload)
+
+    def _tell(
+        self, work: Work, error: BaseException, *, business: bool, next_in: float | None
+    ) -> None:
+        if business:
+            return  # an answer, not an accident
+        then = "giving up" if next_in is None else f"trying again in {next_in:.1f} s"
+        log.warning(
+            "activity %r of run %r failed in attempt %d (%s: %s); %s",
+            work.command.name,
+            work.instance.id,
+            work.number,
+            type(error).__name__,
+            error,
+            then,
+            exc_info=error,
+        )
+
+    # One attempt of an activity
+
+    async def _run_activity(self, work: Work) -> tuple[bytes, Any]:
+        definition = work.call.definition
+        signature, timeout = definition.signature, definition.options.timeout
+        args, kwargs = signature.decode_call(work.call.input)
+        self.enter(work)
+        if timeout is None:
+            value = await self._call(definition, args, kwargs)
+        else:
+            scope = asyncio.timeout(timeout)
+            try:
+                async with scope:
+                    value = await self._call(definition, args, kwargs)
+            except TimeoutError as error:
+                if not scope.expired():
+                    raise
+                raise TimedOut(f"it ran longer than its timeout of {timeout:g} s") from error
+        return encoded(definition.signature, value)
+
+    async def _call(self, definition: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if definition.is_async:
+            return await definition.fn(*args, **kwargs)
+        return await anyio.to_thread.run_sync(  # copies the context, so attempt() works
+            functools.partial(definition.fn, *args, **kwargs),
+            limiter=self._threads,
+            abandon_on_cancel=True,
+        )
+
+    def enter(self, work: Work) -> None:
+        """Let ``durable.attempt()`` know, in this task and the threads it starts."""
+        call, seed = work.call, work.instance.seed
+        definition, timeout = call.definition, call.definition.options.timeout
+        deadline = None if timeout is None else self._clock.now() + timedelta(seconds=timeout)
+        authoring.enter(
+            authoring.Attempt(
+                id=work.instance.id,
+                activity=definition.name,
+                number=work.number,
+                deadline=deadline,
+                key=lambda: authoring.idempotency_key(
+                    seed, definition.name, work.command.digest, call.nth
+                ),
+                cancelled=lambda: work.abandoned,
+            )
+        )
+
+
+def encoded(signature: Any, value: Any) -> tuple[bytes, Any]:
+    """The value as it is recorded, and as the workflow will see it on every replay.
+
+    Raises:
+        Unrecordable: it cannot make the trip. The activity has acted, so it is not tried
+            again: the run learns of it as a failure.
+    """
+    try:
+        payload = signature.encode_result(value)
+        return payload, signature.decode_result(payload)
+    except CodecError as error:
+        raise Unrecordable(
+            f"the activity returned, but its result cannot be recorded: {error}"
+        ) from error
+
+
+class Unrecordable(CodecError):
+    """An activity acted and returned something that cannot be written."""
+
+
+def _is_retryable(error: BaseException, retry_if: Callable[[Exception], bool] | None) -> bool:
+    if isinstance(error, Unrecordable) or not isinstance(error, Exception):
+        return False
+    return retry_if is None or retry_if(error)
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+

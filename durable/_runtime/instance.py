@@ -1,0 +1,267 @@
+"""One run in this process's memory: its replayer, and what is on its way to the journal.
+
+News arrives as *arrivals* (a result, a due timer, a message). ``advance`` feeds them to the
+code and gathers the rows that record them; what the code asked for meanwhile is held back
+in ``requests`` until the committer says that those rows are written. No I/O here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, TypeAlias
+
+from .._authoring.context import Context, run_workflow
+from .._authoring.definitions import Definition
+from .._codec.failures import encode_failure
+from .._core import commands, divergence, events
+from .._core.replayer import Replayer
+from .._store.protocol import Advance, Birth, Close, JournalRow, Park
+from ..errors import CodecError, Divergence, InternalError
+from . import rows
+
+# A run that waits only for things further off than this is put away: its memory is worth
+# more than the claim that brings it back. Shorter waits stay where they are.
+PARK_AFTER = timedelta(seconds=5)
+
+# A commit key is this process's random part and a count: unique, and cheap to make.
+_KEY_PREFIX = os.urandom(8)
+_keys = 0
+
+
+class Begin(NamedTuple):
+    """The run's code is to be started."""
+
+
+class Result(NamedTuple):
+    """An op was answered: ``value`` and ``result``, or ``error`` and ``failure``."""
+
+    op: int
+    value: Any
+    result: bytes | None
+    error: BaseException | None
+    failure: bytes | None
+
+
+class Due(NamedTuple):
+    op: int
+
+
+class Cancel(NamedTuple):
+    seq: int
+    at: datetime
+
+
+class Redo(NamedTuple):
+    """An event that a retry took back is to be fed again, in a turn of its own."""
+
+    row: JournalRow
+
+
+Arrival: TypeAlias = Begin | Result | Due | Cancel | Redo
+
+
+@dataclass(slots=True)
+class Requests:
+    """What a turn asked of the world, held until the turn is written."""
+
+    asked: list[commands.Open]
+    dropped: list[int]
+    said: list[commands.Say]
+
+
+class Instance:
+    """A run, live. ``in_flight`` is True while a commit of it is under way."""
+
+    __slots__ = (
+        "arrivals", "birth", "claim", "close", "ctx", "definition", "in_flight", "is_queued",
+        "loaded", "lost", "outcome", "position", "replayer", "report", "requests", "rows", "run",
+        "seed", "seen",
+    )  # fmt: skip
+
+    def __init__(
+        self, run: int, *, id: str, claim: int, seed: bytes, definition: Definition, input: bytes
+    ) -> None:
+        """Raises:
+        DecodeError: the arguments do not fit the workflow's annotations any more."""
+        self.run = run
+        self.claim = claim
+        self.seed = seed
+        self.definition = definition
+        args, kwargs = definition.signature.decode_call(input)
+        self.replayer = Replayer(lambda: run_workflow(ctx, definition, args, kwargs), seed)
+        self.ctx = ctx = Context(self.replayer, id=id, workflow=definition.name)
+        self.position = 0  # of the next event
+        self.seen = 0  # messages read from the inbox
+        self.arrivals: deque[Arrival] = deque()
+        self.rows: list[JournalRow] = []
+        self.requests = Requests([], [], [])
+        self.birth: Birth | None = None
+        self.close: Close | None = None
+        self.outcome: commands.Close | None = None
+        self.report: str | None = None  # why no code here can continue it
+        self.in_flight = False
+        self.is_queued = False
+        self.loaded = False  # rebuilt from its journal, so attempts may have run elsewhere
+        self.lost = False
+
+    @property
+    def id(self) -> str:
+        return self.ctx.id
+
+    def replay(self, history: list[JournalRow]) -> None:
+        """Feed recorded rows; what the code asked for in those turns is already done, or
+        still stands in ``replayer.open``.
+
+        Raises:
+            Divergence, DecodeError: this code cannot continue the run.
+        """
+        for row in history:
+            self.replayer.feed(rows.to_event(row, self.replayer.open))
+            if row.position < self.position:
+                raise InternalError("history out of order", run=self.run, position=row.position)
+            self.position = row.position + 1
+            if row.seq is not None:
+                self.seen = max(self.seen, row.seq)
+
+    def advance(self, now: datetime) -> Advance | None:
+        """Feed all arrivals and return what is to be written; None if nothing is."""
+        moment = now
+        while self.arrivals and not self.replayer.closed and self.report is None:
+            self._feed(self.arrivals.popleft(), moment)
+        written, self.rows = self.rows, []
+        park = self._park(now)
+        if not written and park is None:
+            return None
+        return Advance(self.run, self.claim, written, self.birth, self.close, park)
+
+    def _feed(self, arrival: Arrival, now: datetime) -> None:
+        try:
+            row_event = self._recorded(arrival, max(now, self.replayer.now))
+        except CodecError as error:  # of a redo: its value no longer fits its annotation
+            self.report = str(error)
+            return
+        if row_event is None:
+            return  # the code has stopped waiting for it
+        row, event = row_event
+        self.rows.append(row)
+        self.position += 1
+        try:
+            asked = self.replayer.feed(event)
+        except Divergence as error:
+            # The event is a fact and is written all the same; what it leads to waits for
+            # other code.
+            self.report = str(error)
+            return
+        self._take(asked)
+
+    def _recorded(
+        self, arrival: Arrival, at: datetime
+    ) -> tuple[JournalRow, events.Event] | None:
+        """An arrival as its journal row and its event, with the next position."""
+        p, key = self.position, _next_key()
+        match arrival:
+            case Result(op, value, result, error, failure):
+                asked = self.replayer.open.get(op)
+                if not isinstance(asked, commands.Run):
+                    return None
+                _, kind, name, digest, site, call = asked
+                row = JournalRow(self.run, p, op, kind, name, call.input, result, failure, at,
+                                 site, digest, None, key)  # fmt: skip
+                if error is not None:
+                    return row, events.Failed(p, at, op, kind, name, digest, error)
+                return row, events.Answered(p, at, op, kind, name, digest, value)
+            case Due(op):
+                timer = self.replayer.open.get(op)
+                if not isinstance(timer, commands.Wait):
+                    return None
+                at = max(at, timer.due)
+                row = JournalRow(self.run, p, op, "timer", None, None, None, None, at,
+                                 timer.site, timer.digest, None, key)  # fmt: skip
+                return row, events.TimerFired(p, at, op, timer.digest)
+            case Begin():
+                row = self._row("started", at, None, key)
+                return row, events.Started(p, at)
+            case Cancel(seq):
+                row = self._row("cancel", at, seq, key)
+                return row, events.CancelRequested(p, at)
+            case Redo(old):
+                row = old._replace(position=p, at=at, key=key)
+                if row.kind == "timer":
+                    row = row._replace(at=max(at, old.at))
+                return row, rows.to_event(row, self.replayer.open)
+
+    def _row(self, kind: str, at: datetime, seq: int | None, key: bytes) -> JournalRow:
+        return JournalRow(self.run, self.position, None, kind, None, None, None, None, at, None,
+                          None, seq, key)  # fmt: skip
+
+    def _take(self, asked: list[commands.Command]) -> None:
+        requests = self.requests
+        for command in asked:
+            match command:
+                case commands.Run() | commands.Wait():
+                    requests.asked.append(command)
+                case commands.Drop(op):
+                    requests.dropped.append(op)
+                case commands.Say():
+                    requests.said.append(command)
+                case _:
+                    self.outcome = command
+                    self.close = self._closing(command)
+
+    def _closing(self, outcome: commands.Close) -> Close:
+        next_op = self.replayer.next_op
+        match outcome:
+            case commands.Complete(value):
+                try:
+                    result = self.definition.signature.encode_result(value)
+                except CodecError as error:
+                    return Close("failed", None, encode_failure(error), None, next_op)
+                return Close("completed", result, None, None, next_op)
+            case commands.Stop():
+                return Close("cancelled", None, None, None, next_op)
+            case commands.Fail(error, failed_at):
+                return Close("failed", None, encode_failure(error), failed_at, next_op)
+
+    # What it waits for
+
+    def _park(self, now: datetime) -> Park | None:
+        """Whether this run can be put away until something comes."""
+        if self.close is not None or self.report is not None or self.arrivals:
+            return None
+        waits = self.replayer.open.values()
+        if any(isinstance(each, commands.Run) for each in waits):
+            return None
+        timers = [each for each in waits if isinstance(each, commands.Wait)]
+        first = min(timers, key=lambda each: each.due, default=None)
+        if first is not None and first.due - now < PARK_AFTER:
+            return None
+        waits_for, waits_at = self.waiting()
+        return Park(first.due if first else None, self.seen, waits_for, waits_at)
+
+    def waiting(self) -> tuple[str | None, str | None]:
+        """What the run waits for, in words, and the line that asked for it."""
+        open_ = list(self.replayer.open.values())
+        if not open_:
+            return ("news that only a message can bring", None) if not self.close else (None, None)
+        runs = [each for each in open_ if isinstance(each, commands.Run)]
+        first: commands.Open
+        if runs:
+            first = runs[0]
+        else:
+            first = min((e for e in open_ if isinstance(e, commands.Wait)), key=lambda e: e.due)
+        text = (
+            f"sleep until {first.due:%Y-%m-%d %H:%M:%S} UTC"
+            if isinstance(first, commands.Wait)
+            else divergence.describe(first)
+        )
+        more = f", and {len(open_) - 1} more" if len(open_) > 1 else ""
+        return text + more, first.site
+
+
+def _next_key() -> bytes:
+    global _keys  # noqa: PLW0603 - a count for the whole process is what it is
+    _keys += 1
+    return _KEY_PREFIX + _keys.to_bytes(8, "big")

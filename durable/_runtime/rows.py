@@ -1,0 +1,107 @@
+"""Journal rows to events: what replay feeds.
+
+A value is read by the annotation of the activity that the code asks for *now*; a value that
+no longer fits raises ``DecodeError``, and the run is set aside as stuck. A row that answers
+nothing the code asks for is passed on unread: the replayer tells the divergence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .._authoring.definitions import Definition
+from .._codec.failures import Failure, decode_failure, rebuild
+from .._core import commands, events
+from .._store.protocol import JournalRow
+from ..errors import ActivityError, ActivityTimedOut, InternalError
+
+REDO = "redo"  # in a `voided` row: the owner feeds the voided event's facts again, live
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The journal of one run as replay wants it: voided pairs taken out."""
+
+    rows: list[JournalRow]
+    redo: JournalRow | None  # the voided event whose turn the owner runs again
+
+
+def read(rows: Iterable[JournalRow]) -> History:
+    """Take out each voided event; its ``voided`` row stays, for the numbering.
+
+    A redo is still to be done only if nothing was written after it.
+    """
+    kept: list[JournalRow] = []
+    redo: JournalRow | None = None
+    for row in rows:
+        redo = None
+        if row.kind == "voided":
+            taken = _take_out(kept, row)
+            redo = taken if row.name == REDO else None
+        kept.append(row)
+    return History(kept, redo)
+
+
+def _take_out(kept: list[JournalRow], voided: JournalRow) -> JournalRow:
+    """The latest event before a ``voided`` row is the one it takes back."""
+    for index in range(len(kept) - 1, -1, -1):
+        if kept[index].kind != "voided":
+            return kept.pop(index)
+    raise InternalError(
+        "a journal begins with a voided row", run=voided.run, position=voided.position
+    )
+
+
+def to_event(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Event:
+    """One row as the event that the replayer takes.
+
+    Raises:
+        DecodeError: the recorded value does not fit its annotation any more.
+    """
+    match row.kind:
+        case "activity" | "transaction":
+            return _answer(row, asked)
+        case "timer":
+            assert row.op is not None and row.digest is not None
+            return events.TimerFired(row.position, row.at, row.op, row.digest)
+        case "started":
+            return events.Started(row.position, row.at)
+        case "cancel":
+            return events.CancelRequested(row.position, row.at)
+        case "voided":
+            assert row.op is not None
+            return events.Voided(row.position, row.op)
+        case _:
+            raise InternalError("this version cannot replay such an event", kind=row.kind)
+
+
+def _answer(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Event:
+    assert row.op is not None and row.name is not None and row.digest is not None
+    command = asked.get(row.op)
+    same = isinstance(command, commands.Run) and command.name == row.name
+    definition: Definition | None = command.call.definition if same else None  # type: ignore[union-attr]
+    if row.failure is not None:
+        error = to_error(row.name, decode_failure(row.failure), definition)
+        return events.Failed(
+            row.position, row.at, row.op, row.kind, row.name, row.digest, error
+        )
+    value = definition.signature.decode_result(row.result) if definition and row.result else None
+    return events.Answered(row.position, row.at, row.op, row.kind, row.name, row.digest, value)
+
+
+def to_error(name: str, failure: Failure, definition: Definition | None) -> BaseException:
+    """What workflow code sees of a recorded failure: a business error as itself, all else as
+    ``ActivityError``."""
+    if definition is not None:
+        error = rebuild(failure, definition.options.raises)
+        if error is not None:
+            return error
+    kind = ActivityTimedOut if failure.timed_out else ActivityError
+    return kind(
+        activity=name,
+        type=failure.type,
+        message=failure.message,
+        attempts=failure.attempts,
+        traceback=failure.traceback,
+    )

@@ -1,0 +1,75 @@
+"""Names the line at which workflow code holds the event loop.
+
+A workflow that computes for ever, or calls something that blocks, stops everything that
+shares its loop, heartbeats excepted. Nobody inside that loop can say so; a thread can.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .instance import Instance
+
+log = logging.getLogger("durable")
+
+# Seconds a turn may take before its line is named. An honest turn takes microseconds.
+BLOCKED_AFTER = 2.0
+
+
+class Watchdog:
+    """Watches the turns of one thread. ``begin`` and ``end`` cost two assignments."""
+
+    def __init__(self) -> None:
+        self._turn: tuple[Instance, float] | None = None
+        self._told: tuple[Instance, float] | None = None
+        self._thread_id = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self, instance: Instance) -> None:
+        self._turn = (instance, time.monotonic())
+
+    def end(self) -> None:
+        self._turn = None
+
+    def start(self) -> None:
+        """Watch the calling thread until ``stop``."""
+        self._thread_id = threading.get_ident()
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, name="durable watchdog", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        while not self._stop.wait(BLOCKED_AFTER / 2):
+            turn = self._turn
+            if turn is None or turn is self._told:
+                continue
+            if time.monotonic() - turn[1] > BLOCKED_AFTER:
+                self._told = turn
+                self._tell(turn[0])
+
+    def _tell(self, instance: Instance) -> None:
+        frame = sys._current_frames().get(self._thread_id)  # noqa: SLF001 - no public way
+        stack = "".join(traceback.format_stack(frame)[-4:]) if frame else "(no stack)"
+        log.error(
+            "run %r of workflow %r has held the event loop for %g s; nothing else runs "
+            "meanwhile. It stands at:\n%s"
+            "A workflow may only compute briefly and await: move the work into an activity "
+            "(a plain `def` runs in a thread).",
+            instance.id,
+            instance.definition.name,
+            BLOCKED_AFTER,
+            stack,
+        )

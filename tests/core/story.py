@@ -1,0 +1,151 @@
+"""Tells the core a story, line by line: what arrives, and what the workflow then asks.
+
+The core alone: values stay objects, nothing is encoded, and time is what the story says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from durable._core import commands, events
+from durable._core.operation import Operation
+from durable._core.replayer import Replayer
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SEED = bytes(range(16))
+
+
+class Ctx:
+    """Just enough of a context to ask for things."""
+
+    def __init__(self, replayer: Replayer) -> None:
+        self.replayer = replayer
+
+    def activity(self, name: str, *args: object) -> Operation[Any]:
+        return self.replayer.ask("activity", name, repr(args).encode(), args)
+
+    def sleep(self, seconds: float) -> Operation[None]:
+        return self.replayer.ask_sleep(self.replayer.now + timedelta(seconds=seconds))
+
+
+Code = Callable[[Ctx], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One fed event and what the code asked for, in a form that compares."""
+
+    event: events.Event
+    asked: tuple[str, ...]
+
+
+class Story:
+    def __init__(self, code: Code) -> None:
+        self.code = code
+        self.journal: list[Turn] = []
+        self.now = START
+        self.replayer = fresh(code)
+        self.feed(events.Started(0, self.now))
+
+    def feed(self, event: events.Event) -> tuple[str, ...]:
+        asked = tuple(told(each) for each in self.replayer.feed(event))
+        self.journal.append(Turn(event, asked))
+        return asked
+
+    # What arrives
+
+    def returns(self, name: str, value: object = None, *, after: float = 0) -> tuple[str, ...]:
+        command = self.open_run(name)
+        self.now += timedelta(seconds=after)
+        return self.feed(
+            events.Answered(
+                self.position, self.now, command.op, "activity", name, command.digest, value
+            )
+        )
+
+    def fails(self, name: str, error: BaseException) -> tuple[str, ...]:
+        command = self.open_run(name)
+        return self.feed(
+            events.Failed(
+                self.position, self.now, command.op, "activity", name, command.digest, error
+            )
+        )
+
+    def time_comes(self) -> tuple[str, ...]:
+        """The earliest timer fires."""
+        timer = min(
+            (each for each in self.replayer.open.values() if isinstance(each, commands.Wait)),
+            key=lambda each: each.due,
+        )
+        self.now = max(self.now, timer.due)
+        return self.feed(events.TimerFired(self.position, self.now, timer.op, timer.digest))
+
+    def is_cancelled(self) -> tuple[str, ...]:
+        return self.feed(events.CancelRequested(self.position, self.now))
+
+    # What is asked
+
+    @property
+    def position(self) -> int:
+        return len(self.journal)
+
+    @property
+    def last(self) -> tuple[str, ...]:
+        return self.journal[-1].asked
+
+    def open_run(self, name: str) -> commands.Run:
+        for each in self.replayer.open.values():
+            if isinstance(each, commands.Run) and each.name == name:
+                return each
+        raise AssertionError(f"{name} is not asked for; open: {self.replayer.open}")
+
+    # The two laws of replay
+
+    def replays(self) -> None:
+        """A whole journal, and every prefix of it, replays to exactly what came next."""
+        for length in range(1, len(self.journal) + 1):
+            replayer = fresh(self.code)
+            for turn in self.journal[:length]:
+                asked = tuple(told(each) for each in replayer.feed(turn.event))
+                assert asked == turn.asked, f"replay of {length} events differs at {turn.event}"
+
+
+def fresh(code: Code) -> Replayer:
+    async def run() -> Any:
+        return await code(ctx)
+
+    replayer = Replayer(run, SEED)
+    ctx = Ctx(replayer)
+    _made.append(replayer)
+    return replayer
+
+
+_made: list[Replayer] = []
+
+
+def close_all() -> None:
+    """Put away what the stories of one test left waiting, as the runtime would."""
+    while _made:
+        _made.pop().close()
+
+
+def told(command: commands.Command) -> str:
+    """A command as one line."""
+    match command:
+        case commands.Run(op, kind, name, _, _, call):
+            return f"#{op} {kind} {name}{call}"
+        case commands.Wait(op, due):
+            return f"#{op} wait {(due - START).total_seconds():g}"
+        case commands.Drop(op):
+            return f"#{op} drop"
+        case commands.Say(_, message, args):
+            return f"say {message % args}"
+        case commands.Complete(value):
+            return f"complete {value!r}"
+        case commands.Fail(error, failed_at):
+            return f"fail {type(error).__name__} at {failed_at}"
+        case commands.Stop():
+            return "stop"
