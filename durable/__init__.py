@@ -1,0 +1,59 @@
+"""Durable execution for Python on nothing but Postgres.
+
+    from durable import Context, Durable, activity, workflow
+
+Write plain ``async def`` workflows; every result is recorded in Postgres; after any crash the
+code is run again, is fed what was recorded, and goes on where it stood.
+"""
+
+from ._app import Durable, Worker
+from ._authoring.attempts import Attempt, attempt
+from ._authoring.compensation import Compensation
+from ._authoring.context import Context, current
+from ._authoring.definitions import activity, workflow
+from ._client.client import Client
+from ._client.handle import Description, Handle
+from ._core.operation import Operation
+from ._core.retries import Retry
+from ._core.statuses import Status
+from ._runtime.worker import Health, WorkerOptions
+from .errors import (
+    ActivityError,
+    ActivityTimedOut,
+    DurableError,
+    RunCancelled,
+    RunError,
+    RunFailed,
+    RunStuck,
+    RunTerminated,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ActivityError",
+    "ActivityTimedOut",
+    "Attempt",
+    "Client",
+    "Compensation",
+    "Context",
+    "Description",
+    "Durable",
+    "DurableError",
+    "Handle",
+    "Health",
+    "Operation",
+    "Retry",
+    "RunCancelled",
+    "RunError",
+    "RunFailed",
+    "RunStuck",
+    "RunTerminated",
+    "Status",
+    "Worker",
+    "WorkerOptions",
+    "activity",
+    "attempt",
+    "current",
+    "workflow",
+]

@@ -1,0 +1,232 @@
+"""``Durable``: client, worker and database in one ``async with``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ._authoring import registry
+from ._authoring.definitions import Definition
+from ._client.client import Client
+from ._codec.values import digest
+from ._core.shims import check_python
+from ._runtime.instance import Instance
+from ._runtime.worker import Health, LiveWorker, WorkerOptions
+from ._runtime.versions import versions
+from ._store.postgres import migrate as schema_room
+from ._store.postgres.store import Store
+from ._store.protocol import Birth, Verdict
+from .errors import ConfigurationError, InvalidCall
+
+if TYPE_CHECKING:
+    from .embedded import EmbeddedPostgres
+
+log = logging.getLogger("durable")
+
+# Run keys taken from the sequence at once; what is left at the end is a gap, and harmless.
+KEYS_BLOCK = 1_000
+
+
+class Durable(Client):
+    """Durable execution inside your asyncio service: starts runs, and works on them.
+
+    Args:
+        dsn: a Postgres URL. Left out: ``DURABLE_DATABASE_URL``; without that, the embedded
+            Postgres if ``durably[embedded]`` is installed (a warning names its directory).
+        serve: workflows, or modules that define them; all of this process by default.
+        schema: the schema that holds the tables.
+        migrate: upgrade an older schema on entering. A missing one is always created.
+        options: see :class:`WorkerOptions`: ``queues``, ``runs_max``, ``activities_max``,
+            ``transactions_max``, ``grace``, ``lease``, ``build``.
+
+    Leaving the block drains: nothing new is claimed, attempts get ``grace`` seconds, runs are
+    handed back at once. A failure in the background never cancels your tasks: ask
+    ``health()``. One ``Durable`` belongs to one event loop.
+
+    Raises:
+        ConfigurationError, SchemaMismatch: (on entering) what is wrong with the database.
+
+    Example:
+        async with Durable("postgresql://localhost/app") as app:
+            receipt = await app.run(order, Order(...), id="order-42")
+    """
+
+    def __init__(
+        self,
+        dsn: str | None = None,
+        *,
+        serve: Iterable[ModuleType | Callable[..., Any]] | None = None,
+        schema: str = "durable",
+        migrate: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(dsn, schema=schema)
+        self._serve = None if serve is None else list(serve)
+        self._migrate = migrate
+        try:
+            self._options = WorkerOptions(**options)
+        except TypeError as error:
+            raise InvalidCall(f"Durable(...): {error}") from None
+        self._worker: LiveWorker | None = None
+        self._embedded: EmbeddedPostgres | None = None
+        self._keys: deque[int] = deque()
+        self._keys_wanted = asyncio.Lock()
+
+    def health(self) -> Health:
+        """How this process stands; from memory, for readiness probes.
+
+        Raises:
+            InvalidCall: not inside ``async with``.
+        """
+        assert self.store is not None
+        assert self._worker is not None
+        return self._worker.health()
+
+    # Opening and closing
+
+    async def _open(self) -> None:
+        check_python()
+        definitions = registry.narrowed(self._serve)
+        dsn = await self._find_database()
+        try:
+            await schema_room.prepare(
+                dsn, schema=self._schema, upgrade=self._migrate or self._embedded is not None
+            )
+            store = await Store.open(dsn, name="worker", schema=self._schema)
+            await self._attach(store)
+            self._worker = LiveWorker(
+                store, definitions, self._options, on_closed=self.waiting.tell
+            )
+            await self._worker.start()
+        except BaseException:
+            await self._close()
+            raise
+
+    async def _find_database(self) -> str:
+        dsn = self._dsn or os.environ.get("DURABLE_DATABASE_URL")
+        if dsn is not None:
+            return dsn
+        if os.environ.get("DURABLE_EMBEDDED") == "never":
+            raise ConfigurationError(
+                "No database is given, and DURABLE_EMBEDDED=never forbids the embedded one: "
+                "pass a URL, or set DURABLE_DATABASE_URL."
+            )
+        from .embedded import EmbeddedPostgres, default_directory  # noqa: PLC0415 - optional
+
+        directory = default_directory()
+        self._embedded = EmbeddedPostgres(directory)
+        await asyncio.to_thread(self._embedded.start)
+        log.warning(
+            "no database is given: using the embedded Postgres in %s. Set DURABLE_DATABASE_URL "
+            "for anything that matters.",
+            directory,
+        )
+        return self._embedded.url()
+
+    async def _close(self) -> None:
+        """Drain, whatever happens to the caller meanwhile."""
+        closing = asyncio.ensure_future(self._drain_and_close())
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await asyncio.wait([closing])
+            raise
+
+    async def _drain_and_close(self) -> None:
+        worker, self._worker = self._worker, None
+        try:
+            if worker is not None:
+                await worker.drain()
+        finally:
+            await super()._close()
+            if self._embedded is not None:
+                embedded, self._embedded = self._embedded, None
+                await asyncio.to_thread(embedded.stop)
+
+    # Starting in this process
+
+    async def _start_here(
+        self,
+        definition: Definition | None,
+        id: str,
+        explicit_id: bool,
+        queue: str,
+        payload: bytes,
+    ) -> int | None:
+        worker = self._worker
+        if (
+            worker is None
+            or definition is None
+            or worker.definitions.get(definition.name) is not definition
+            or queue not in worker.options.queues
+            or not worker.room
+        ):
+            return None
+        seed = os.urandom(16)
+        run = await self._next_key()
+        instance = Instance(
+            run, id=id, claim=1, seed=seed, definition=definition, input=payload
+        )
+        instance.birth = Birth(
+            id, explicit_id, definition.name, queue, 0, seed, versions(), payload, digest(payload)
+        )
+        verdict = await worker.bear(instance)
+        return run if verdict in (Verdict.DONE, Verdict.PARKED) else None
+
+    async def _next_key(self) -> int:
+        while not self._keys:
+            async with self._keys_wanted:
+                if not self._keys:
+                    self._keys.extend(await self.store.runs.keys(KEYS_BLOCK))
+        return self._keys.popleft()
+
+    def _is_live(self, run: int) -> bool:
+        return self._worker is not None and run in self._worker.active
+
+    async def _started_elsewhere(self) -> None:
+        if self._worker is not None:
+            self._worker.claimer.poke()
+        else:
+            await super()._started_elsewhere()
+
+    async def _news_for(self, run: int | None) -> None:
+        if self._worker is not None and run in self._worker.active:
+            self._worker.claimer.mail_came()
+        else:
+            await super()._news_for(run)
+            if self._worker is not None:
+                self._worker.claimer.poke()
+
+
+class Worker(Durable):
+    """A process that works and does little else: :class:`Durable` that runs until it is told
+    to stop.
+
+    Example:
+        async with Worker(dsn, serve=[shop.orders]) as worker:
+            await worker.until_stopped()
+    """
+
+    async def until_stopped(self) -> None:
+        """Wait for SIGTERM or SIGINT. The first one lets the block end, which drains; a second
+        one kills the process as if nobody had asked for it."""
+        assert self.store is not None
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _stop, loop, stopped)
+        await stopped.wait()
+
+
+def _stop(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
+    stopped.set()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+
+

@@ -1,0 +1,135 @@
+"""One run seen from outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from .._authoring.definitions import Definition
+from .._codec.failures import decode_failure
+from .._codec.values import decode
+from .._core.statuses import Status
+from .._store.protocol import Outcome
+from ..errors import InternalError, RunCancelled, RunFailed, RunStuck, RunTerminated
+
+if TYPE_CHECKING:
+    from .client import Client
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the database knows of a run: ``handle.describe()``."""
+
+    run: int
+    id: str
+    workflow: str
+    queue: str
+    status: Status
+    created_at: datetime
+    started_at: datetime | None
+    closed_at: datetime | None
+    due_at: datetime | None  # when it must be taken up again
+    events: int  # length of its journal
+    worker: str | None  # who owns it now
+    waits_for: str | None  # in words, as of when it was put away
+    waits_at: str | None  # file:line
+    report: str | None  # why it is stuck
+    input: object  # readable: what ``durable.readable`` makes of it
+    result: object
+    failure: object
+
+
+class Handle(Generic[R]):
+    """A run, by its id. Costs nothing to make; each method asks the database.
+
+    A handle that came from ``start`` means the very run it started, also after its id was
+    given to another.
+    """
+
+    def __init__(
+        self, client: Client, id: str, *, run: int | None, definition: Definition | None
+    ) -> None:
+        self.id = id
+        self._client = client
+        self._run = run
+        self._definition = definition
+
+    def __repr__(self) -> str:
+        return f"<Handle {self.id!r}>"
+
+    async def result(self) -> R:
+        """Wait for the run's result. Use ``asyncio.timeout`` to wait only so long: the run
+        goes on all the same.
+
+        Raises:
+            RunFailed, RunCancelled, RunTerminated: how it ended otherwise.
+            RunStuck: no code here can continue it; ``.report`` says why.
+            RunNotFound: no such id.
+        """
+        run = await self._resolved()
+        outcome = await self._client.waiting.outcome(run)
+        value: R = self._value(outcome)
+        return value
+
+    async def status(self) -> Status:
+        """Where the run stands now.
+
+        Raises:
+            RunNotFound: no such id.
+        """
+        return Status((await self._client.outcome_of(await self._resolved(), self.id)).status)
+
+    async def cancel(self) -> bool:
+        """Ask the run to stop: ``asyncio.CancelledError`` is raised where its code waits, and
+        ``finally`` blocks run, with durable steps if they like. Returns at once.
+
+        Returns:
+            True if the request was accepted, False if the run was closed already.
+        """
+        return await self._client.deliver_cancel(self.id)
+
+    async def retry(self) -> None:
+        """Let a failed run go on from before its failure: nothing that completed is done
+        again, the failed step gets its attempts anew under the same idempotency key. A stuck
+        run is tried again.
+
+        Raises:
+            RetryRefused: the run is open or completed, or events follow the failure.
+        """
+        await self._client.retry(self.id)
+
+    async def describe(self) -> Description:
+        """All that the database knows of the run, payloads readable."""
+        return await self._client.describe(self.id)
+
+    async def _resolved(self) -> int:
+        if self._run is None:
+            self._run = await self._client.current_run(self.id)
+        return self._run
+
+    def _value(self, outcome: Outcome) -> Any:
+        match outcome.status:
+            case "completed":
+                if outcome.result is None:
+                    raise InternalError("a completed run without a result", run=outcome.run)
+                if self._definition is not None and self._definition.name == outcome.workflow:
+                    return self._definition.signature.decode_result(outcome.result)
+                return decode(outcome.result)
+            case "failed":
+                assert outcome.failure is not None
+                failure = decode_failure(outcome.failure)
+                raise RunFailed(
+                    id=self.id,
+                    type=failure.type,
+                    message=failure.message,
+                    traceback=failure.traceback,
+                )
+            case "cancelled":
+                raise RunCancelled(id=self.id)
+            case "stuck":
+                raise RunStuck(id=self.id, report=outcome.report or "no reason was recorded")
+            case _:
+                raise RunTerminated(id=self.id)

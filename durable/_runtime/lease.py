@@ -1,0 +1,165 @@
+"""The worker's right to live: one row, one heartbeat, one lock.
+
+Heartbeats come from a thread with its own loop and connection, so that a blocked event loop
+does not cost the worker its runs. Each beat is one statement, which also brings back what
+the worker wants to know: the time, whether work is due, whether mail has come.
+
+Two clocks judge a worker. Others may take its runs when it has been silent for a whole
+lease (or for three seconds, when its connection is gone as well). It judges itself sooner:
+past ``START_DEADLINE`` without an answered beat it begins no attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+from uuid import UUID
+
+from .._core.leases import FREE_LOCK_SECONDS
+from .._store.protocol import Beat, Registration, Unavailable
+
+log = logging.getLogger("durable")
+
+BEAT_SECONDS = 1.0
+
+# The shortest time after which anyone may judge this worker dead.
+START_DEADLINE = FREE_LOCK_SECONDS
+
+
+class Beats(Protocol):
+    """A connection of its own, opened in the thread that beats."""
+
+    async def register(self, registration: Registration) -> None: ...
+    async def beat(self, worker: UUID) -> Beat: ...
+    async def close(self) -> None: ...
+
+
+class Lease:
+    """``on_beat`` is called in the host's loop for each answer; ``on_lost`` when somebody has
+    declared this worker dead."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Beats]],
+        registration: Registration,
+        *,
+        on_beat: Callable[[Beat], None],
+        on_lost: Callable[[UUID], None],
+    ) -> None:
+        self.registration = registration
+        self.beaten_since = float("inf")  # monotonic: beats without a gap since then
+        self._connect = connect
+        self._on_beat = on_beat
+        self._on_lost = on_lost
+        self._answered = 0.0  # monotonic: when the latest answered beat was sent
+        self._host = asyncio.get_running_loop()
+        self._beaten: asyncio.Future[None] | None = None
+        self._stop = threading.Event()
+        self._stop_async: Callable[[], None] = lambda: None
+        self._thread: threading.Thread | None = None
+
+    async def acquire(self) -> None:
+        """Register and beat once; raises what registering raises."""
+        ready: asyncio.Future[None] = self._host.create_future()
+        self._thread = threading.Thread(
+            target=self._run, args=(ready,), name="durable heartbeat", daemon=True
+        )
+        self._thread.start()
+        await ready
+
+    async def release(self) -> None:
+        """Stop beating. The row is the caller's to remove."""
+        self._stop.set()
+        self._stop_async()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    def may_begin(self) -> Awaitable[None] | None:
+        """None while attempts may begin; else something that waits until they may again."""
+        if time.monotonic() < self._answered + START_DEADLINE:
+            return None
+        return self._until_beaten()
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the last beat that was answered."""
+        return time.monotonic() - self._answered
+
+    async def _until_beaten(self) -> None:
+        while time.monotonic() >= self._answered + START_DEADLINE:
+            if self._beaten is None or self._beaten.done():
+                self._beaten = self._host.create_future()
+            await asyncio.shield(self._beaten)
+
+    # In the thread
+
+    def _run(self, ready: asyncio.Future[None]) -> None:
+        try:
+            asyncio.run(self._live(ready))
+        except BaseException as error:  # noqa: BLE001 - a thread has nobody else to tell
+            log.exception("the heartbeat thread ended")
+            self._tell(_fail, ready, error)
+
+    async def _live(self, ready: asyncio.Future[None]) -> None:
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._stop_async = lambda: loop.call_soon_threadsafe(stopped.set)
+        try:
+            beats = await self._connect()
+            await beats.register(self.registration)
+        except Exception as error:  # noqa: BLE001 - told to whoever waits for `acquire`
+            self._tell(_fail, ready, error)
+            return
+        try:
+            while not (self._stop.is_set() or stopped.is_set()):
+                pause = await self._beat(beats, ready)
+                try:
+                    async with asyncio.timeout(pause):
+                        await stopped.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            await beats.close()
+
+    async def _beat(self, beats: Beats, ready: asyncio.Future[None]) -> float:
+        """One beat; returns the seconds until the next."""
+        sent = time.monotonic()
+        worker = self.registration.worker
+        try:
+            beat = await beats.beat(worker)
+        except Unavailable as error:
+            self.beaten_since = float("inf")
+            log.warning("the database did not answer a heartbeat: %s", error)
+            return BEAT_SECONDS / 2
+        if not beat.alive:
+            self._tell(self._on_lost, worker)
+            return BEAT_SECONDS
+        if self.beaten_since > sent:
+            self.beaten_since = sent
+        self._tell(self._heard, sent, beat, ready)
+        return max(0.0, sent + BEAT_SECONDS - time.monotonic())
+
+    def _tell(self, callback: Callable[..., None], *args: object) -> None:
+        try:
+            self._host.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            self._stop.set()  # the host's loop is closed: nobody is left to work for
+
+    # In the host's loop
+
+    def _heard(self, sent: float, beat: Beat, ready: asyncio.Future[None]) -> None:
+        self._answered = max(self._answered, sent)
+        if self._beaten is not None and not self._beaten.done():
+            self._beaten.set_result(None)
+        self._on_beat(beat)
+        if not ready.done():
+            ready.set_result(None)
+
+
+def _fail(future: asyncio.Future[None], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

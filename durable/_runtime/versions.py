@@ -1,0 +1,17 @@
+"""What a run's replay depends on, noted with each run: the loop's own rules, Python's minor
+version (asyncio changes between them), and anyio's."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from importlib.metadata import version
+
+from .._core.replayer import LOOP_VERSION
+
+
+@functools.cache
+def versions() -> str:
+    """``loop 1, python 3.12, anyio 4.9.0``"""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return f"loop {LOOP_VERSION}, python {python}, anyio {version('anyio')}"

@@ -1,0 +1,399 @@
+"""A live worker: composes the lease, the claimer, the committer and the attempts.
+
+It owns the runs in this process's memory (``active``) and moves news between the parts:
+
+    claim --> load --> committer --written--> attempts, timers --news--> committer
+
+What is decided is decided by the core; what is written is written by the committer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from .._authoring.definitions import Definition
+from .._core import commands
+from .._store.postgres.store import Store
+from .._store.protocol import Beat, Outcome, Registration, Verdict
+from . import process
+from .attempts import Attempts
+from .cache import Cache
+from .chores import Chores
+from .claimer import Claimer
+from .clock import Clock
+from .committer import Committer
+from .instance import Begin, Due, Instance, Result
+from .lease import START_DEADLINE, Lease
+from .timers import Timers
+from .transactions import Transactions
+from .watchdog import Watchdog
+
+log = logging.getLogger("durable")
+workflow_log = logging.getLogger("durable.workflow")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """What bounds a worker.
+
+    Attributes:
+        queues: the queues it takes runs from.
+        runs_max: runs in memory at once; more wait in the database.
+        activities_max: attempts under way at once; more wait in memory.
+        transactions_max: connections for ``ctx.transaction``.
+        grace: seconds that attempts get to finish when the worker drains.
+        lease: seconds of silence after which others take this worker's runs.
+        build: a name for this version of your code; stuck runs are tried again when a
+            worker of another build begins. By default every process counts as new.
+    """
+
+    queues: tuple[str, ...] = ("default",)
+    runs_max: int = 1_000
+    activities_max: int = 200
+    transactions_max: int = 4
+    grace: float = 10.0
+    lease: float = 15.0
+    build: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("runs_max", "activities_max", "transactions_max"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: it must be at least 1")
+        if self.lease < START_DEADLINE:
+            raise ValueError(
+                f"lease={self.lease}: a worker beats once a second and must be allowed to miss "
+                f"a beat; use {START_DEADLINE:g} seconds or more"
+            )
+        if self.grace < 0:
+            raise ValueError(f"grace={self.grace}: it cannot be negative")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How this process stands, from memory: no statement is sent.
+
+    ``ok`` is False when something is wrong; ``reasons`` says what, in words.
+    """
+
+    ok: bool
+    reasons: tuple[str, ...]
+    worker: UUID | None
+    runs: int
+    activities: int
+    silence: float  # seconds since the database last answered a heartbeat
+
+
+@dataclass(slots=True)
+class _Failures:
+    """Background failures since the last success, by part."""
+
+    by_part: dict[str, str] = field(default_factory=dict)
+
+
+class LiveWorker:
+    def __init__(
+        self,
+        store: Store,
+        definitions: Mapping[str, Definition],
+        options: WorkerOptions,
+        *,
+        on_closed: Callable[[Outcome], None],
+    ) -> None:
+        self.store = store
+        self.definitions = definitions
+        self.options = options
+        self.clock = Clock()
+        self.active: dict[int, Instance] = {}
+        self.draining = False
+        self.registration = self._new_registration()
+        self._on_closed = on_closed
+        self._births: dict[int, asyncio.Future[Verdict]] = {}
+        self._failures = _Failures()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watchdog = Watchdog()
+        self._lease = self._new_lease()
+        self.cache = Cache()
+        self.timers = Timers(self.clock, self._timer_due)
+        self.attempts = Attempts(
+            clock=self.clock,
+            activities_max=options.activities_max,
+            may_begin=lambda: self._lease.may_begin(),
+            on_result=self._result_arrived,
+            run_transaction=Transactions(self),
+        )
+        self.committer = Committer(
+            store.journal,
+            self.clock,
+            worker=lambda: self.registration.worker,
+            on_written=self._written,
+            on_refused=self._refused,
+            on_fenced=lambda: self._lost(self.registration.worker),
+            watchdog=self._watchdog,
+        )
+        self.claimer = Claimer(self)
+        self.chores = Chores(self)
+
+    # Life
+
+    async def start(self) -> None:
+        """Register and begin to work."""
+        await self._lease.acquire()
+        self._watchdog.start()
+        await self.chores.greet()
+        for part in (self.committer.run, self.claimer.run, self.chores.run):
+            self._own(self._forever(part))
+        self.claimer.poke()
+
+    async def drain(self) -> None:
+        """Stop claiming, let attempts finish for ``grace`` seconds, write what is known, and
+        hand the runs back, due at once. Bounded even if the database is away."""
+        self.draining = True
+        cut = await self.attempts.drain(self.options.grace)
+        if cut:
+            log.warning("%d attempts were cut off while draining; they begin anew", len(cut))
+        try:
+            async with asyncio.timeout(self.options.grace + 5):
+                while self.committer.busy() or any(e.in_flight for e in self.active.values()):
+                    await asyncio.sleep(0.005)
+                await self.chores.hand_back()
+        except TimeoutError:
+            log.warning("the database was away while draining; the runs wait for the lease")
+        await self._end()
+
+    async def _end(self) -> None:
+        self.committer.clear()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._lease.release()
+        self._watchdog.stop()
+        for instance in list(self.active.values()):
+            self.forget(instance)
+        self.cache.clear()
+        self.timers.clear()
+
+    def health(self) -> Health:
+        reasons = [f"{part} fails: {why}" for part, why in self._failures.by_part.items()]
+        silence = self._lease.silence
+        if silence > START_DEADLINE:
+            reasons.append(f"the database has not answered a heartbeat for {silence:.0f} s")
+        if self.draining:
+            reasons.append("it is draining")
+        return Health(
+            not reasons,
+            tuple(reasons),
+            self.registration.worker,
+            len(self.active),
+            self.attempts.count(),
+            silence,
+        )
+
+    @property
+    def room(self) -> int:
+        """How many more runs fit."""
+        return 0 if self.draining else max(0, self.options.runs_max - len(self.active))
+
+    @property
+    def beaten_since(self) -> float:
+        return self._lease.beaten_since
+
+    # Runs in memory
+
+    def adopt(self, instance: Instance) -> None:
+        """A run is ours from here on, and has news or open ops to take up."""
+        self.active[instance.run] = instance
+
+    async def bear(self, instance: Instance) -> Verdict:
+        """Write a new run by its own first turn. DONE, or TAKEN if its id names another."""
+        born: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._births[instance.run] = born
+        self.adopt(instance)
+        instance.arrivals.append(Begin())
+        self.committer.submit(instance)
+        return await asyncio.shield(born)
+
+    def forget(self, instance: Instance) -> None:
+        """Drop a run from memory; its journal has all that is needed."""
+        instance.lost = True
+        if self.active.get(instance.run) is instance:
+            del self.active[instance.run]
+        instance.replayer.close()
+
+    def take_up(self, instance: Instance) -> None:
+        """Begin all that the code waits for: after a load, or for what a turn asked."""
+        for command in list(instance.replayer.open.values()):
+            self._begin(instance, command)
+        if instance.arrivals:
+            self.committer.submit(instance)
+
+    # News
+
+    def _result_arrived(self, instance: Instance, result: Result) -> None:
+        if not instance.lost:
+            instance.arrivals.append(result)
+            self.committer.submit(instance)
+
+    def _timer_due(self, run: int, op: int) -> None:
+        instance = self.active.get(run)
+        if instance is not None:
+            instance.arrivals.append(Due(op))
+            self.committer.submit(instance)
+
+    def _beat(self, beat: Beat) -> None:
+        self.clock.set(beat.now)
+        if beat.due:
+            self.claimer.poke()
+        if beat.mail:
+            self.claimer.mail_came()
+        if beat.suspects:
+            self.chores.poke()
+
+    # Verdicts
+
+    def _written(self, instance: Instance, verdict: Verdict) -> None:
+        born = self._births.pop(instance.run, None) if instance.birth is not None else None
+        if born is not None and not born.done():
+            born.set_result(verdict)
+        instance.birth = None
+        if verdict in (Verdict.LOST, Verdict.TAKEN):
+            self.attempts.drop_run(instance)
+            self.forget(instance)
+            return
+        self._let_out(instance)
+        if instance.close is not None:
+            self._closed(instance)
+        elif instance.report is not None:
+            self._refused(instance, instance.report)
+        elif verdict is Verdict.PARKED:
+            del self.active[instance.run]
+            self.cache.keep(instance)
+            self._made_room()
+
+    def _let_out(self, instance: Instance) -> None:
+        """The turn is written: now the world may see it."""
+        requests = instance.requests
+        for said in requests.said:
+            workflow_log.log(said.level, said.message, *said.args, extra={"run": instance.id})
+        requests.said.clear()
+        for op in requests.dropped:
+            self.attempts.drop(instance.run, op)
+            self.timers.drop(instance.run, op)
+        requests.dropped.clear()
+        asked, requests.asked = requests.asked, []
+        if self.draining:
+            return
+        still_open = instance.replayer.open
+        for command in asked:
+            if command.op in still_open:
+                self._begin(instance, command)
+
+    def _begin(self, instance: Instance, command: commands.Open) -> None:
+        if isinstance(command, commands.Run):
+            self.attempts.begin(instance, command)
+        else:
+            self.timers.arm(instance.run, command.op, command.due)
+
+    def _closed(self, instance: Instance) -> None:
+        close = instance.close
+        assert close is not None
+        self._on_closed(
+            Outcome(instance.run, instance.id, instance.definition.name, close.status,
+                    close.result, close.failure, None)  # fmt: skip
+        )
+        self.forget(instance)
+        self._made_room()
+
+    def _refused(self, instance: Instance, report: str) -> None:
+        """No code here can continue this run."""
+        log.error("run %r is stuck: %s", instance.id, report)
+        self.attempts.drop_run(instance)
+        self.forget(instance)
+        self._own(self.chores.set_stuck(instance.run, instance.claim, report))
+        self._made_room()
+
+    def _made_room(self) -> None:
+        self.claimer.made_room()
+
+    # Death and rebirth
+
+    def _lost(self, worker: UUID) -> None:
+        """Somebody has declared this worker dead: its runs belong to others. It drops them
+        and begins again under a new name."""
+        if worker != self.registration.worker or self.draining:
+            return
+        log.warning("worker %s was declared dead; it drops its runs and begins again", worker)
+        self.committer.clear()
+        for instance in list(self.active.values()):
+            self.forget(instance)
+        for born in self._births.values():
+            if not born.done():
+                born.set_result(Verdict.LOST)
+        self._births.clear()
+        self.cache.clear()
+        self.timers.clear()
+        old, self.registration = self._lease, self._new_registration()
+        self._lease = self._new_lease()
+        self._own(self._begin_again(old))
+
+    async def _begin_again(self, old: Lease) -> None:
+        await old.release()
+        pause = 0.1
+        while not self.draining:
+            try:
+                await self._lease.acquire()
+            except Exception as error:  # noqa: BLE001 - a lost database costs time only
+                log.warning("cannot register again yet: %s", error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+                self._lease = self._new_lease()
+            else:
+                self.claimer.poke()
+                return
+
+    def _new_registration(self) -> Registration:
+        identity = process.identity()
+        worker = uuid4()
+        return Registration(
+            worker=worker,
+            name=identity.name,
+            host=identity.host,
+            pid=identity.pid,
+            pid_started=identity.pid_started,
+            workflows=tuple(sorted(self.definitions)),
+            queues=self.options.queues,
+            build=self.options.build or str(worker),
+            lease_seconds=self.options.lease,
+        )
+
+    def _new_lease(self) -> Lease:
+        return Lease(
+            self.store.open_heartbeat, self.registration, on_beat=self._beat, on_lost=self._lost
+        )
+
+    # Background
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _forever(self, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """A part that fails is told about, and begun again; it never takes the host along."""
+        name = part.__qualname__.partition(".")[0].lower()
+        pause = 0.1
+        while True:
+            try:
+                await part()
+            except Exception as error:  # noqa: BLE001 - told by log and health
+                self._failures.by_part[name] = f"{type(error).__name__}: {error}"
+                log.exception("the %s failed; it begins again in %.1f s", name, pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+            else:
+                self._failures.by_part.pop(name, None)
+                pause = 0.1
