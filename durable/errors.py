@@ -95,6 +95,7 @@ class EncodeError(CodecError):
             f"which cannot be recorded: {why}"
         )
         self.path = path
+        self.value = value
         self.type = type(value).__qualname__
         self.why = why
 

@@ -146,7 +146,7 @@ class LiveWorker:
         self._watchdog.start()
         await self.chores.greet()
         for part in (self.committer.run, self.claimer.run, self.chores.run):
-            self._own(self._forever(part))
+            self.own(self._forever(part))
         self.claimer.poke()
 
     async def drain(self) -> None:
@@ -313,7 +313,7 @@ class LiveWorker:
         log.error("run %r is stuck: %s", instance.id, report)
         self.attempts.drop_run(instance)
         self.forget(instance)
-        self._own(self.chores.set_stuck(instance.run, instance.claim, report))
+        self.own(self.chores.set_stuck(instance.run, instance.claim, report))
         self._made_room()
 
     def _made_room(self) -> None:
@@ -338,7 +338,7 @@ class LiveWorker:
         self.timers.clear()
         old, self.registration = self._lease, self._new_registration()
         self._lease = self._new_lease()
-        self._own(self._begin_again(old))
+        self.own(self._begin_again(old))
 
     async def _begin_again(self, old: Lease) -> None:
         await old.release()
@@ -377,7 +377,7 @@ class LiveWorker:
 
     # Background
 
-    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+    def own(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,19 @@
+"""``python -m bench NAME [--json] [...]``: run one benchmark."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+NAMES = ("steps",)
+
+
+def main() -> None:
+    if len(sys.argv) < 2 or sys.argv[1] not in NAMES:
+        sys.exit(f"usage: python -m bench {{{','.join(NAMES)}}} [--json] [--help]")
+    name = sys.argv.pop(1)
+    importlib.import_module(f"bench.{name}").main()
+
+
+if __name__ == "__main__":
+    main()

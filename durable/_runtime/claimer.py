@@ -1,0 +1,269 @@
+"""The claimer: takes due runs as long as there is room, and brings them to where they stood.
+
+A claim takes the run's row; the history is read in a statement that starts after it, since
+inside it the history could be stale. The run is then replayed, in slices, so that a
+recovery of thousands never holds the host's loop. Every few seconds the rows that are
+marked as this worker's are compared with its memory: a claim whose answer was lost leaves
+a row that nobody else would ever take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from .._core import commands
+from .._store.protocol import Claimed, JournalRow, Message, Unavailable
+from ..errors import CodecError, Divergence, InternalError
+from . import rows
+from .committer import SLICE_SECONDS
+from .instance import Arrival, Begin, Cancel, Due, Instance, Redo
+
+if TYPE_CHECKING:
+    from .worker import LiveWorker
+
+log = logging.getLogger("durable")
+
+# Runs claimed in one statement: enough to fill a batch, few enough to load in one go.
+CLAIM_MAX = 200
+
+RECONCILE_SECONDS = 5.0
+
+
+class Claimer:
+    def __init__(self, worker: LiveWorker) -> None:
+        self._worker = worker
+        self._poked = asyncio.Event()
+        self._mail = False
+        self._backlog = False  # the last claim was full: more is due
+        self._reconciled_at = time.monotonic()
+
+    def poke(self) -> None:
+        """Runs are due, or may be."""
+        self._poked.set()
+
+    def mail_came(self) -> None:
+        """A run of ours has a message that is not read yet."""
+        self._mail = True
+        self._poked.set()
+
+    def made_room(self) -> None:
+        if self._backlog:
+            self._poked.set()
+
+    async def run(self) -> None:
+        """Look again whenever somebody pokes; a beat does when runs are due."""
+        while True:
+            try:
+                async with asyncio.timeout(RECONCILE_SECONDS):
+                    await self._poked.wait()
+            except TimeoutError:
+                pass
+            self._poked.clear()
+            try:
+                await self._look()
+            except Unavailable as error:
+                log.warning("the database did not answer a claim: %s", error)
+                self._poked.set()
+                await asyncio.sleep(0.2)
+
+    async def _look(self) -> None:
+        worker = self._worker
+        if self._mail:
+            self._mail = False
+            await self._read_mail()
+        while room := worker.room:
+            limit = min(room, CLAIM_MAX)
+            claimed = await worker.store.runs.claim(worker.registration.worker, limit=limit)
+            self._backlog = len(claimed) == limit
+            await self._load(claimed)
+            if not self._backlog:
+                break
+        if time.monotonic() - self._reconciled_at > RECONCILE_SECONDS:
+            self._reconciled_at = time.monotonic()
+            await self._reconcile()
+
+    # Loading
+
+    async def _load(self, claimed: Sequence[Claimed]) -> None:
+        if not claimed:
+            return
+        instances: list[Instance] = []
+        for each in claimed:
+            instance = self._instance_of(each)
+            if instance is not None:
+                instances.append(instance)
+        histories = await self._read_histories(instances)
+        messages = await self._read_messages(instances)
+        slice_end = time.monotonic() + SLICE_SECONDS
+        for instance in instances:
+            slice_end = await self._bring_up(
+                instance, histories[instance.run], messages[instance.run], slice_end
+            )
+
+    def _instance_of(self, claimed: Claimed) -> Instance | None:
+        """The run's instance, kept from before or new; None if its code cannot take it."""
+        worker = self._worker
+        kept = worker.cache.take(claimed.run)
+        definition = worker.definitions.get(claimed.workflow)
+        if kept is not None and kept.definition is definition:
+            kept.claim = claimed.claim
+            return kept
+        if definition is None:
+            raise InternalError("claimed a workflow that is not served", workflow=claimed.workflow)
+        try:
+            instance = Instance(
+                claimed.run,
+                id=claimed.id,
+                claim=claimed.claim,
+                seed=claimed.seed,
+                definition=definition,
+                input=claimed.input,
+            )
+        except CodecError as error:
+            self._set_stuck(claimed.run, claimed.id, claimed.claim, str(error))
+            return None
+        instance.loaded = True
+        return instance
+
+    def _set_stuck(self, run: int, id: str, claim: int, report: str) -> None:
+        log.error("run %r is stuck: %s", id, report)
+        self._worker.own(self._worker.chores.set_stuck(run, claim, report))
+
+    async def _read_histories(self, instances: list[Instance]) -> dict[int, list[JournalRow]]:
+        wanted = [(instance.run, instance.position) for instance in instances]
+        histories: dict[int, list[JournalRow]] = defaultdict(list)
+        for row in await self._worker.store.journal.read(wanted):
+            histories[row.run].append(row)
+        return histories
+
+    async def _read_messages(self, instances: list[Instance]) -> dict[int, list[Message]]:
+        wanted = [(instance.run, instance.seen) for instance in instances]
+        messages: dict[int, list[Message]] = defaultdict(list)
+        for message in await self._worker.store.inbox.read(wanted):
+            messages[message.run].append(message)
+        return messages
+
+    async def _bring_up(
+        self,
+        instance: Instance,
+        history: list[JournalRow],
+        messages: list[Message],
+        slice_end: float,
+    ) -> float:
+        """Replay, then let the run go on. Returns the end of the current slice."""
+        if any(row.kind == "voided" for row in history) and instance.position > 0:
+            # A retry took back what the kept instance has seen: begin from the start.
+            return await self._reload(instance, slice_end)
+        try:
+            read = rows.read(history)
+            for row in read.rows:
+                instance.replay([row])
+                if time.monotonic() > slice_end:
+                    await asyncio.sleep(0)
+                    slice_end = time.monotonic() + SLICE_SECONDS
+        except (Divergence, CodecError) as error:
+            instance.replayer.close()
+            instance.lost = True
+            self._set_stuck(instance.run, instance.id, instance.claim, str(error))
+            return slice_end
+        if history:
+            instance.position = max(instance.position, history[-1].position + 1)
+        self._go_on(instance, read.redo, messages)
+        return slice_end
+
+    async def _reload(self, kept: Instance, slice_end: float) -> float:
+        kept.lost = True
+        kept.replayer.close()
+        claimed = await self._worker.store.runs.owned(self._worker.registration.worker)
+        await self._load([each for each in claimed if each.run == kept.run])
+        return slice_end
+
+    def _go_on(
+        self, instance: Instance, redo: JournalRow | None, messages: list[Message]
+    ) -> None:
+        worker = self._worker
+        worker.adopt(instance)
+        if redo is not None:
+            instance.arrivals.append(Redo(redo))
+        elif instance.position == 0:
+            instance.arrivals.append(Begin())
+        instance.arrivals.extend(merged(messages, instance.replayer.open, worker.clock.now()))
+        for message in messages:
+            instance.seen = max(instance.seen, message.seq)
+        if instance.replayer.closed:
+            raise InternalError("an open run whose code has ended", run=instance.run)
+        worker.take_up(instance)
+
+    # Mail for runs that are live here
+
+    async def _read_mail(self) -> None:
+        worker = self._worker
+        runs = await worker.store.inbox.mail(worker.registration.worker)
+        instances = [worker.active[run] for run in runs if run in worker.active]
+        messages = await self._read_messages(instances)
+        read: list[tuple[int, int]] = []
+        for instance in instances:
+            new = [each for each in messages[instance.run] if each.seq > instance.seen]
+            for message in new:
+                instance.seen = message.seq
+                instance.arrivals.append(arrival_of(message))
+            read.append((instance.run, instance.seen))
+            worker.committer.submit(instance)
+        if read:
+            await worker.store.inbox.clear_due(worker.registration.worker, read)
+
+    # Ghosts
+
+    async def _reconcile(self) -> None:
+        """Adopt what is marked as ours and is not in memory; drop what is not ours any more."""
+        worker = self._worker
+        me = worker.registration.worker
+        before = dict(worker.active)
+        owned = await worker.store.runs.owned(me)
+        if me != worker.registration.worker:
+            return
+        known = before.keys() | worker.active.keys()
+        ghosts = [each for each in owned if each.run not in known]
+        if ghosts:
+            log.warning("adopting %d runs whose claim was answered to nobody", len(ghosts))
+            await self._load(ghosts)
+        ours = {each.run: each.claim for each in owned}
+        for run, instance in before.items():
+            if instance.birth is None and not instance.in_flight and not instance.close:
+                if worker.active.get(run) is instance and ours.get(run) != instance.claim:
+                    log.warning("run %r is not this worker's any more", instance.id)
+                    worker.attempts.drop_run(instance)
+                    worker.forget(instance)
+
+
+def arrival_of(message: Message) -> Arrival:
+    match message.kind:
+        case "cancel":
+            return Cancel(message.seq, message.at)
+        case _:
+            raise InternalError("this version knows no such message", kind=message.kind)
+
+
+def merged(
+    messages: Sequence[Message], waits: dict[int, commands.Open], now: datetime
+) -> list[Arrival]:
+    """Messages, in the order they were accepted, and timers that are due, in time order: a
+    timeout never beats a message that came before it, however late both are read."""
+    timers = sorted(
+        (each.due, each.op)
+        for each in waits.values()
+        if isinstance(each, commands.Wait) and each.due <= now
+    )
+    arrivals: list[Arrival] = []
+    for message in sorted(messages, key=lambda each: each.seq):
+        while timers and timers[0][0] < message.at:
+            arrivals.append(Due(timers.pop(0)[1]))
+        arrivals.append(arrival_of(message))
+    arrivals.extend(Due(op) for _, op in timers)
+    return arrivals
