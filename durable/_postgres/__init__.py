@@ -1,0 +1,1 @@
+"""What ``durable.embedded`` stands on: finding binaries, choosing an account, telling life."""

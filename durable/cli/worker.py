@@ -1,0 +1,79 @@
+"""``durable worker``: a process that works on the runs of the modules it is given."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import sys
+from types import ModuleType
+
+import click
+
+from .connection import database_option, found_database, schema_option
+from .output import as_json, output_option
+
+
+@click.command()
+@click.argument("modules", nargs=-1, required=True)
+@database_option
+@schema_option
+@output_option
+@click.option("--queue", "queues", multiple=True, default=("default",), show_default=True)
+@click.option("--runs-max", default=1_000, show_default=True, help="runs in memory at once")
+@click.option("--activities-max", default=200, show_default=True, help="attempts at once")
+@click.option("--grace", default=10.0, show_default=True, help="seconds to finish when stopping")
+@click.option("--lease", default=15.0, show_default=True, help="seconds of silence until others take over")
+@click.option("--migrate", is_flag=True, help="upgrade an older schema first")
+def worker_command(
+    modules: tuple[str, ...],
+    dsn: str | None,
+    schema: str,
+    output: str,
+    queues: tuple[str, ...],
+    runs_max: int,
+    activities_max: int,
+    grace: float,
+    lease: float,
+    migrate: bool,
+) -> None:
+    """Work on the runs of MODULES (as in `durable worker shop.orders shop.billing`) until
+    SIGTERM or Ctrl-C, which drains."""
+    sys.path.insert(0, "")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    serve = [_imported(name) for name in modules]
+
+    async def work(url: str) -> None:
+        from .. import Worker  # noqa: PLC0415 - keeps `--help` quick
+
+        worker = Worker(
+            url,
+            serve=serve,
+            schema=schema,
+            migrate=migrate,
+            queues=queues,
+            runs_max=runs_max,
+            activities_max=activities_max,
+            grace=grace,
+            lease=lease,
+        )
+        async with worker:
+            health = worker.health()
+            if output == "json":
+                click.echo(as_json({"worker": health.worker, "serves": modules}))
+            else:
+                click.echo(f"worker {health.worker} serves {', '.join(modules)}; Ctrl-C drains")
+            await worker.until_stopped()
+
+    with found_database(dsn) as url:
+        asyncio.run(work(url))
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise click.UsageError(
+            f"cannot import {name!r}: {error}. Give modules by their dotted names, and run this "
+            "where `python -c 'import ...'` finds them."
+        ) from error
