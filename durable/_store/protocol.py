@@ -73,6 +73,7 @@ class Delivery(NamedTuple):
     name: str | None
     key: str  # unique per receiver: a repeated send is delivered once
     payload: bytes | None
+    op: int | None = None  # the sender's op, which a refusal answers
 
 
 class Advance(NamedTuple):
@@ -120,6 +121,25 @@ class Message(NamedTuple):
     name: str | None
     payload: bytes | None
     at: datetime
+    op: int | None = None  # the receiver's op that it answers
+
+
+class Delivered(NamedTuple):
+    """What became of a message that was sent by id."""
+
+    run: int | None
+    state: str  # accepted, closed, absent
+    status: str | None  # of the run
+
+
+class HandBack(NamedTuple):
+    """An owned run goes back to be claimed from ``due_at`` on; at once if it has mail."""
+
+    run: int
+    claim: int
+    due_at: datetime | None  # None: only a message brings it back
+    waits_for: str | None
+    waits_at: str | None
 
 
 class Started(NamedTuple):
@@ -131,6 +151,15 @@ class Started(NamedTuple):
     workflow: str
     input: bytes | None  # of the run that was there, to name the difference; None if created
     input_digest: bytes | None
+
+
+class Recorded(NamedTuple):
+    """The outcome of a ``ctx.transaction``, as its own commit left it."""
+
+    name: str
+    digest: bytes | None
+    result: bytes | None
+    failure: bytes | None
 
 
 class Outcome(NamedTuple):
@@ -163,6 +192,22 @@ class WorkerRow(NamedTuple):
     pid: int
     pid_started: int
     beat_at: datetime
+
+
+class Suspect(NamedTuple):
+    """Another worker, as a judge needs it."""
+
+    worker: UUID
+    name: str
+    state: str  # live; dead: its takeover was begun and is to be finished
+    host: str
+    pid: int
+    pid_started: int
+    beat_at: datetime
+    silent_for: float  # seconds
+    lease: float
+    lock_is_free: bool  # its heartbeat connection is gone; never True where that is unknown
+    server_up_for: float
 
 
 @dataclass(frozen=True, slots=True)

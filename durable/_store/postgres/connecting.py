@@ -1,0 +1,171 @@
+"""Opening a connection: how our sessions are set, and what a failure to connect means."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from ...errors import ConfigurationError, StoreError, StoreUnavailable
+
+CONNECT_SECONDS = 5.0
+
+POSTGRES_MIN = 14
+
+# A lost peer is noticed after about 11 s without an answer, on both sides of the line.
+_KEEPALIVE_IDLE, _KEEPALIVE_INTERVAL, _KEEPALIVE_COUNT = 5, 2, 3
+_USER_TIMEOUT_MS = 10_000
+
+_SETTINGS = """/* durable: connect */
+select pg_is_in_recovery() as replica,
+    current_setting('server_version_num')::int as version,
+    pg_backend_pid() as pid,
+    coalesce((select backend_start from pg_stat_activity where pid = pg_backend_pid()),
+        clock_timestamp()) as started,
+    set_config('default_transaction_isolation', 'read committed', false),
+    set_config('idle_in_transaction_session_timeout', $1, false),
+    set_config('lock_timeout', $2, false),
+    set_config('jit', 'off', false),
+    set_config('tcp_keepalives_idle', $3, false),
+    set_config('tcp_keepalives_interval', $4, false),
+    set_config('tcp_keepalives_count', $5, false),
+    set_config('tcp_user_timeout', $6, false)"""
+
+# asyncpg asks the catalogs about each array type it has not met: 4 to 15 ms each, once per
+# connection. Better now than within the first commit.
+_WARM = """/* durable: warm */
+select $1::bigint[], $2::bytea[], $3::timestamptz[], $4::text[], $5::boolean[], $6::uuid[],
+    $7::int[]"""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open connection, and who it is on the server."""
+
+    connection: asyncpg.Connection[Any]
+    pid: int
+    started: datetime
+    pooled: bool  # a pooler stands between: session locks mean nothing
+
+
+async def connect(
+    dsn: str, *, application: str, lock_timeout: float, idle_in_transaction: float = 10.0
+) -> Session:
+    """Open and prepare a connection; bounded in time.
+
+    Raises:
+        ConfigurationError: something must be changed before this can work.
+        StoreUnavailable: it may work later.
+    """
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            connection = await asyncpg.connect(
+                dsn,
+                timeout=CONNECT_SECONDS,
+                server_settings={"application_name": f"durable:{application}"[:63]},
+                max_cached_statement_lifetime=0,
+            )
+            try:
+                return await _prepared(connection, lock_timeout, idle_in_transaction)
+            except BaseException:
+                connection.terminate()
+                raise
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise explained(error, dsn) from error
+
+
+async def _prepared(
+    connection: asyncpg.Connection[Any], lock_timeout: float, idle_in_transaction: float
+) -> Session:
+    _keep_alive(connection)
+    row = await connection.fetchrow(
+        _SETTINGS,
+        f"{round(idle_in_transaction * 1000)}ms",
+        f"{round(lock_timeout * 1000)}ms",
+        str(_KEEPALIVE_IDLE),
+        str(_KEEPALIVE_INTERVAL),
+        str(_KEEPALIVE_COUNT),
+        str(_USER_TIMEOUT_MS),
+    )
+    assert row is not None
+    if row["replica"]:
+        raise ConfigurationError(
+            "This Postgres is a read-only replica. Durable writes: give it the primary "
+            "(with several hosts in the URL, add target_session_attrs=primary)."
+        )
+    if row["version"] < POSTGRES_MIN * 10_000:
+        raise ConfigurationError(
+            f"This is Postgres {row['version'] // 10_000}; Durable needs {POSTGRES_MIN} or newer."
+        )
+    await connection.fetchrow(_WARM, [], [], [], [], [], [], [])
+    pooled = row["pid"] != connection.get_server_pid()
+    return Session(connection, row["pid"], row["started"], pooled)
+
+
+def _keep_alive(connection: asyncpg.Connection[Any]) -> None:
+    """Notice a peer that is gone without a word. asyncpg sets no option of its own, and has no
+    public way to its socket."""
+    sock = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    options = [
+        ("SO_KEEPALIVE", socket.SOL_SOCKET, 1),
+        ("TCP_KEEPIDLE", socket.IPPROTO_TCP, _KEEPALIVE_IDLE),
+        ("TCP_KEEPINTVL", socket.IPPROTO_TCP, _KEEPALIVE_INTERVAL),
+        ("TCP_KEEPCNT", socket.IPPROTO_TCP, _KEEPALIVE_COUNT),
+        ("TCP_USER_TIMEOUT", socket.IPPROTO_TCP, _USER_TIMEOUT_MS),
+    ]
+    for name, level, value in options:
+        if hasattr(socket, name):  # not every platform has all of them
+            sock.setsockopt(level, getattr(socket, name), value)
+
+
+def shown(dsn: str) -> str:
+    """The URL without its password, for error texts."""
+    try:
+        parts = urlsplit(dsn)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "the given URL"
+    user = f"{parts.username}@" if parts.username else ""
+    where = f"{user}{host}{f':{port}' if port else ''}"
+    return f"{parts.scheme}://{where}{parts.path}"
+
+
+def explained(error: BaseException, dsn: str) -> StoreError:
+    """What a failure to connect means, in words."""
+    where = shown(dsn)
+    if isinstance(error, asyncpg.PostgresError):
+        return _refused(error, where)
+    if isinstance(error, OSError):  # TimeoutError is one
+        if isinstance(error, TimeoutError):
+            why = f"no answer within {CONNECT_SECONDS:g} s"
+        else:
+            why = str(error) or type(error).__name__
+        return StoreUnavailable(
+            f"Postgres at {where} cannot be reached: {why}. Is it running, and is the host right?"
+        )
+    return ConfigurationError(
+        f"The database URL {where} cannot be used: {error}. It looks like "
+        "postgresql://user:password@host:5432/database."
+    )
+
+
+def _refused(error: asyncpg.PostgresError, where: str) -> StoreError:
+    state = error.sqlstate or ""
+    if state == "28P01":
+        return ConfigurationError(f"Postgres at {where} refuses the password: {error}.")
+    if state == "28000":
+        return ConfigurationError(f"Postgres at {where} does not let this user in: {error}.")
+    if state == "3D000":
+        return ConfigurationError(f"Postgres at {where} has no such database: {error}.")
+    if state == "25006":
+        return ConfigurationError(f"Postgres at {where} is read-only: {error}. Use the primary.")
+    if state[:2] in ("53", "57", "08"):
+        return StoreUnavailable(f"Postgres at {where} does not take connections now: {error}.")
+    return ConfigurationError(f"Postgres at {where} cannot be used: {error} (SQLSTATE {state}).")

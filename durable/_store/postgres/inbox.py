@@ -1,0 +1,70 @@
+"""The ``inbox`` table: messages to runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from ..protocol import Delivered, Message, Unavailable
+from . import statements
+from .line import Line
+from .patience import Patience
+
+# Of one run, in one read: what is left is news again.
+MESSAGES_MAX = 10_000
+
+
+class Inbox:
+    def __init__(self, line: Line, patience: Patience, schema: str) -> None:
+        self._line = line
+        self._patience = patience
+        self._sql = statements.load("inbox", schema)
+
+    async def deliver(
+        self,
+        *,
+        id: str,
+        kind: str,
+        name: str | None,
+        key: str,
+        payload: bytes | None,
+        connection: Any = None,
+    ) -> Delivered:
+        """Send a message to the run that the id names now. It is accepted once per ``key``.
+
+        Raises:
+            StoreUnavailable: another transaction holds the run and does not end.
+        """
+        arguments = (id, kind, name, key, payload)
+        if connection is not None:
+            row = await connection.fetchrow(self._sql["deliver"], *arguments, False)
+            return Delivered(*row)
+        try:
+            row = await self._fetchrow(id, *arguments, False)
+        except Unavailable:
+            # It may have arrived, and the id may name another run by now.
+            row = await self._fetchrow(id, *arguments, True)
+        return Delivered(*row)
+
+    async def read(self, wanted: Iterable[tuple[int, int]]) -> list[Message]:
+        """Messages: of each (run, seen) those after ``seen``, in order."""
+        pairs = list(wanted)
+        if not pairs:
+            return []
+        rows = await self._line.fetch(
+            self._sql["read"], *zip(*pairs, strict=True), MESSAGES_MAX
+        )
+        return [Message(*row) for row in rows]
+
+    async def mail(self, worker: UUID) -> list[int]:
+        """Runs of this worker that somebody has sent something."""
+        return [row["run"] for row in await self._line.fetch(self._sql["mail"], worker)]
+
+    async def clear_due(self, worker: UUID, seen: Sequence[tuple[int, int]]) -> None:
+        """These (run, seen) are read; unless more has come, they are no news any more."""
+        if seen:
+            await self._line.fetch(self._sql["clear_due"], worker, *zip(*seen, strict=True))
+
+    async def _fetchrow(self, id: str, *arguments: Any) -> Any:
+        return await self._patience.fetchrow(f"run {id!r}", self._sql["deliver"], *arguments)

@@ -1,0 +1,29 @@
+-- name: deliver
+select run, state, status from durable.deliver($1, $2, $3, $4, $5, $6)
+
+-- name: read
+-- Messages of many runs, each after a cursor of its own.
+select i.run, i.seq, i.kind, i.name, i.payload, i.at, i.op
+from unnest($1::bigint[], $2::bigint[]) a(run, seen)
+cross join lateral (
+    select m.run, m.seq, m.kind, m.name, m.payload, m.at, m.op from durable.inbox m
+    where m.run = a.run and m.seq > a.seen
+    order by m.seq
+    limit $3
+) i
+order by i.run, i.seq
+
+-- name: mail
+-- Runs of this worker that somebody has sent something.
+select r.run from durable.run r where r.worker = $1 and r.due_at is not null
+
+-- name: clear_due
+-- What was read is no news any more, unless more has come.
+with held as (
+    select r.run from unnest($2::bigint[], $3::bigint[]) a(run, seen)
+    join durable.run r on r.run = a.run
+    where r.worker = $1 and r.last_seq = a.seen and r.due_at is not null
+    order by r.run
+    for no key update of r skip locked
+)
+update durable.run r set due_at = null from held where r.run = held.run

@@ -1,0 +1,220 @@
+"""A line: one actor that owns one connection.
+
+A task of its own makes the calls, one after another; a caller awaits a future. So no caller's
+cancellation ever reaches the driver in the middle of a statement, and no connection is ever
+released half-used: one that was interrupted is terminated, and the next call opens another.
+
+    caller --call--> queue --> task --> connection
+           <-------- future ---'
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+
+from ...errors import InvalidCall, StoreError
+from ..protocol import Unavailable
+from .connecting import Session, connect
+
+CALL_SECONDS = 30.0
+CLOSE_SECONDS = 2.0
+
+# A database that is away is asked again at this pace, with jitter, in seconds.
+_PAUSE_FIRST, _PAUSE_MAX = 0.05, 3.0
+
+# The server ended the session, or may not be written to any more (a failover).
+_LOST_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25006"})
+
+Do = Callable[["asyncpg.Connection[Any]"], Awaitable[Any]]
+
+
+class Line:
+    """``on_open`` is called with each new session, ``on_close`` when it is gone."""
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        application: str,
+        lock_timeout: float,
+        on_open: Callable[[Session], None] | None = None,
+        on_close: Callable[[Session], None] | None = None,
+    ) -> None:
+        self._dsn = dsn
+        self._application = application
+        self._lock_timeout = lock_timeout
+        self._on_open = on_open
+        self._on_close = on_close
+        self._calls: deque[tuple[Do, float, asyncio.Future[Any]]] = deque()
+        self._more = asyncio.Event()
+        self._session: Session | None = None
+        self._failures = 0
+        self._not_before = 0.0
+        self._closed = False
+        self._pid = os.getpid()
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def session(self) -> Session | None:
+        """The session that stands now; another one after each loss."""
+        return self._session
+
+    async def open(self) -> None:
+        """Connect now, and raise what is wrong in words. Calls connect by themselves.
+
+        Raises:
+            ConfigurationError, StoreUnavailable
+        """
+        await self._connect()
+
+    async def fetch(self, query: str, *args: Any, within: float = CALL_SECONDS) -> list[Any]:
+        rows: list[Any] = await self.call(lambda c: c.fetch(query, *args), within=within)
+        return rows
+
+    async def fetchrow(self, query: str, *args: Any, within: float = CALL_SECONDS) -> Any:
+        return await self.call(lambda c: c.fetchrow(query, *args), within=within)
+
+    async def fetchval(self, query: str, *args: Any, within: float = CALL_SECONDS) -> Any:
+        return await self.call(lambda c: c.fetchval(query, *args), within=within)
+
+    async def call(self, do: Do, *, within: float = CALL_SECONDS) -> Any:
+        """Let ``do`` use the connection alone, for at most ``within`` seconds.
+
+        Raises:
+            Unavailable: no answer: it may or may not have happened.
+            asyncpg.PostgresError: the server's own, clean refusal.
+        """
+        self._check_place()
+        if self._closed:
+            raise Unavailable("the store is closed")
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._calls.append((do, within, future))
+        self._more.set()
+        if self._task is None:
+            self._task = self._loop.create_task(self._run())
+        return await future
+
+    async def close(self) -> None:
+        """Let the call in flight finish for a moment; refuse the others."""
+        self._closed = True
+        refused, self._calls = self._calls, deque()
+        for _, _, future in refused:
+            if not future.done():
+                future.set_exception(Unavailable("the store is closed"))
+        self._more.set()
+        if self._task is not None:
+            done, _ = await asyncio.wait([self._task], timeout=CLOSE_SECONDS)
+            if not done:
+                self._task.cancel()
+                await asyncio.wait([self._task])
+        session = self._session
+        if session is not None:
+            try:
+                await session.connection.close(timeout=CLOSE_SECONDS)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                session.connection.terminate()
+            self._drop()
+
+    def _check_place(self) -> None:
+        if os.getpid() != self._pid:
+            raise InvalidCall(
+                "The process forked after the database was opened; connections cannot be "
+                "shared. Open it in the child, after the fork."
+            )
+        if asyncio.get_running_loop() is not self._loop:
+            raise InvalidCall(
+                "The database was opened in another event loop. Open it in the loop that uses it."
+            )
+
+    async def _run(self) -> None:
+        while not self._closed:
+            if not self._calls:
+                self._more.clear()
+                await self._more.wait()
+                continue
+            do, within, future = self._calls.popleft()
+            if future.cancelled():
+                continue  # nobody waits, and it has not begun
+            try:
+                result = await self._one(do, within)
+            except asyncio.CancelledError:
+                _fail(future, Unavailable("the store was closed in the middle of a call"))
+                raise
+            except BaseException as error:  # noqa: BLE001 - the caller's, whatever it is
+                _fail(future, error)
+            else:
+                if not future.done():
+                    future.set_result(result)
+
+    async def _one(self, do: Do, within: float) -> Any:
+        session = self._session
+        if session is None or session.connection.is_closed():
+            session = await self._reconnect()
+        try:
+            async with asyncio.timeout(within):
+                return await do(session.connection)
+        except TimeoutError:
+            self._drop()
+            raise Unavailable(f"no answer within {within:g} s") from None
+        except asyncpg.PostgresError as error:
+            state = error.sqlstate or ""
+            if state.startswith("08") or state in _LOST_STATES:
+                self._drop()
+                raise Unavailable(f"the connection was lost: {error}") from error
+            if session.connection.is_closed():
+                self._drop()
+            raise
+        except (OSError, asyncpg.InterfaceError) as error:
+            if isinstance(error, ValueError):  # a value that asyncpg cannot even send
+                raise asyncpg.exceptions.DataError(str(error)) from error
+            self._drop()
+            raise Unavailable(f"the connection was lost: {error}") from error
+        except BaseException:
+            self._drop()
+            raise
+
+    async def _reconnect(self) -> Session:
+        self._drop()
+        pause = self._not_before - self._loop.time()
+        if pause > 0:
+            await asyncio.sleep(pause)
+        try:
+            return await self._connect()
+        except StoreError as error:
+            raise Unavailable(str(error)) from error
+
+    async def _connect(self) -> Session:
+        try:
+            session = await connect(
+                self._dsn, application=self._application, lock_timeout=self._lock_timeout
+            )
+        except StoreError:
+            longest = min(_PAUSE_FIRST * 2**self._failures, _PAUSE_MAX)
+            self._not_before = self._loop.time() + longest * random.uniform(0.5, 1)  # noqa: S311
+            self._failures = min(self._failures + 1, 16)
+            raise
+        self._failures = 0
+        self._session = session
+        if self._on_open is not None:
+            self._on_open(session)
+        return session
+
+    def _drop(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.connection.terminate()
+            if self._on_close is not None:
+                self._on_close(session)
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

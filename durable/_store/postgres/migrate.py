@@ -1,0 +1,161 @@
+"""Creating, upgrading and checking the schema.
+
+A missing schema is made from ``schema.sql``; an older one gets the migrations that it lacks,
+which come to the same (a test compares). Functions and views are replaced each time. One
+transaction, under an advisory lock: any number of processes may do this at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import asyncpg
+
+from ...errors import SchemaMismatch, StoreError, StoreUnavailable
+from . import statements
+from .connecting import connect
+
+# The schema that this code is written for: the number of its last migration.
+VERSION = 1
+
+# A migration that cannot have its locks at once gives way to the work that holds them.
+LOCK_SECONDS = 5.0
+TRIES = 5
+
+# Not to_regclass(): within a transaction that has waited for the lock it may still answer from
+# before somebody else made the table.
+_SETTING_TABLE = """
+select exists (
+    select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = $1 and c.relname = 'setting' and c.relkind = 'r')"""
+_SETTINGS = "select name, value from durable.setting where name in ('schema_version', 'code_min')"
+_LOCK = "select pg_advisory_xact_lock(hashtextextended('durable/migrate/' || $1, 0))"
+_NOTE = "update durable.setting set value = $2 where name = $1"
+
+
+async def migrate(dsn: str, schema: str = "durable") -> None:
+    """Create the schema, or bring it up to this code. Doing so again changes nothing.
+
+    Raises:
+        ConfigurationError, StoreUnavailable: what is wrong with the database, in words.
+        SchemaMismatch: the schema is for newer code than this.
+    """
+    await prepare(dsn, schema=schema, upgrade=True)
+
+
+async def prepare(dsn: str, *, schema: str = "durable", upgrade: bool) -> None:
+    """Create a missing schema; upgrade an older one only if asked.
+
+    Raises: as ``migrate``; SchemaMismatch also if an upgrade is needed and not asked for.
+    """
+    session = await connect(dsn, application="migrate", lock_timeout=LOCK_SECONDS)
+    connection = session.connection
+    try:
+        for attempt in range(TRIES):
+            try:
+                await _prepare(connection, schema, upgrade)
+            except asyncpg.LockNotAvailableError as error:
+                if attempt == TRIES - 1:
+                    raise StoreUnavailable(
+                        f"The schema {schema!r} could not be upgraded: other sessions kept its "
+                        f"tables locked ({error}). Nothing was changed; try again."
+                    ) from error
+                await asyncio.sleep(0.2 * 2**attempt)
+            else:
+                return
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise SchemaMismatch(
+            f"The schema {schema!r} is missing or old, and this role may not change it "
+            f"({error}). Run `durable migrate` as a role that may create schemas."
+        ) from error
+    except (OSError, asyncpg.InterfaceError) as error:
+        raise StoreUnavailable(f"The connection was lost while migrating: {error}") from error
+    finally:
+        connection.terminate()
+
+
+async def check(dsn: str, schema: str = "durable") -> None:
+    """See that the schema is there and fits this code.
+
+    Raises:
+        ConfigurationError, StoreUnavailable, SchemaMismatch
+    """
+    session = await connect(dsn, application="check", lock_timeout=LOCK_SECONDS)
+    try:
+        await check_open(session.connection, schema)
+    finally:
+        session.connection.terminate()
+
+
+async def check_open(connection: asyncpg.Connection[Any], schema: str) -> None:
+    """``check`` on a connection that is open.
+
+    Raises:
+        SchemaMismatch
+    """
+    error = mismatch(await _versions(connection, schema), schema)
+    if error is not None:
+        raise error
+
+
+def mismatch(found: tuple[int, int] | None, schema: str) -> StoreError | None:
+    """What is wrong with a schema of version ``found[0]`` that admits code for ``found[1]``
+    and newer."""
+    if found is None:
+        return SchemaMismatch(
+            f"The database has no schema {schema!r}. Run `durable migrate`, or start a worker: "
+            "it creates what is missing."
+        )
+    version, code_min = found
+    if version < VERSION:
+        return SchemaMismatch(
+            f"The schema {schema!r} is version {version}; this code needs {VERSION}. "
+            "Run `durable migrate`."
+        )
+    if code_min > VERSION:
+        return SchemaMismatch(
+            f"The schema {schema!r} is version {version} and admits code for {code_min} and "
+            f"newer; this code is for {VERSION}. Upgrade the package durably."
+        )
+    return None
+
+
+async def _prepare(connection: asyncpg.Connection[Any], schema: str, upgrade: bool) -> None:
+    found = await _versions(connection, schema)
+    if found is not None and not upgrade:
+        error = mismatch(found, schema)
+        if error is not None:
+            raise error
+        return
+    async with connection.transaction():
+        await connection.execute("set local lock_timeout = 0")
+        await connection.fetchval(_LOCK, schema)
+        await connection.execute(f"set local lock_timeout = '{LOCK_SECONDS:g}s'")
+        found = await _versions(connection, schema)
+        if found is None:
+            await connection.execute(_creation(schema))
+        else:
+            error = mismatch(found, schema)
+            if error is not None and found[0] >= VERSION:
+                raise error
+            for step in statements.migrations(schema)[found[0] :]:
+                await connection.execute(step)
+            note = statements.with_schema(_NOTE, schema)
+            if found[0] < VERSION:
+                await connection.execute(note, "schema_version", str(VERSION))
+        if found is None or found[0] <= VERSION:
+            await connection.execute(statements.functions(schema))
+
+
+def _creation(schema: str) -> str:
+    """A schema that is there and empty (made by an administrator) is used as it is."""
+    return statements.tables(schema).replace("create schema ", "create schema if not exists ", 1)
+
+
+async def _versions(connection: asyncpg.Connection[Any], schema: str) -> tuple[int, int] | None:
+    if not await connection.fetchval(_SETTING_TABLE, schema):
+        return None
+    rows = await connection.fetch(statements.with_schema(_SETTINGS, schema))
+    found = {row["name"]: int(row["value"]) for row in rows}
+    return found["schema_version"], found["code_min"]

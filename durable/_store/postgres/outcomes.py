@@ -1,0 +1,164 @@
+"""The ``outcome`` table, and the connections on which ``ctx.transaction`` runs user code.
+
+A transaction's outcome is written last of all in the user's own transaction, so it is there
+if and only if the transaction happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from ...errors import LeaseLost, StoreError
+from ..protocol import Recorded, Unavailable
+from . import statements
+from .connecting import Session, connect
+from .line import CLOSE_SECONDS, Line
+
+CONNECTIONS_MAX = 4
+
+# User code may compute between two statements for this long before Postgres ends its session;
+# a worker that hangs must not hold rows for ever.
+IDLE_SECONDS = 60.0
+
+
+class Outcomes:
+    """``on_open`` is called with each new session, ``on_close`` when it is gone."""
+
+    def __init__(
+        self,
+        line: Line,
+        schema: str,
+        *,
+        dsn: str,
+        application: str,
+        on_open: Callable[[Session], None],
+        on_close: Callable[[Session], None],
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> None:
+        self._line = line
+        self._sql = statements.load("outcomes", schema)
+        self._dsn = dsn
+        self._application = application
+        self._on_open = on_open
+        self._on_close = on_close
+        self._slots = asyncio.Semaphore(connections_max)
+        self._idle: list[Session] = []
+        self._busy: dict[asyncpg.Connection[Any], Session] = {}
+
+    async def read(self, run: int, op: int) -> Recorded | None:
+        """The outcome of an op, if its transaction has happened."""
+        row = await self._line.fetchrow(self._sql["read"], run, op)
+        return None if row is None else Recorded(*row)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """A connection to run user code on. One that was interrupted, or is not at rest when
+        it comes back, is never used again.
+
+        Raises:
+            Unavailable: it cannot be had now, or it was lost on the way: see whether the
+                outcome stands.
+        """
+        async with self._slots:
+            session = await self._take()
+            connection = session.connection
+            at_rest = False
+            self._busy[connection] = session
+            try:
+                yield connection
+                at_rest = not connection.is_in_transaction()
+            except asyncpg.PostgresError as error:
+                if (error.sqlstate or "").startswith(("08", "57P")):
+                    raise Unavailable(f"the connection was lost: {error}") from error
+                at_rest = not connection.is_closed() and not connection.is_in_transaction()
+                raise
+            except (ConnectionError, asyncpg.InterfaceError) as error:
+                if connection.is_closed():
+                    raise Unavailable(f"the connection was lost: {error}") from error
+                raise
+            finally:
+                del self._busy[connection]
+                if at_rest:
+                    self._idle.append(session)
+                else:
+                    self._drop(session)
+
+    async def record(
+        self,
+        connection: asyncpg.Connection[Any],
+        *,
+        worker: UUID,
+        run: int,
+        claim: int,
+        op: int,
+        name: str,
+        digest: bytes | None,
+        result: bytes | None,
+        failure: bytes | None = None,
+    ) -> None:
+        """The last act of the transaction: the fence, then the outcome. Both rows that it locks
+        stay as they are until the commit, so the transaction counts or is nothing.
+
+        Raises:
+            LeaseLost: the worker was declared dead, or the run is not its own any more.
+            asyncpg.UniqueViolationError: it has happened already.
+        """
+        fence = await connection.fetchrow(self._sql["fence"], worker, run, claim)
+        assert fence is not None
+        if not fence["alive"]:
+            raise LeaseLost(f"worker {worker} was declared dead")
+        if not fence["owns"]:
+            raise LeaseLost(f"run {run} is not this worker's any more")
+        await connection.execute(self._sql["record"], run, op, name, digest, result, failure)
+
+    async def settle(self, pid: int, started: datetime) -> bool:
+        """End a session whose commit is unknown. True once it is gone for sure: then the
+        outcome row tells."""
+        # One that is not ours to end ends when its own timeouts do.
+        with suppress(asyncpg.InsufficientPrivilegeError):
+            await self._line.fetch(self._sql["end_backend"], pid, started)
+        gone: bool = await self._line.fetchval(self._sql["backend_is_gone"], pid, started)
+        return gone
+
+    def backend(self, connection: asyncpg.Connection[Any]) -> tuple[int, datetime]:
+        """Who a connection in use is on the server, for ``settle``."""
+        session = self._busy[connection]
+        return session.pid, session.started
+
+    async def close(self) -> None:
+        while self._idle:
+            session = self._idle.pop()
+            try:
+                await session.connection.close(timeout=CLOSE_SECONDS)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                session.connection.terminate()
+            self._on_close(session)
+
+    async def _take(self) -> Session:
+        while self._idle:
+            session = self._idle.pop()
+            if not session.connection.is_closed():
+                return session
+            self._drop(session)
+        try:
+            session = await connect(
+                self._dsn,
+                application=self._application,
+                lock_timeout=0,
+                idle_in_transaction=IDLE_SECONDS,
+            )
+        except StoreError as error:
+            raise Unavailable(str(error)) from error
+        self._on_open(session)
+        return session
+
+    def _drop(self, session: Session) -> None:
+        session.connection.terminate()
+        self._on_close(session)

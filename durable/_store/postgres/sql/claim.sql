@@ -1,0 +1,66 @@
+-- Give due runs to a worker, those of higher priority first, each with a new claim.
+--
+-- History is not read here: between this statement's snapshot and a row lock somebody else may
+-- have owned, written and released the run. Whoever claims reads it afterwards.
+create or replace function durable.claim(by_worker uuid, runs_max bigint, new_versions text)
+returns table (run bigint, id text, workflow text, queue text, claim bigint, seed bytea,
+    versions text, input bytea, crashes bigint)
+language plpgsql
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+    serves record;
+    taken bigint[];
+begin
+    select w.workflows, w.queues into serves
+    from durable.worker w where w.worker = by_worker and w.state = 'live' for key share;
+    if not found then
+        raise exception 'worker % is not alive any more', by_worker using errcode = 'DU001';
+    end if;
+
+    -- One probe per queue and priority: a single range over both would walk all future runs of
+    -- a priority before it came to the next.
+    select array_agg(due.run) into taken
+    from (
+        select found.run
+        from (
+            select q.queue, p.priority
+            from unnest(serves.queues) q(queue) cross join generate_series(-2, 2) p(priority)
+            order by p.priority desc
+            offset 0
+        ) place
+        cross join lateral (
+            select r.run from durable.run r
+            where r.worker is null and r.status in ('pending', 'waiting')
+                and r.queue = place.queue and r.priority = place.priority
+                and r.due_at <= durable.now() and r.workflow = any(serves.workflows)
+            order by r.due_at
+            limit runs_max
+            for update skip locked
+        ) found
+        limit runs_max
+    ) due;
+
+    -- A younger snapshot than the locks. Only an owner that died without having written
+    -- anything counts against the run.
+    return query
+    update durable.run r
+    set worker = by_worker, status = 'running', claim = r.claim + 1, due_at = null,
+        started_at = coalesce(r.started_at, durable.now()),
+        versions = coalesce(r.versions, new_versions),
+        crashes = case when t.length > r.length_at_claim then 0
+            when r.from_dead then r.crashes + 1 else r.crashes end,
+        length_at_claim = t.length, from_dead = false
+    from (
+        select u.run, (
+            select coalesce(max(j.position) + 1, 0) from durable.journal j where j.run = u.run
+        ) as length
+        from unnest(taken) u(run)
+    ) t
+    join durable.input i on i.run = t.run
+    where r.run = t.run
+    returning r.run, r.id, r.workflow, r.queue, r.claim, r.seed, r.versions, i.args, r.crashes;
+end
+$$;

@@ -1,0 +1,67 @@
+-- Send a message to the run that an id names now. The row is locked first and read again, so
+-- that the answer is about the run that took the message or did not.
+--
+-- A send that is repeated after a lost answer says so (`again`): if the id was given to
+-- another run meanwhile, the message may stand with the run before.
+create or replace function durable.deliver(
+    to_id text, message_kind text, message_name text, message_key text, message bytea,
+    again boolean,
+    out run bigint, out state text, out status text
+)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    moment timestamptz := durable.now();
+    target bigint;
+    old record;
+begin
+    loop
+        select r.run into target from durable.run r where r.id = to_id and r.current;
+        if not found then
+            -- In a transaction that sees the past, the run may be younger than that.
+            if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+                raise exception 'run % is not visible to this transaction', to_id
+                    using errcode = '40001';
+            end if;
+            state := 'absent';
+            return;
+        end if;
+        if again then
+            with recursive named as (
+                select r.run, r.previous from durable.run r where r.run = target
+                union all
+                select r.run, r.previous from durable.run r join named on r.run = named.previous
+            )
+            select i.run, r.status into run, status
+            from named
+            join durable.inbox i on i.run = named.run and i.key = message_key
+            join durable.run r on r.run = i.run
+            limit 1;
+            if found then
+                state := 'accepted';
+                return;
+            end if;
+        end if;
+        select r.run, r.status, r.last_seq, r.closed_at into old
+        from durable.run r where r.run = target and r.current for no key update;
+        exit when found;
+    end loop;
+
+    run := old.run;
+    status := old.status;
+    if exists (select from durable.inbox i where i.run = old.run and i.key = message_key) then
+        state := 'accepted';
+    elsif old.closed_at is not null then
+        state := 'closed';
+    else
+        insert into durable.inbox (run, seq, kind, name, key, payload, at)
+        values (old.run, old.last_seq + 1, message_kind, message_name, message_key, message, moment);
+        update durable.run r
+        set last_seq = r.last_seq + 1,
+            due_at = case when r.status in ('pending', 'running', 'waiting', 'unserved')
+                then least(r.due_at, moment) else r.due_at end
+        where r.run = old.run;
+        state := 'accepted';
+    end if;
+end
+$$;

@@ -1,0 +1,65 @@
+-- Let a failed or stuck run go on. Null: it does; 'absent': there is no such run; else why not,
+-- in words.
+--
+-- Nothing is deleted from the journal: a position that became free could be taken by a send
+-- that was delayed. A `voided` row takes back the event that the run failed with; it holds the
+-- next free op, since numbers are never used for two things. Where the code itself raised, it
+-- is marked 'redo': the owner feeds the voided event's facts again.
+create or replace function durable.retry(retried_id text) returns text
+language plpgsql as $$
+declare
+    target bigint;
+    old record;
+    ended record;
+    latest record;
+    skipped bigint := 0;
+    length bigint;
+begin
+    loop
+        select r.run into target from durable.run r where r.id = retried_id and r.current;
+        if not found then
+            return 'absent';
+        end if;
+        select r.run, r.status into old
+        from durable.run r where r.run = target and r.current for update;
+        exit when found;
+    end loop;
+
+    if old.status = 'failed' then
+        select e.failed_at, e.next_op into strict ended
+        from durable.result e where e.run = old.run;
+        -- The last event that no earlier retry took back.
+        for latest in
+            select j.position, j.kind, j.at from durable.journal j
+            where j.run = old.run order by j.position desc
+        loop
+            length := coalesce(length, latest.position + 1);
+            if latest.kind = 'voided' then
+                skipped := skipped + 1;
+            elsif skipped > 0 then
+                skipped := skipped - 1;
+            else
+                exit;
+            end if;
+        end loop;
+        if ended.failed_at <> latest.position then
+            return format('events follow the failure at position %s (up to %s): it was handled '
+                'before the run failed. Fork the run from before it instead.',
+                ended.failed_at, latest.position);
+        end if;
+        insert into durable.journal (run, position, op, kind, name, at, key, voids)
+        values (old.run, length, ended.next_op, 'voided',
+            case when ended.failed_at is null then 'redo' end,
+            greatest(latest.at, durable.now()), uuid_send(gen_random_uuid()), latest.position);
+        delete from durable.result e where e.run = old.run;
+    elsif old.status <> 'stuck' then
+        return format('it is %s; only a failed or a stuck run can be retried', old.status);
+    end if;
+
+    update durable.run r
+    set status = 'pending', due_at = durable.now(), closed_at = null, crashes = 0,
+        report = null, stuck_build = null, stuck_at = null
+    where r.run = old.run;
+    return null;
+end
+$$;

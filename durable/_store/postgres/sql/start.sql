@@ -1,0 +1,83 @@
+-- Close an open run from outside. The caller holds its row `for update`. The event at the next
+-- position is what stops its owner: whoever writes a position first has it.
+create or replace function durable.close_from_outside(closed bigint, why text) returns void
+language plpgsql as $$
+declare
+    latest record;
+begin
+    select max(j.position) as position, max(j.at) as at, max(j.op) as op into latest
+    from durable.journal j where j.run = closed;
+    insert into durable.journal (run, position, kind, name, at, key)
+    values (closed, coalesce(latest.position + 1, 0), 'terminated', why,
+        greatest(latest.at, durable.now()), uuid_send(gen_random_uuid()));
+    insert into durable.result (run, next_op, reason)
+    values (closed, coalesce(latest.op, 0) + 1, why);
+    update durable.run r
+    set status = 'terminated', closed_at = durable.now(), worker = null, due_at = null,
+        waits_for = null, waits_at = null
+    where r.run = closed;
+end
+$$;
+
+-- Start a run under an id, or find the one that the id names. What to do about that one:
+-- 'use' it, 'reject', start another 'after_close' or 'after_failure' of it, or 'replace' it,
+-- which closes it if it is open. `created` is false if no run was started.
+--
+-- The lock on the id is held until the transaction ends, so nobody else gives the id to
+-- another run meanwhile; statuses may still change, so each step looks again. In a transaction
+-- that sees the past (repeatable read) Postgres raises 40001 where that would mislead.
+create or replace function durable.start_run(
+    new_id text, new_workflow text, new_queue text, new_priority bigint, args bytea, digest bytea,
+    if_exists text,
+    out run bigint, out created boolean, out status text, out workflow text,
+    out input bytea, out input_digest bytea
+)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    moment timestamptz := durable.now();
+    old record;
+begin
+    if if_exists not in ('use', 'reject', 'after_close', 'after_failure', 'replace') then
+        raise exception 'if_exists is %', if_exists using errcode = '22023';
+    end if;
+    perform pg_advisory_xact_lock(durable.id_key(new_id));
+    loop
+        select r.run, r.status, r.workflow, r.closed_at into old
+        from durable.run r where r.id = new_id and r.current;
+        if found then
+            if if_exists = 'replace' and old.closed_at is null then
+                perform from durable.run r
+                where r.run = old.run and r.closed_at is null for update;
+                continue when not found;
+                perform durable.close_from_outside(old.run, 'replaced');
+            elsif not (if_exists in ('after_close', 'replace') and old.closed_at is not null
+                or if_exists = 'after_failure'
+                    and old.status in ('failed', 'cancelled', 'terminated')) then
+                select old.run, false, old.status, old.workflow, i.args, i.digest
+                into run, created, status, workflow, input, input_digest
+                from durable.input i where i.run = old.run;
+                return;
+            end if;
+            -- Not if a retry has opened it again.
+            update durable.run r set current = false
+            where r.run = old.run and r.current and r.closed_at is not null;
+            continue when not found;
+        end if;
+        insert into durable.run (
+            run, id, previous, workflow, queue, priority, status, due_at, seed, created_at)
+        values (nextval('durable.run_key'), new_id, old.run, new_workflow, new_queue,
+            new_priority, 'pending', moment,
+            substring(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) for 16),
+            moment)
+        on conflict do nothing
+        returning run.run into start_run.run;
+        continue when not found;
+        insert into durable.input (run, args, digest) values (start_run.run, args, digest);
+        created := true;
+        status := 'pending';
+        workflow := new_workflow;
+        return;
+    end loop;
+end
+$$;

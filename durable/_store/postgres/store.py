@@ -1,0 +1,116 @@
+"""The Postgres store: a plain record of its nouns, over a handful of connections.
+
+- *calls*: short calls of client and worker; waits 100 ms for a lock at most
+- *commits*: the committer's own
+- *aside*: what must wait for a stranger's lock, half a second at a time
+- the heartbeat's, opened in its own thread, and those of ``ctx.transaction``
+
+All but *calls* are opened when they are first used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Self
+
+from . import migrate, statements
+from .connecting import Session
+from .inbox import Inbox
+from .journal import Journal
+from .line import Line
+from .listing import Listing
+from .outcomes import Outcomes
+from .patience import Patience
+from .runs import Runs
+from .workers import Heartbeat, Workers
+
+# A stranger's lock is not waited for in a batch, nor in anybody's way (seconds).
+LOCK_SECONDS = 0.08
+
+# Below deadlock_timeout (1 s by default): when a user's transaction and ours wait for each
+# other, ours gives way, and his is never the victim.
+PATIENT_LOCK_SECONDS = 0.5
+
+
+class Store:
+    """Made by ``open``. Belongs to the event loop it was opened in."""
+
+    def __init__(self, dsn: str, name: str, schema: str) -> None:
+        self._dsn = dsn
+        self._name = name
+        self._schema = schema
+        self._sessions: dict[int, datetime] = {}
+        calls = self._line(LOCK_SECONDS)
+        commits = self._line(LOCK_SECONDS)
+        aside = self._line(PATIENT_LOCK_SECONDS)
+        patience = Patience(calls, aside)
+        self._lines = (calls, commits, aside)
+        self._calls = calls
+        self._notify_sql = statements.load("listening", schema)["notify"]
+        self.runs = Runs(calls, patience, schema)
+        self.journal = Journal(commits, aside, calls, schema)
+        self.inbox = Inbox(calls, patience, schema)
+        self.workers = Workers(calls, aside, schema)
+        self.listing = Listing(calls, schema)
+        self.outcomes = Outcomes(
+            calls,
+            schema,
+            dsn=dsn,
+            application=name,
+            on_open=self._opened,
+            on_close=self._closed,
+        )
+
+    @classmethod
+    async def open(cls, dsn: str, *, name: str, schema: str = "durable") -> Self:
+        """Connect, and see that the schema fits this code.
+
+        Raises:
+            ConfigurationError, StoreUnavailable: what is wrong with the database, in words.
+            SchemaMismatch: it has no schema yet, or one that does not fit.
+        """
+        store = cls(dsn, name, schema)
+        try:
+            await store._calls.open()
+            await store._calls.call(lambda connection: migrate.check_open(connection, schema))
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def close(self) -> None:
+        """Bounded, whatever the database does."""
+        await asyncio.gather(*(line.close() for line in self._lines), self.outcomes.close())
+
+    async def open_heartbeat(self) -> Heartbeat:
+        """A worker's heartbeat on a connection of its own; belongs to the loop (and thread)
+        that calls this."""
+        line = self._line(PATIENT_LOCK_SECONDS)
+        await line.open()
+        return Heartbeat(line, self._schema, self._backends)
+
+    async def notify(self) -> None:
+        """A hint to idle workers elsewhere that something is due. Never needed: they poll."""
+        await self._calls.fetch(self._notify_sql)
+
+    def _line(self, lock_timeout: float) -> Line:
+        return Line(
+            self._dsn,
+            application=self._name,
+            lock_timeout=lock_timeout,
+            on_open=self._opened,
+            on_close=self._closed,
+        )
+
+    # Sessions, so that a takeover of this worker can end them. Also called in the heartbeat's
+    # thread: single operations on a dict are safe.
+
+    def _opened(self, session: Session) -> None:
+        self._sessions[session.pid] = session.started
+
+    def _closed(self, session: Session) -> None:
+        self._sessions.pop(session.pid, None)
+
+    def _backends(self) -> list[tuple[int, datetime]]:
+        return list(self._sessions.copy().items())

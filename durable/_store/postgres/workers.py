@@ -1,0 +1,164 @@
+"""The ``worker`` table: who lives, and what happens to the runs of those who do not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from ..protocol import Beat, Registration, Suspect, Unavailable, WorkerRow
+from . import statements
+from .line import Line
+
+log = logging.getLogger("durable")
+
+BEAT_CALL_SECONDS = 2.5
+
+# Runs taken back in one statement: it locks them all.
+BATCH = 1_000
+
+# How often a takeover asks for the dead worker's row, each time for half a second; what holds
+# it longer is ended by Postgres itself (idle in transaction) or by TCP.
+TRIES = 20
+
+Backends = Callable[[], list[tuple[int, datetime]]]
+
+
+class Heartbeat:
+    """A worker's own row, on a connection of its own, in the loop that beats."""
+
+    def __init__(self, line: Line, schema: str, backends: Backends) -> None:
+        self._line = line
+        self._sql = statements.load("workers", schema)
+        self._backends = backends
+        self._locked_by: int | None = None  # the session that holds the advisory lock
+
+    async def register(self, registration: Registration) -> None:
+        """Begin to live: the lock first, then the row that judges look at."""
+        worker = registration.worker
+        await self._lock(worker)
+        await self._line.fetch(
+            self._sql["register"],
+            worker,
+            registration.name,
+            registration.host,
+            registration.pid,
+            registration.pid_started,
+            list(registration.workflows),
+            list(registration.queues),
+            registration.build,
+            registration.lease_seconds,
+            self._holds_lock(),
+            within=BEAT_CALL_SECONDS,
+        )
+
+    async def beat(self, worker: UUID) -> Beat:
+        """Say that this worker lives, and learn what it wants to know; one statement.
+
+        Raises:
+            Unavailable: no answer; that is a gap.
+        """
+        if not self._holds_lock():
+            await self._lock(worker)
+        backends = self._backends()
+        try:
+            row = await self._line.fetchrow(
+                self._sql["beat"],
+                worker,
+                [pid for pid, _ in backends],
+                [started for _, started in backends],
+                self._holds_lock(),
+                within=BEAT_CALL_SECONDS,
+            )
+        except asyncpg.PostgresError as error:
+            raise Unavailable(f"the heartbeat was refused: {error}") from error
+        return Beat(*row)
+
+    async def close(self) -> None:
+        await self._line.close()
+
+    async def _lock(self, worker: UUID) -> None:
+        """Try to hold the lock that tells judges of a dropped connection. A session of ours
+        that is dying may still have it; then the next beat tries again."""
+        try:
+            held = await self._line.fetchval(self._sql["lock"], worker, within=BEAT_CALL_SECONDS)
+        except asyncpg.PostgresError as error:
+            raise Unavailable(f"the heartbeat was refused: {error}") from error
+        session = self._line.session
+        if held and session is not None and not session.pooled:
+            self._locked_by = session.pid
+
+    def _holds_lock(self) -> bool:
+        session = self._line.session
+        return session is not None and session.pid == self._locked_by
+
+
+class Workers:
+    """``patient`` is a connection whose lock_timeout is half a second."""
+
+    def __init__(self, line: Line, patient: Line, schema: str) -> None:
+        self._line = line
+        self._patient = patient
+        self._sql = statements.load("workers", schema)
+
+    async def listed(self) -> list[WorkerRow]:
+        return [WorkerRow(*row) for row in await self._line.fetch(self._sql["listed"])]
+
+    async def suspects(self, judge: UUID) -> list[Suspect]:
+        """All other workers, with what tells whether they live."""
+        return [Suspect(*row) for row in await self._line.fetch(self._sql["suspects"], judge)]
+
+    async def take_over(self, worker: UUID, *, judged_at: datetime | None = None) -> int:
+        """Declare a worker dead and hand back its runs. Any number of judges may do this, at
+        once and again. Returns how many runs went back now.
+
+        With ``judged_at``, the ``beat_at`` that it was judged by, it is spared if it has
+        beaten since.
+
+        Raises:
+            Unavailable: its row, or a run of it, stays locked; try again later.
+        """
+        if not await self._mark_dead(worker, judged_at):
+            return 0
+        count = 0
+        while True:
+            taken = await self._line.fetch(self._sql["take_back"], worker, BATCH)
+            count += len(taken)
+            if not taken:
+                break
+        if await self._line.fetchval(self._sql["bury"], worker) is None:
+            log.debug("worker %s is not buried yet, or was by somebody else", worker)
+        return count
+
+    async def deregister(self, worker: UUID) -> None:
+        """The orderly end: nothing is left to take over, or the others will."""
+        await self._mark_dead(worker, None)
+        await self._line.fetchval(self._sql["bury"], worker)
+
+    async def _mark_dead(self, worker: UUID, judged_at: datetime | None) -> bool:
+        for _ in range(TRIES):
+            try:
+                dead: bool = await self._patient.fetchval(
+                    self._sql["mark_dead"], worker, judged_at
+                )
+            except asyncpg.LockNotAvailableError:
+                await self._end_backends(worker)
+            else:
+                return dead
+        raise Unavailable(f"a session holds the row of worker {worker} and does not end")
+
+    async def _end_backends(self, worker: UUID) -> None:
+        try:
+            await self._line.fetch(self._sql["end_backends"], worker)
+        except asyncpg.InsufficientPrivilegeError as error:
+            log.warning(
+                "the sessions of dead worker %s cannot be ended (%s); waiting for them. Grant "
+                "pg_signal_backend to this role to make takeovers quick.",
+                worker,
+                error,
+            )
+            await asyncio.sleep(0.5)

@@ -1,0 +1,95 @@
+-- name: lock
+-- Held as long as this connection lives: a free lock tells judges that it is gone. Never waits;
+-- a session of ours that is dying may still hold it.
+select pg_try_advisory_lock(durable.worker_key($1))
+
+-- name: register
+insert into durable.worker (
+    worker, name, state, host, pid, pid_started, workflows, queues, build, lease_seconds, locks,
+    started_at, beat_at)
+values ($1, $2, 'live', $3, $4, $5, $6, $7, $8, $9, $10, durable.now(), durable.now())
+on conflict (worker) do nothing
+
+-- name: beat
+with beat as (
+    update durable.worker w
+    set beat_at = durable.now(), backend_pids = $2, backend_starts = $3, locks = $4
+    where w.worker = $1 and w.state = 'live'
+    returning w.workflows, w.queues
+)
+select exists (select from beat) as alive,
+    durable.now() as now,
+    exists (
+        select from beat b
+        cross join unnest(b.queues) q(queue)
+        cross join generate_series(-2, 2) p(priority)
+        cross join lateral (
+            select r.run from durable.run r
+            where r.worker is null and r.status in ('pending', 'waiting')
+                and r.queue = q.queue and r.priority = p.priority
+                and r.due_at <= durable.now() and r.workflow = any(b.workflows)
+            limit 1
+        ) found) as due,
+    exists (
+        select from durable.run r where r.worker = $1 and r.due_at is not null) as mail,
+    exists (
+        select from durable.worker o
+        where o.worker <> $1
+            and (o.state = 'dead' or o.beat_at < durable.now() - interval '3 s')) as suspects
+
+-- name: suspects
+-- The other workers, as a judge needs them.
+select w.worker, w.name, w.state, w.host, w.pid, w.pid_started, w.beat_at,
+    extract(epoch from durable.now() - w.beat_at)::float8 as silent_for,
+    w.lease_seconds as lease,
+    w.locks and not exists (
+        select from pg_catalog.pg_locks l
+        where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+            and l.database = (
+                select d.oid from pg_catalog.pg_database d
+                where d.datname = current_database())
+            and (l.classid::bigint << 32) | l.objid::bigint = durable.worker_key(w.worker)
+    ) as lock_is_free,
+    extract(epoch from clock_timestamp() - pg_postmaster_start_time())::float8 as server_up_for
+from durable.worker w
+where w.worker <> $1
+
+-- name: mark_dead
+select durable.mark_dead($1, coalesce($2, 'infinity'::timestamptz))
+
+-- name: end_backends
+-- A session of the dead worker that holds its row: ended, if this role may. All three must
+-- match: a pid alone may be a stranger's by now.
+select pg_terminate_backend(s.pid)
+from durable.worker w
+cross join unnest(w.backend_pids, w.backend_starts) b(pid, started)
+join pg_catalog.pg_stat_activity s on s.pid = b.pid and s.backend_start = b.started
+where w.worker = $1 and s.application_name like 'durable:%' and s.pid <> pg_backend_pid()
+
+-- name: take_back
+-- The second step of a takeover: its runs, a batch at a time.
+with held as (
+    select r.run from durable.run r
+    where r.worker = $1 and exists (
+        select from durable.worker w where w.worker = $1 and w.state = 'dead')
+    order by r.run
+    limit $2
+    for update of r skip locked
+)
+update durable.run r
+set worker = null, status = 'pending', due_at = least(r.due_at, durable.now()), from_dead = true
+from held
+where r.run = held.run
+returning r.run
+
+-- name: bury
+-- The third: nothing refers to it any more, and nothing can.
+delete from durable.worker w
+where w.worker = $1 and w.state = 'dead'
+    and not exists (select from durable.run r where r.worker = $1)
+returning w.worker
+
+-- name: listed
+select w.worker, w.name, w.state, w.host, w.pid, w.pid_started, w.beat_at
+from durable.worker w
+order by w.name, w.worker

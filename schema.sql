@@ -1,0 +1,206 @@
+-- Durable: the whole schema.
+--
+-- A *run* is one execution of a workflow. Its *journal* holds what has happened to it, event
+-- by event, without gaps; a worker that owns the run feeds the journal to fresh code and so
+-- has the run in memory again. The *inbox* holds what others have sent it. Whoever reads
+-- `run` and `journal` knows everything; the rest is payloads, liveness and settings.
+--
+-- Who may write what:
+--   * Journal rows are only ever inserted, by `commit` (the owner's turns) and by those who
+--     close or reopen a run from outside, each at the next position. The key decides races.
+--   * A run belongs to `run.worker`. Every write of an owner first locks the owner's row in
+--     `worker` (`for key share`, state live): that is the fence. Who takes a dead worker's
+--     runs first locks that row `for update`, and so waits for what is in flight.
+--   * Lock strengths on `run`: an owner's step `for key share`; messages, parks and closes
+--     `for no key update`; claim, hand-back, terminate, replace and retry `for update`. So a
+--     message never waits for a step, nor a step for a message.
+--   * Nothing on the path of a step updates a run row.
+--   * Every start with a caller's id first takes an advisory lock on the id (`id_key`).
+--
+-- Payloads are opaque bytes (msgpack); `readable` shows them as jsonb. The name of the
+-- schema, durable, is replaced on loading by the configured one.
+
+create schema durable;
+
+comment on schema durable is 'Durable execution: runs, their journals and their inboxes';
+
+-- The one clock. Stable, never volatile: a volatile one would keep Postgres from using the
+-- indexes on times. A test may replace it.
+create function durable.now() returns timestamptz
+    language sql stable parallel safe
+    return statement_timestamp();
+
+-- The advisory lock that a worker holds as long as its heartbeat connection lives.
+create function durable.worker_key(worker uuid) returns bigint
+    language sql immutable parallel safe
+    return hashtextextended(worker::text, 0);
+
+-- Keys of runs. Workers take blocks in advance, so gaps are normal and order means little.
+create sequence durable.run_key as bigint;
+
+create table durable.run (
+    run             bigint not null primary key,
+    id              text not null               -- the caller's name for it
+                    check (char_length(id) between 1 and 255),
+    current         boolean not null default true, -- the run that the id names now
+    previous        bigint,                     -- the run that the id named before
+    workflow        text not null,              -- stable name of the function
+    queue           text not null,              -- whose workers may take it
+    priority        bigint not null default 0   -- larger goes first; claims try each value
+                    check (priority between -2 and 2),
+    status          text not null
+                    check (status in (
+                        'pending',      -- due, or delayed: waits for a worker
+                        'running',      -- a worker owns it
+                        'waiting',      -- parked until a timer or a message is due
+                        'stuck',        -- no code here can continue it
+                        'unserved',     -- no live worker knows its workflow
+                        'paused',       -- somebody asked it to hold
+                        'completed',    -- the function returned
+                        'failed',       -- the function raised
+                        'cancelled',    -- was asked to stop, and did
+                        'terminated',   -- was not asked
+                        'continued')),  -- went on as a new run, with a fresh journal
+    due_at          timestamptz,                -- when somebody must look: its owner, or a claim
+    worker          uuid,                       -- the owner
+    claim           bigint not null default 0,  -- counts ownerships: with worker, the right to write
+    last_seq        bigint not null default 0,  -- of the newest message in its inbox; 0 if none
+    read_seq        bigint not null default 0,  -- what the last park had seen: a hint for readers
+    seed            bytea not null              -- all chance in the run, and its idempotency keys
+                    check (octet_length(seed) = 16),
+    versions        text,                       -- what replay depends on; set by the first owner
+    waits_for       text,                       -- in words, as of the last park or hand-back
+    waits_at        text,                       -- file:line that waits
+    length_at_claim bigint not null default 0,  -- of the journal, when it was last claimed
+    from_dead       boolean not null default false, -- its last owner died
+    crashes         bigint not null default 0,  -- owners that died on it in a row without progress
+    report          text,                       -- why it is stuck
+    stuck_build     text,                       -- the build that could not continue it
+    stuck_at        timestamptz,
+    created_at      timestamptz not null,
+    started_at      timestamptz,                -- first claim
+    closed_at       timestamptz,
+    constraint running_has_owner check ((status = 'running') = (worker is not null)),
+    constraint closed_has_time check ((status in
+        ('completed', 'failed', 'cancelled', 'terminated', 'continued')) = (closed_at is not null)),
+    constraint closed_is_not_due check (closed_at is null or due_at is null),
+    constraint stuck_has_report check (status <> 'stuck' or report is not null and due_at is null)
+) with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+
+-- An id names one run at a time.
+create unique index run_id on durable.run (id) where current;
+
+-- Claims: the unowned that can be due, per queue and priority in order of their time.
+create index run_due on durable.run (queue, priority, due_at)
+    where worker is null and status in ('pending', 'waiting');
+
+-- An owner's runs, and those among them with news (due_at); also what a dead owner leaves.
+create index run_owner on durable.run (worker, due_at) where worker is not null;
+
+-- Runs that wait for other code: few, and looked for whenever a worker comes.
+create index run_set_aside on durable.run (status, workflow) where status in ('stuck', 'unserved');
+
+-- Lists, the youngest first.
+create index run_created on durable.run (created_at, run);
+
+-- The advisory lock that stands for an id. Salted by the table, so that two schemas in one
+-- database do not wait for each other.
+create function durable.id_key(id text) returns bigint
+    language sql stable parallel safe
+    return hashtextextended(id, 'durable.run'::regclass::oid::bigint);
+
+create table durable.input (
+    run    bigint not null primary key,
+    args   bytea not null,
+    digest bytea not null   -- of a canonical form: tells whether a start repeats the same
+);
+
+-- How a closed run ended. Written once; a retry removes it.
+create table durable.result (
+    run       bigint not null primary key,
+    result    bytea,
+    failure   bytea,
+    failed_at bigint,           -- position of the recorded failure that it failed with, if one
+    next_op   bigint not null,  -- numbering goes on from here after a retry
+    reason    text              -- for those closed from outside: by what
+);
+
+-- The record: one row per event. Never updated; deleted only with its run. No foreign key and
+-- no second index: both would cost every step.
+create table durable.journal (
+    run      bigint not null,
+    position bigint not null check (position >= 0), -- 0, 1, 2 ... without gaps
+    op       bigint,            -- the operation that the event answers; `voided`: the next free one
+    kind     text not null check (kind in (
+        'started', 'activity', 'transaction', 'timer', 'signal', 'cancel', 'update', 'child',
+        'promise', 'task', 'refused', 'voided', 'terminated')),
+    name     text,              -- of the activity, signal ...; `voided`: 'redo' if the voided
+                                -- event's facts are to be fed again
+    input    bytea,
+    result   bytea,
+    failure  bytea,
+    at       timestamptz not null, -- the only time that workflow code sees
+    site     text,              -- file:line that asked
+    digest   bytea,             -- of the input: tells code that changed
+    seq      bigint,            -- of the inbox message that the event is
+    key      bytea not null     -- random: tells a repeated send from another writer
+             check (octet_length(key) = 16),
+    voids    bigint             -- `voided`: the position that a retry took back
+             check ((kind = 'voided') = (voids is not null)),
+    primary key (run, position)
+) with (autovacuum_vacuum_insert_scale_factor = 0.1, autovacuum_analyze_scale_factor = 0.05);
+
+-- Messages to a run, in the order in which they were accepted. Read by cursor, never updated,
+-- kept until the run is removed: so a repeated send is recognised for ever.
+create table durable.inbox (
+    run     bigint not null,
+    seq     bigint not null check (seq > 0),
+    kind    text not null,
+    name    text,
+    key     text not null,      -- the sender's: a message is accepted once
+    op      bigint,             -- the receiver's operation that it answers
+    payload bytea,
+    at      timestamptz not null,
+    primary key (run, seq),
+    unique (run, key)           -- duplicates
+);
+
+-- Outcomes of `ctx.transaction`, written in the user's own transaction.
+create table durable.outcome (
+    run     bigint not null,
+    op      bigint not null,
+    name    text not null,
+    digest  bytea,
+    result  bytea,
+    failure bytea,
+    primary key (run, op)       -- the transaction happens once
+);
+
+-- Live processes. The row is the fence. No index but the key, and room in the page: a beat
+-- is a HOT update.
+create table durable.worker (
+    worker         uuid not null primary key,   -- random, new at every start
+    name           text not null,               -- host:pid, for people
+    state          text not null check (state in ('live', 'dead')),
+    host           text not null,               -- boot id and pid namespace; '' if unknown
+    pid            bigint not null,
+    pid_started    bigint not null,             -- tells a reused pid
+    workflows      text[] not null,             -- what it serves
+    queues         text[] not null,
+    build          text not null,               -- its version of the code
+    lease_seconds  double precision not null,   -- how long it may be silent
+    locks          boolean not null,            -- it holds worker_key; false behind a pooler
+    backend_pids   int[] not null default '{}', -- its own sessions: a takeover may end them
+    backend_starts timestamptz[] not null default '{}',
+    started_at     timestamptz not null,
+    beat_at        timestamptz not null
+) with (fillfactor = 30, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+
+create table durable.setting (
+    name  text not null primary key,
+    value text not null
+);
+
+insert into durable.setting (name, value) values
+    ('schema_version', '1'),    -- the last migration
+    ('code_min', '1');          -- the oldest schema version whose code may still run beside it
