@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import os
 from collections.abc import Callable, Coroutine
 from datetime import datetime
@@ -229,17 +230,26 @@ class Client:
         workflow: str | None = None,
         limit: int = 100,
         before: tuple[datetime, int] | None = None,
-    ) -> list[Description]:
+    ) -> builtins.list[Description]:
         """Runs, the youngest first. ``before`` is the last row's ``(created_at, run)``, for the
         next page."""
         if status is not None:
             status = Status(status)
         return [
-            Description(**row)
+            Description(**{**row, "status": Status(row["status"])})
             for row in await self.store.listing.page(
                 status=status, workflow=workflow, limit=limit, before=before
             )
         ]
+
+    async def history(self, id: str) -> builtins.list[dict[str, Any]]:
+        """The journal of the run that ``id`` names, payloads readable: one dict per event
+        with position, at, kind, name, input, result, failure, traceback and site."""
+        return await self.store.listing.history(id)
+
+    async def count_by_status(self) -> dict[str, int]:
+        """How many runs stand in each status."""
+        return await self.store.listing.counts()
 
     # For handles
 
@@ -301,7 +311,7 @@ class Client:
         row = await self.store.listing.describe(id)
         if row is None:
             raise RunNotFound(id=id)
-        return Description(**row)
+        return Description(**{**row, "status": Status(row["status"])})
 
     # What a process that also works does better
 

@@ -4,14 +4,17 @@ A payload is one header byte (the version of the format; its high bits are kept 
 such as compression and encryption) and one msgpack value. What msgpack has no type for
 travels as one of a fixed table of extension types, so standard types come back as
 themselves; classes of the user's are written as what they hold and come back by annotation.
-Nothing is imported, looked up or called by a name that stands in a payload.
+Equal values give equal bytes: sets are written in the order of their bytes, dicts in their
+own. Nothing is imported, looked up or called by a name that stands in a payload.
+
+``durable.readable`` reads the same format in SQL (``_store/postgres/sql/readable.sql``).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import hashlib
+import re
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -23,7 +26,7 @@ import msgpack
 import msgspec
 
 from ..errors import DecodeError, EncodeError, PayloadTooLarge
-from . import conversion
+from . import conversion, culprits
 
 VERSION = 1
 _HEADER = bytes([VERSION])
@@ -39,14 +42,14 @@ DEPTH_MAX = 64
 class Ext(enum.IntEnum):
     """The extension types. Numbers are for ever; a new one gets a new number."""
 
-    TUPLE = 1
+    TUPLE = 1  # an array, as in SET, FROZENSET
     SET = 2
     FROZENSET = 3
-    INT = 4  # beyond 64 bits, as decimal text
-    DATETIME = 5  # ISO text, and "|" and the name of its zone if it has one
+    INT = 4  # beyond 64 bits: two's complement, the highest byte first
+    DATETIME = 5  # ISO text; "[Europe/Berlin]" at its end if its zone has a name
     DATE = 6
     TIME = 7
-    TIMEDELTA = 8  # days, seconds, microseconds
+    TIMEDELTA = 8  # text: seconds, up to six decimals, "s"
     DECIMAL = 9
     UUID = 10
     KEYWORDS = 11  # the keyword arguments of a call, last in the array of its arguments
@@ -57,7 +60,7 @@ class Keywords(dict[str, Any]):
 
 
 def encode(value: object, *, path: str = "value") -> bytes:
-    """``value`` as a payload.
+    """``value`` as a payload: a copy, which later changes of ``value`` do not reach.
 
     Raises:
         EncodeError: it holds something that cannot be recorded; ``path`` leads to it.
@@ -65,10 +68,13 @@ def encode(value: object, *, path: str = "value") -> bytes:
     """
     try:
         packed = _pack(value)
+        fits = not _may_be_deep(packed) or not _is_deep(_DECODERS[0](packed))
     except Exception as error:  # noqa: BLE001 - a user's object may raise anything
-        raise _culprit(value, path) or EncodeError(path=path, value=value, why=str(error)) from None
-    if len(packed) > PAYLOAD_BYTES_MAX:
-        raise PayloadTooLarge(what=path, size=len(packed), limit=PAYLOAD_BYTES_MAX)
+        raise _explained(value, path, error) from None
+    if not fits:
+        raise _explained(value, path, ValueError(f"it is nested more than {DEPTH_MAX} deep"))
+    if len(packed) >= PAYLOAD_BYTES_MAX:
+        raise PayloadTooLarge(what=path, size=len(packed) + 1, limit=PAYLOAD_BYTES_MAX)
     return _HEADER + packed
 
 
@@ -77,19 +83,21 @@ def decode(payload: bytes, expected: Any = Any) -> Any:
 
     Raises:
         DecodeError: not a payload of this version, or one that does not fit ``expected``.
+        PayloadTooLarge: more than ``PAYLOAD_BYTES_MAX`` bytes; nothing of it was read.
     """
-    if payload[:1] != _HEADER:
-        raise DecodeError(
-            expected="this version of Durable",
-            why=f"its header is {payload[:1]!r}: it was written by a newer version, or encrypted",
-        )
+    if payload[:1] != _HEADER or len(payload) > PAYLOAD_BYTES_MAX:
+        raise _refused(payload)
+    packed = payload[1:]
     try:
-        value = _unpack(payload[1:])
+        value = _DECODERS[0](packed)
+        fits = not _may_be_deep(packed) or not _is_deep(value)
     except Exception as error:  # noqa: BLE001 - bytes from outside: whatever fails, they are bad
-        raise DecodeError(expected="msgpack", why=f"{type(error).__name__}: {error}") from None
+        raise DecodeError(expected="a payload", why=_told(error)) from None
+    if not fits:
+        raise DecodeError(expected="a payload", why=f"it is nested more than {DEPTH_MAX} deep")
     if expected is Any or type(value) is expected:
         return value
-    return conversion.convert(value, expected)
+    return conversion.fitter(expected)(value)
 
 
 def digest(payload: bytes) -> bytes:
@@ -97,171 +105,246 @@ def digest(payload: bytes) -> bytes:
     return hashlib.blake2b(payload, digest_size=8).digest()
 
 
+def _refused(payload: bytes) -> DecodeError | PayloadTooLarge:
+    if len(payload) > PAYLOAD_BYTES_MAX:
+        return PayloadTooLarge(what="A recorded value", size=len(payload), limit=PAYLOAD_BYTES_MAX)
+    if not payload:
+        return DecodeError(expected="a payload", why="it is empty")
+    header = payload[0]
+    why = f"its header is 0x{header:02x}, and this version of Durable reads 0x{VERSION:02x}"
+    if header & 0xF0:
+        why += "; it is compressed or encrypted by a layer that is not set up here"
+    elif header > VERSION:
+        why += "; a newer Durable wrote it"
+    return DecodeError(expected="a payload", why=why)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+# Depth. Neither library counts it, and to walk each value would cost more than to pack it.
+
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset, Keywords})
+_MAY_OPEN = bytes(
+    [*range(0x80, 0xA0), 0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9), 0xDC, 0xDD, 0xDE, 0xDF]
+)
+
+
+def _may_be_deep(packed: bytes) -> bool:
+    """Whether there are enough bytes that may open a container: a cheap upper bound."""
+    size = len(packed)
+    return size > DEPTH_MAX and size - len(packed.translate(None, _MAY_OPEN)) > DEPTH_MAX
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEPTH_MAX + 1):
+        level = [part for each in level for part in _inside(each) if type(part) in _CONTAINERS]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: Any) -> Any:
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    return value if type(value) in _CONTAINERS else ()
+
+
 # Writing
 
+_SCALARS = frozenset({int, str, float, bool, bytes, type(None)})
+_pack_plain = msgspec.msgpack.Encoder().encode  # the same bytes, in a tenth of the time
 
-def _pack(value: object, depth: int = 0) -> bytes:
-    def default(each: Any) -> Any:
-        return _as_msgpack(each, depth)
 
-    packed: bytes = msgpack.packb(value, default=default, strict_types=True)
+def _pack(value: object) -> bytes:
+    kind = type(value)
+    if kind in _SCALARS or kind is list and _SCALARS.issuperset(map(type, value)):  # type: ignore[call-overload]
+        try:
+            return _pack_plain(value)
+        except OverflowError:  # an int beyond 64 bits
+            return _pack_at(value, 0)
+    return _pack_at(value, 0)
+
+
+def _pack_at(value: object, depth: int) -> bytes:
+    packed: bytes = msgpack.packb(value, default=_HOOKS[depth], strict_types=True)
     return packed
 
 
-def _as_msgpack(value: Any, depth: int) -> Any:
-    """What msgpack is to write for a value of a type that it does not know."""
-    if depth > DEPTH_MAX:
-        raise ValueError(f"it is nested more than {DEPTH_MAX} deep")
-    write = _WRITERS.get(type(value))
-    if write is not None:
-        code, body = write(value, depth + 1)
-        return msgpack.ExtType(code, body)
-    if isinstance(value, dict):  # a subclass, or one with keys msgpack would not take
-        return dict(value)
-    if isinstance(value, enum.Enum):
-        return value.value
-    plain = conversion.to_plain(value)
-    if plain is not conversion.NOTHING:
-        return plain
-    for base in (bool, int, float, str, bytes, list, tuple):
-        if isinstance(value, base):
-            return base(value)
-    raise TypeError(_why_not(value))
+def _hook(depth: int) -> Callable[[Any], Any]:
+    """Tells msgpack what to write for a value of a type that it does not know."""
+
+    def default(value: Any) -> Any:
+        kind = type(value)
+        code = _CODES.get(kind)
+        if code is None:
+            writer = conversion.writer(kind)
+            if writer is None:
+                raise TypeError(culprits.why_not(value))
+            return writer(value)
+        if depth == DEPTH_MAX:
+            raise ValueError(f"it is nested more than {DEPTH_MAX} deep")
+        return msgpack.ExtType(code, _WRITERS[code](value, depth + 1))
+
+    return default
 
 
-def _why_not(value: object) -> str:
-    kind = type(value)
-    if callable(value):
-        return "it is a function; pass its name or its result"
-    return (
-        f"{kind.__module__}.{kind.__qualname__} is not a type that can be recorded; use a "
-        "dataclass, a standard type, or what is needed to make it again"
-    )
+_HOOKS = tuple(_hook(depth) for depth in range(DEPTH_MAX + 1))
 
 
-def _write_items(code: Ext) -> Callable[[Any, int], tuple[Ext, bytes]]:
-    def write(value: Any, depth: int) -> tuple[Ext, bytes]:
-        return code, _pack(list(value), depth)
-
-    return write
+def _write_items(value: tuple[Any, ...], depth: int) -> bytes:
+    return _pack_at(list(value), depth)
 
 
-def _write_set(code: Ext) -> Callable[[Any, int], tuple[Ext, bytes]]:
-    def write(value: Any, depth: int) -> tuple[Ext, bytes]:
-        # Sorted by their bytes: a set is walked in another order in every process.
-        items = sorted(_pack(each, depth) for each in value)
-        header: bytes = msgpack.Packer().pack_array_header(len(items))
-        return code, header + b"".join(items)
-
-    return write
+def _write_set(value: set[Any], depth: int) -> bytes:
+    # Sorted by their bytes: a set is walked in another order in every process.
+    items = sorted(_pack_at(each, depth) for each in value)
+    header: bytes = msgpack.Packer().pack_array_header(len(items))
+    return header + b"".join(items)
 
 
-def _write_text(code: Ext, text: Callable[[Any], str]) -> Callable[[Any, int], tuple[Ext, bytes]]:
-    return lambda value, _: (code, text(value).encode())
+def _write_int(value: int, _: int) -> bytes:
+    return value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
 
 
-def _zoned(value: datetime | time) -> str:
+def _write_zoned(value: datetime | time, _: int) -> bytes:
     zone = value.tzinfo
-    return f"{value.isoformat()}|{zone.key}" if isinstance(zone, ZoneInfo) else value.isoformat()
+    text = value.isoformat()
+    if isinstance(zone, ZoneInfo) and zone.key:
+        text += f"[{zone.key}]"
+    elif text.endswith("+00:00"):
+        text = text[:-6] + "Z"
+    return text.encode()
 
 
-def _delta(value: timedelta) -> list[int]:
-    return [value.days, value.seconds, value.microseconds]
+def _write_timedelta(value: timedelta, _: int) -> bytes:
+    microseconds = value // timedelta(microseconds=1)
+    seconds, rest = divmod(abs(microseconds), 1_000_000)
+    sign = "-" if microseconds < 0 else ""
+    return f"{sign}{seconds}{f'.{rest:06}' if rest else ''}s".encode()
 
 
-_WRITERS: dict[type, Callable[[Any, int], tuple[Ext, bytes]]] = {
-    tuple: _write_items(Ext.TUPLE),
-    set: _write_set(Ext.SET),
-    frozenset: _write_set(Ext.FROZENSET),
-    int: _write_text(Ext.INT, str),
-    datetime: _write_text(Ext.DATETIME, _zoned),
-    date: _write_text(Ext.DATE, date.isoformat),
-    time: _write_text(Ext.TIME, _zoned),
-    timedelta: lambda value, depth: (Ext.TIMEDELTA, _pack(_delta(value), depth)),
-    Decimal: _write_text(Ext.DECIMAL, str),
-    UUID: lambda value, _: (Ext.UUID, value.bytes),
-    Keywords: lambda value, depth: (Ext.KEYWORDS, _pack(dict(value), depth)),
+_WRITERS: dict[Ext, Callable[[Any, int], bytes]] = {
+    Ext.TUPLE: _write_items,
+    Ext.SET: _write_set,
+    Ext.FROZENSET: _write_set,
+    Ext.INT: _write_int,
+    Ext.DATETIME: _write_zoned,
+    Ext.DATE: lambda value, _: value.isoformat().encode(),
+    Ext.TIME: _write_zoned,
+    Ext.TIMEDELTA: _write_timedelta,
+    Ext.DECIMAL: lambda value, _: str(value).encode(),
+    Ext.UUID: lambda value, _: value.bytes,
+    Ext.KEYWORDS: lambda value, depth: _pack_at(dict(value), depth),
 }
+
+_CODES: dict[type, Ext] = {
+    tuple: Ext.TUPLE,
+    set: Ext.SET,
+    frozenset: Ext.FROZENSET,
+    int: Ext.INT,
+    datetime: Ext.DATETIME,
+    date: Ext.DATE,
+    time: Ext.TIME,
+    timedelta: Ext.TIMEDELTA,
+    Decimal: Ext.DECIMAL,
+    UUID: Ext.UUID,
+    Keywords: Ext.KEYWORDS,
+}
+
+
+def _explained(value: object, path: str, error: Exception) -> EncodeError:
+    """The innermost part that cannot be written, with the path to it."""
+    found = culprits.find(value, path, pack=_pack, depth_max=DEPTH_MAX)
+    return found or EncodeError(path=path, value=value, why=culprits.told(error))
 
 
 # Reading
 
 
-def _unpack(body: bytes, depth: int = 0) -> Any:
-    if depth > DEPTH_MAX:
-        raise ValueError(f"nested more than {DEPTH_MAX} deep")
+def _decoder(depth: int) -> Callable[[bytes | memoryview], Any]:
+    def read(code: int, body: memoryview) -> Any:
+        if depth == DEPTH_MAX:
+            raise ValueError(f"it is nested more than {DEPTH_MAX} deep")
+        reader = _READERS.get(code)
+        if reader is None:
+            raise ValueError(f"it has an extension type {code}, which this version does not know")
+        return reader(body, depth + 1)
 
-    def read(code: int, inner: bytes) -> Any:
-        return _READERS[code](inner, depth + 1)
-
-    return msgpack.unpackb(body, ext_hook=read, strict_map_key=False)
+    return msgspec.msgpack.Decoder(ext_hook=read).decode
 
 
-def _read_zoned(kind: type[datetime] | type[time]) -> Callable[[bytes, int], Any]:
-    def read(body: bytes, _: int) -> Any:
-        text, _, zone = body.decode().partition("|")
-        value = kind.fromisoformat(text)
-        return value.replace(tzinfo=ZoneInfo(zone), fold=_fold(value, zone)) if zone else value
+_DECODERS = tuple(_decoder(depth) for depth in range(DEPTH_MAX + 1))
+
+
+def _read_items(kind: Callable[[Any], Any]) -> Callable[[memoryview, int], Any]:
+    def read(body: memoryview, depth: int) -> Any:
+        items = _DECODERS[depth](body)
+        if type(items) is not list:
+            raise ValueError("a tuple or a set in it is not an array")
+        return kind(items)
 
     return read
 
 
-def _fold(value: datetime | time, zone: str) -> int:
-    """Which of two equal wall-clock times it was, told by the offset that was written."""
-    if isinstance(value, time):
-        return value.fold
-    first = value.replace(tzinfo=ZoneInfo(zone), fold=0)
-    return int(first.utcoffset() != value.utcoffset())
+def _read_keywords(body: memoryview, depth: int) -> Keywords:
+    named = _DECODERS[depth](body)
+    if type(named) is not dict or any(type(name) is not str for name in named):
+        raise ValueError("its keyword arguments are not a map of names")
+    return Keywords(named)
 
 
-_READERS: dict[int, Callable[[bytes, int], Any]] = {
-    Ext.TUPLE: lambda body, depth: tuple(_unpack(body, depth)),
-    Ext.SET: lambda body, depth: set(_unpack(body, depth)),
-    Ext.FROZENSET: lambda body, depth: frozenset(_unpack(body, depth)),
-    Ext.INT: lambda body, _: int(body),
-    Ext.DATETIME: _read_zoned(datetime),
-    Ext.DATE: lambda body, _: date.fromisoformat(body.decode()),
-    Ext.TIME: _read_zoned(time),
-    Ext.TIMEDELTA: lambda body, depth: timedelta(*_unpack(body, depth)),
-    Ext.DECIMAL: lambda body, _: Decimal(body.decode()),
-    Ext.UUID: lambda body, _: UUID(bytes=body),
-    Ext.KEYWORDS: lambda body, depth: Keywords(_unpack(body, depth)),
+def _text(body: memoryview) -> str:
+    return str(body, "utf-8")
+
+
+_ZONED = re.compile(r"([0-9T:.Z+-]+)\[([A-Za-z0-9_+/-]{1,64})\]")
+
+
+def _read_datetime(body: memoryview, _: int) -> datetime:
+    text = _text(body)
+    match = _ZONED.fullmatch(text)
+    if match is None:
+        return datetime.fromisoformat(text)
+    recorded, zone = datetime.fromisoformat(match[1]), ZoneInfo(match[2])
+    for fold in (0, 1):  # the offset tells which of two equal wall-clock times it was
+        value = recorded.replace(tzinfo=zone, fold=fold)
+        if value.utcoffset() == recorded.utcoffset():
+            return value
+    return recorded.astimezone(zone)  # the zone's rules have changed; the instant has not
+
+
+def _read_time(body: memoryview, _: int) -> time:
+    text = _text(body)
+    match = _ZONED.fullmatch(text)
+    if match is None:
+        return time.fromisoformat(text)
+    return time.fromisoformat(match[1]).replace(tzinfo=ZoneInfo(match[2]))
+
+
+_SECONDS = re.compile(r"(-?)(\d{1,15})(?:\.(\d{6}))?s", re.ASCII)
+
+
+def _read_timedelta(body: memoryview, _: int) -> timedelta:
+    match = _SECONDS.fullmatch(_text(body))
+    if match is None:
+        raise ValueError("a length of time in it is not written in seconds")
+    length = timedelta(seconds=int(match[2]), microseconds=int(match[3] or 0))
+    return -length if match[1] else length
+
+
+_READERS: dict[int, Callable[[memoryview, int], Any]] = {
+    Ext.TUPLE: _read_items(tuple),
+    Ext.SET: _read_items(set),
+    Ext.FROZENSET: _read_items(frozenset),
+    Ext.INT: lambda body, _: int.from_bytes(body, "big", signed=True),
+    Ext.DATETIME: _read_datetime,
+    Ext.DATE: lambda body, _: date.fromisoformat(_text(body)),
+    Ext.TIME: _read_time,
+    Ext.TIMEDELTA: _read_timedelta,
+    Ext.DECIMAL: lambda body, _: Decimal(_text(body)),
+    Ext.UUID: lambda body, _: UUID(bytes=bytes(body)),
+    Ext.KEYWORDS: _read_keywords,
 }
-
-
-# Naming the culprit, once something has failed
-
-
-def _culprit(value: Any, path: str, seen: frozenset[int] = frozenset()) -> EncodeError | None:
-    """The innermost part that cannot be written, with the path to it."""
-    if id(value) in seen:
-        return EncodeError(path=path, value="…", why="it contains itself")
-    if len(seen) > DEPTH_MAX:
-        return EncodeError(path=path, value="…", why=f"it is nested more than {DEPTH_MAX} deep")
-    inside = seen | {id(value)}
-    for part, part_path in _parts(value, path):
-        found = _culprit(part, part_path, inside)
-        if found is not None:
-            return found
-    try:
-        _pack(value)
-    except UnicodeEncodeError:
-        return EncodeError(path=path, value=value, why="it holds half a character (a surrogate)")
-    except Exception as error:  # noqa: BLE001
-        return EncodeError(path=path, value=value, why=str(error))
-    return None
-
-
-def _parts(value: Any, path: str) -> list[tuple[Any, str]]:
-    if isinstance(value, dict):
-        keys = [(key, f"{path} (a key)") for key in value]
-        return keys + [(each, f"{path}[{key!r}]") for key, each in value.items()]
-    if isinstance(value, list | tuple):
-        return [(each, f"{path}[{index}]") for index, each in enumerate(value)]
-    if isinstance(value, set | frozenset):
-        return [(each, f"{path}{{…}}") for each in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return [(getattr(value, f.name), f"{path}.{f.name}") for f in dataclasses.fields(value)]
-    if isinstance(value, msgspec.Struct):
-        return [(getattr(value, name), f"{path}.{name}") for name in value.__struct_fields__]
-    return []

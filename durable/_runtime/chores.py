@@ -72,7 +72,9 @@ class Chores:
                 server_up_for=suspect.server_up_for,
             ):
                 why = "its process is gone" if gone else f"silent for {suspect.silent_for:.1f} s"
-                count = await worker.store.workers.take_over(suspect.worker)
+                # By heartbeat it is judged as of that beat; a process that is gone stays gone.
+                judged_at = None if gone else suspect.beat_at
+                count = await worker.store.workers.take_over(suspect.worker, judged_at=judged_at)
                 log.warning("worker %s is dead (%s); %d runs taken over", suspect.name, why, count)
                 worker.claimer.poke()
 

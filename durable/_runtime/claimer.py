@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING
 
 from .._core import commands
 from .._store.protocol import Claimed, JournalRow, Message, Unavailable
-from ..errors import CodecError, Divergence, InternalError
+from ..errors import CodecError, Divergence, InternalError, LeaseLost
 from . import rows
 from .committer import SLICE_SECONDS
 from .instance import Arrival, Begin, Cancel, Due, Instance, Redo
+
+from .versions import versions
 
 if TYPE_CHECKING:
     from .worker import LiveWorker
@@ -67,6 +69,8 @@ class Claimer:
             self._poked.clear()
             try:
                 await self._look()
+            except LeaseLost:
+                self._worker.lost(self._worker.registration.worker)
             except Unavailable as error:
                 log.warning("the database did not answer a claim: %s", error)
                 self._poked.set()
@@ -79,7 +83,9 @@ class Claimer:
             await self._read_mail()
         while room := worker.room:
             limit = min(room, CLAIM_MAX)
-            claimed = await worker.store.runs.claim(worker.registration.worker, limit=limit)
+            claimed = await worker.store.runs.claim(
+                worker.registration.worker, limit=limit, versions=versions()
+            )
             self._backlog = len(claimed) == limit
             await self._load(claimed)
             if not self._backlog:

@@ -9,21 +9,25 @@ backend is ended first, and then the row tells: it is there, or nothing happened
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
-from .._codec.failures import decode_failure
 from .._store.protocol import Unavailable
-from ..errors import DurableError, InvalidCall
+from ..errors import Divergence, InvalidCall
 from .attempts import Work, encoded
 
 if TYPE_CHECKING:
     from .worker import LiveWorker
 
+Connection: TypeAlias = "asyncpg.Connection[Any]"
+Backend: TypeAlias = tuple[int, datetime]
+
 # SQLSTATEs of conflicts between transactions: nothing is wrong with the code, try again.
 _CONFLICTS = frozenset({"40001", "40P01"})
 _CONFLICT_PAUSE = 0.02
+_LOST_PAUSE = 0.1
 
 
 class Transactions:
@@ -33,31 +37,28 @@ class Transactions:
         self._worker = worker
 
     async def __call__(self, work: Work) -> tuple[bytes, Any]:
-        store = self._worker.store
-        if work.instance.loaded:
-            recorded = await self._recorded(work)
-            if recorded is not None:
-                return recorded
-        while True:
+        outcomes = self._worker.store.outcomes
+        # A run that was loaded may have done it already, in another process.
+        recorded = await self._recorded(work) if work.instance.loaded else None
+        while recorded is None:
+            backend: Backend | None = None
             try:
-                async with store.outcomes.connection() as connection:
+                async with outcomes.connection() as connection:
+                    backend = outcomes.backend(connection)
                     return await self._attempt(work, connection)
-            except asyncpg.UniqueViolationError as error:
+            except asyncpg.UniqueViolationError:
                 recorded = await self._recorded(work)
                 if recorded is None:
-                    raise error
-                return recorded
+                    raise  # the user's own
             except asyncpg.PostgresError as error:
                 if error.sqlstate not in _CONFLICTS:
                     raise
                 await asyncio.sleep(_CONFLICT_PAUSE)
             except Unavailable:
-                await self._settle_unknown(work)
-                recorded = await self._recorded(work)
-                if recorded is not None:
-                    return recorded
+                recorded = await self._after_lost_connection(work, backend)
+        return recorded
 
-    async def _attempt(self, work: Work, connection: Any) -> tuple[bytes, Any]:
+    async def _attempt(self, work: Work, connection: Connection) -> tuple[bytes, Any]:
         definition, worker = work.call.definition, self._worker
         args, kwargs = definition.signature.decode_call(work.call.input)
         worker.attempts.enter(work)
@@ -81,5 +82,33 @@ class Transactions:
             )
         return payload, seen
 
-    async def _recorded(self, work: Work) -> tuple[bytes, Any] | None: ...
-    async def _settle_unknown(self, work: Work) -> None: ...
+    async def _recorded(self, work: Work) -> tuple[bytes, Any] | None:
+        """What an earlier attempt has committed.
+
+        Raises:
+            Divergence: it was recorded for another call.
+        """
+        recorded = await self._worker.store.outcomes.read(work.instance.run, work.command.op)
+        if recorded is None or recorded.result is None:
+            return None
+        if (recorded.name, recorded.digest) != (work.command.name, work.command.digest):
+            raise Divergence(
+                position=work.instance.position,
+                recorded=f"the outcome of transaction {recorded.name!r} under op {work.command.op}",
+                asked=f"transaction {work.command.name!r}, or other arguments",
+                site=work.command.site,
+            )
+        return recorded.result, work.call.definition.signature.decode_result(recorded.result)
+
+    async def _after_lost_connection(
+        self, work: Work, backend: Backend | None
+    ) -> tuple[bytes, Any] | None:
+        """End the session whose commit is unknown, see it gone, and look for the outcome."""
+        outcomes = self._worker.store.outcomes
+        while True:
+            await asyncio.sleep(_LOST_PAUSE)
+            try:
+                if backend is None or await outcomes.settle(*backend):
+                    return await self._recorded(work)
+            except Unavailable:
+                continue  # the database is still away

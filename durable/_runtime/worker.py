@@ -132,7 +132,7 @@ class LiveWorker:
             worker=lambda: self.registration.worker,
             on_written=self._written,
             on_refused=self._refused,
-            on_fenced=lambda: self._lost(self.registration.worker),
+            on_fenced=lambda: self.lost(self.registration.worker),
             watchdog=self._watchdog,
         )
         self.claimer = Claimer(self)
@@ -321,7 +321,7 @@ class LiveWorker:
 
     # Death and rebirth
 
-    def _lost(self, worker: UUID) -> None:
+    def lost(self, worker: UUID) -> None:
         """Somebody has declared this worker dead: its runs belong to others. It drops them
         and begins again under a new name."""
         if worker != self.registration.worker or self.draining:
@@ -372,7 +372,7 @@ class LiveWorker:
 
     def _new_lease(self) -> Lease:
         return Lease(
-            self.store.open_heartbeat, self.registration, on_beat=self._beat, on_lost=self._lost
+            self.store.open_heartbeat, self.registration, on_beat=self._beat, on_lost=self.lost
         )
 
     # Background

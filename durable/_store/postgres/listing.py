@@ -33,6 +33,15 @@ class Listing:
         rows = await self._line.fetch(self._sql["page"], status, workflow, at, run, limit)
         return [_described(row) for row in rows]
 
+    async def history(self, id: str) -> list[dict[str, Any]]:
+        """The events of the run that the id names, payloads readable."""
+        return [_described(row) for row in await self._line.fetch(self._sql["history"], id)]
+
+    async def counts(self) -> dict[str, int]:
+        """How many runs stand in each status."""
+        rows = await self._line.fetch(self._sql["counts"])
+        return {row["status"]: row["count"] for row in rows}
+
 
 def _described(row: Any) -> dict[str, Any]:
     described = dict(row)

@@ -31,3 +31,13 @@ join durable.input i on i.run = r.run
 left join durable.result e on e.run = r.run
 left join durable.worker w on w.worker = r.worker
 order by r.created_at desc, r.run desc
+
+-- name: history
+select h.position, h.at, h.kind, h.name, h.input::text, h.result::text, h.failure::text,
+    h.traceback, h.site
+from durable.history h
+where h.id = $1 and h.current
+order by h.position
+
+-- name: counts
+select r.status, count(*) as count from durable.run r group by r.status

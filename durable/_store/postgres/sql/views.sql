@@ -1,0 +1,50 @@
+-- For people with psql: where a run is, what happened, why.
+
+-- One row per run, payloads readable.
+create or replace view durable.runs as
+select r.id, r.workflow, r.status, r.queue, r.created_at, r.started_at, r.closed_at,
+    (select count(*) from durable.journal j where j.run = r.run) as events,
+    durable.readable(i.args) as input,
+    durable.readable(e.result) as result,
+    durable.readable_failure(e.failure) - 'traceback' as failure,
+    r.report, r.due_at, w.name as worker, r.current, r.run
+from durable.run r
+left join durable.input i on i.run = r.run
+left join durable.result e on e.run = r.run
+left join durable.worker w on w.worker = r.worker;
+
+-- One row per event, in order.
+create or replace view durable.history as
+select r.id, j.position, j.at, j.kind, j.name,
+    durable.readable(j.input) as input,
+    durable.readable(j.result) as result,
+    durable.readable_failure(j.failure) - 'traceback' as failure,
+    durable.readable_failure(j.failure) ->> 'traceback' as traceback,
+    j.site, j.op, r.current, j.run
+from durable.journal j
+join durable.run r on r.run = j.run;
+
+-- One row per open run: since when it waits, for what, and at which line of its code. Written
+-- when a run is put away, so no worker needs to live. A run that is in some worker's memory
+-- says who has it, and its latest event.
+create or replace view durable.waiting as
+select r.id, r.workflow, r.status,
+    coalesce(last.at, r.created_at) as since,
+    case
+        when r.status = 'stuck' then r.report
+        when r.status = 'unserved' then 'a worker that serves ' || r.workflow
+        when r.waits_for is not null then r.waits_for
+        when r.worker is not null then 'what worker ' || coalesce(w.name, r.worker::text) || ' does'
+        else 'a worker'
+    end as waits_for,
+    coalesce(r.waits_at, last.site) as waits_at,
+    r.due_at, w.name as worker, r.run
+from durable.run r
+left join durable.worker w on w.worker = r.worker
+left join lateral (
+    select j.at, j.site from durable.journal j
+    where j.run = r.run
+    order by j.position desc
+    limit 1
+) last on true
+where r.closed_at is null;
