@@ -52,6 +52,7 @@ declare
     hung bigint[] := '{}';      -- births not even tried
     blocked bigint[] := '{}';   -- runs whose turn is left out
     senders bigint[];
+    fitting bigint;             -- advances that are ours and whose position is free
     go bigint[];
     all_go boolean;
 begin
@@ -140,45 +141,52 @@ begin
         end if;
     end if;
 
-    select coalesce(array_agg(l.run), '{}') into kept
+    -- The usual case: all are ours, and each journal ends where its turn goes on. The lock makes
+    -- Postgres read the run's row again; a journal row that came after this snapshot collides
+    -- with ours below (23505), and the caller repeats.
+    select coalesce(array_agg(l.run), '{}'), count(*) filter (where l.fits) into kept, fitting
     from (
-        select r.run from unnest(runs) a(run) join durable.run r on r.run = a.run
+        select r.run, a.first is null or a.first - 1 = (
+            select coalesce(max(j.position), -1) from durable.journal j
+            where j.run = a.run and j.position >= a.first - 1) as fits
+        from unnest(runs, claims, firsts) a(run, claim, first)
+        join durable.run r on r.run = a.run
+        where r.worker = by_worker and r.claim = a.claim
         order by r.run for key share of r skip locked
     ) l;
-    if cardinality(kept) < cardinality(runs) then
+    all_go := fitting = cardinality(runs) and cardinality(blocked) = 0;
+    if not all_go then
         select blocked || coalesce(array_agg(a.run), '{}') into blocked
         from unnest(runs) a(run) where a.run <> all(kept);
+        -- What is locked cannot change; this snapshot is younger than the locks.
+        select array_agg(c.verdict order by c.n), array_agg(c.run) filter (where c.verdict = 'go')
+        into verdicts, go
+        from (
+            select a.n, a.run, case
+                when there.key = a.key then case
+                    when r.worker = by_worker and r.claim = a.claim then 'done'
+                    when a.run = any(close_run) then 'done'
+                    when a.run = any(park_run) then 'parked'
+                    else 'lost' end
+                when r.run is null then case
+                    when a.run = any(hung) then 'left_out'
+                    when a.run = any(birth_run) then 'taken'
+                    else 'lost' end
+                when r.worker = by_worker and r.claim = a.claim then case
+                    when there.run is not null then 'lost'
+                    when a.first > 0 and before.run is null then 'lost'
+                    when a.run = any(blocked) then 'left_out'
+                    else 'go' end
+                -- An empty advance that was sent before and has put the run away.
+                when a.first is null and r.worker is null and r.claim = a.claim
+                    and r.status = 'waiting' then 'parked'
+                else 'lost' end as verdict
+            from unnest(runs, claims, firsts, keys) with ordinality a(run, claim, first, key, n)
+            left join durable.run r on r.run = a.run
+            left join durable.journal before on before.run = a.run and before.position = a.first - 1
+            left join durable.journal there on there.run = a.run and there.position = a.first
+        ) c;
     end if;
-
-    -- What is locked cannot change; this snapshot is younger than the locks.
-    select array_agg(c.verdict order by c.n), array_agg(c.run) filter (where c.verdict = 'go'),
-        bool_and(c.verdict = 'go')
-    into verdicts, go, all_go
-    from (
-        select a.n, a.run, case
-            when there.key = a.key then case
-                when r.worker = by_worker and r.claim = a.claim then 'done'
-                when a.run = any(close_run) then 'done'
-                when a.run = any(park_run) then 'parked'
-                else 'lost' end
-            when r.run is null then case
-                when a.run = any(hung) then 'left_out'
-                when a.run = any(birth_run) then 'taken'
-                else 'lost' end
-            when r.worker = by_worker and r.claim = a.claim then case
-                when there.run is not null then 'lost'
-                when a.first > 0 and before.run is null then 'lost'
-                when a.run = any(blocked) then 'left_out'
-                else 'go' end
-            -- An empty advance that was sent before and has put the run away.
-            when a.first is null and r.worker is null and r.claim = a.claim
-                and r.status = 'waiting' then 'parked'
-            else 'lost' end as verdict
-        from unnest(runs, claims, firsts, keys) with ordinality a(run, claim, first, key, n)
-        left join durable.run r on r.run = a.run
-        left join durable.journal before on before.run = a.run and before.position = a.first - 1
-        left join durable.journal there on there.run = a.run and there.position = a.first
-    ) c;
 
     insert into durable.journal (
         run, position, op, kind, name, input, result, failure, at, site, digest, seq, key)
@@ -252,8 +260,5 @@ begin
         select array_agg(away.run) into parked from away;
     end if;
 
-    if all_go then
-        verdicts := null;
-    end if;
 end
 $$;
