@@ -98,7 +98,7 @@ class Signature:
         expected = self._annotations.get(name or "", Any)
         if expected is Any or type(value) is expected:
             return value
-        return conversion.convert(value, expected)
+        return conversion.fitter(expected)(value)
 
     def _bound(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
