@@ -27,6 +27,12 @@ from . import by_hand
 
 Fitter: TypeAlias = Callable[[Any], Any]
 
+# Of these, a value of the very type needs no look.
+_PLAIN: frozenset[type] = frozenset({
+    int, str, float, bool, bytes, list, dict, tuple, set, frozenset,
+    datetime, date, time, timedelta, Decimal, UUID,
+})  # fmt: skip
+
 # Classes of values, and annotations: a large application has hundreds.
 CACHED_MAX = 4096
 
@@ -57,7 +63,8 @@ def writer(kind: type) -> Callable[[Any], Any] | None:
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and issubclass(kind, pydantic.BaseModel):
         return lambda value: value.model_dump(round_trip=True)
-    names = field_names(kind)
+    known: Any = kind  # hashable, whatever its metaclass tells the type checker
+    names = field_names(known)
     if names is not None and not issubclass(kind, tuple):
         return lambda value: {name: getattr(value, name) for name in names}
     if issubclass(kind, tuple):
@@ -113,8 +120,10 @@ def _new_fitter(expected: Any) -> Fitter:
         by_hand.convert, expected=expected, leaf=_convert_leaf
     )
 
+    is_plain = isinstance(expected, type) and expected in _PLAIN
+
     def fit(value: Any) -> Any:
-        if type(value) is expected and expected not in (list, dict, tuple, set, frozenset):
+        if is_plain and type(value) is expected:
             return value
         try:
             return convert(value)
@@ -152,7 +161,7 @@ def _convert_leaf(value: Any, expected: Any) -> Any:
     if convert is not None:
         return convert(value)
     if isinstance(expected, type) and not isinstance(value, expected):
-        raise ValueError(f"Expected `{name_of(expected)}`, got `{type(value).__qualname__}`")
+        raise TypeError(f"Expected `{name_of(expected)}`, got `{type(value).__qualname__}`")
     return value  # an annotation that says nothing that could be checked
 
 

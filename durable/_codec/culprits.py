@@ -79,7 +79,8 @@ def _parts(value: object, path: str) -> Iterable[tuple[object, str]] | None:
         ]
     if isinstance(value, set | frozenset):
         return [(each, f"{path}{{{shorten(each, KEY_CHARS_MAX)}}}") for each in value]
-    names = conversion.field_names(type(value))
+    kind: Any = type(value)
+    names = conversion.field_names(kind)
     if names is not None:
         return [(getattr(value, name), f"{path}.{name}") for name in names]
     if isinstance(value, list | tuple):

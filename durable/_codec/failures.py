@@ -1,24 +1,30 @@
 """Exceptions as facts: written with any exception, read without running anybody's code.
 
 Only a class that the reader names is made again, and without calling its ``__init__``.
-Everything else stays a description: type, message, traceback text.
+Everything else stays a description: type, message, traceback text. Locals are never written.
 """
 
 from __future__ import annotations
 
 import traceback
+import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import CodecError, DecodeError
+from ..errors import CodecError
 from . import values
 
-# A traceback is for people: its last frames tell most. Locals are never written.
+# A traceback is for people: its last frames tell most.
 TRACEBACK_CHARS_MAX = 16 * 1024
+FRAMES_MAX = 60  # read from the sources while an attempt's owner waits
 MESSAGE_CHARS_MAX = 8 * 1024
-MEMBERS_MAX = 20  # of an exception group
+NOTE_CHARS_MAX = 1024
+STATE_BYTES_MAX = 16 * 1024  # of args, and of attributes
+LISTED_MAX = 20  # members of a group, notes
 CAUSES_MAX = 10
+# All members and causes together: a group of groups would else pass the limit of payloads.
+DESCRIBED_MAX = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +40,23 @@ class Failure:
     args: tuple[Any, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    cause: Failure | None = None
-    members: tuple[Failure, ...] = ()
+    cause: Failure | None = None  # what it was raised from, or while handling what
+    members: tuple[Failure, ...] = ()  # of an exception group; the first ones
 
 
 def encode_failure(error: BaseException, *, attempts: int = 1, timed_out: bool = False) -> bytes:
     """Any exception as a payload; never fails, whatever the exception holds."""
-    described = _describe(error, 0)
-    described["attempts"] = attempts
-    described["timed_out"] = timed_out
-    return values.encode(described, path="failure")
+    facts = {"attempts": attempts, "timed_out": timed_out}
+    try:
+        return values.encode(_Description().of(error) | facts)
+    except Exception as failed:  # noqa: BLE001 - then less of it, but something
+        kind = type(error)
+        told = {
+            "type": _text(kind.__qualname__),
+            "module": _text(kind.__module__),
+            "message": f"(it cannot be described: {_text(type(failed).__name__)})",
+        }
+        return values.encode(told | facts)
 
 
 def decode_failure(payload: bytes) -> Failure:
@@ -51,10 +64,8 @@ def decode_failure(payload: bytes) -> Failure:
     Raises:
         DecodeError: not a failure.
     """
-    described = values.decode(payload)
-    if not isinstance(described, dict):
-        raise DecodeError(expected="a failure", why=f"it is {type(described).__name__}")
-    return _failure(described)
+    failure: Failure = values.decode(payload, Failure)
+    return failure
 
 
 def rebuild(failure: Failure, classes: Sequence[type[BaseException]]) -> BaseException | None:
@@ -62,55 +73,65 @@ def rebuild(failure: Failure, classes: Sequence[type[BaseException]]) -> BaseExc
     ``__init__`` is not called: the arguments and attributes are put back as they were."""
     for each in classes:
         if (each.__module__, each.__qualname__) == (failure.module, failure.type):
-            try:
-                error = each.__new__(each, *failure.args)
-                error.args = failure.args
-                error.__dict__.update(failure.state)
-            except Exception:  # noqa: BLE001 - a class that cannot be made so stays a description
-                return None
-            for note in failure.notes:
-                error.add_note(note)
-            return error
+            return _made(each, failure)
     return None
 
 
-def _describe(error: BaseException, depth: int) -> dict[str, Any]:
-    kind = type(error)
-    described: dict[str, Any] = {
-        "type": _text(kind.__qualname__),
-        "module": _text(kind.__module__),
-        "message": _message(error),
-        "traceback": _traceback(error),
-        "args": _encodable(tuple(error.args), ()),
-        "state": _encodable(
-            {k: v for k, v in error.__dict__.items() if not k.startswith("__")}, {}
-        ),
-        "notes": [_text(str(each)) for each in getattr(error, "__notes__", ())][:MEMBERS_MAX],
-    }
-    if depth < CAUSES_MAX:
-        if error.__cause__ is not None:
-            described["cause"] = _describe(error.__cause__, depth + 1)
+def _made(kind: type[BaseException], failure: Failure) -> BaseException | None:
+    try:
+        error = kind.__new__(kind, *failure.args)
+        if not isinstance(error, kind):
+            return None
+        error.args = failure.args
+        slots = _slots(kind)
+        for name, value in failure.state.items():
+            if name in slots:
+                object.__setattr__(error, name, value)
+            elif not name.startswith("__"):
+                error.__dict__[name] = value
+    except Exception:  # noqa: BLE001 - a class that cannot be made so stays a description
+        return None
+    for note in failure.notes:
+        error.add_note(note)
+    return error
+
+
+class _Description:
+    """Describes one exception with its causes and members, within one budget."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def of(self, error: BaseException, depth: int = 0) -> dict[str, Any]:
+        self._seen.add(id(error))
+        kind = type(error)
+        message = _message(error)
+        described: dict[str, Any] = {
+            "type": _text(kind.__qualname__),
+            "module": _text(kind.__module__),
+            "message": message,
+            "traceback": _traceback(error),
+            "args": _encodable(tuple(error.args), (message,)),
+            "state": _state(error),
+            "notes": _notes(error),
+        }
+        cause = error.__cause__
+        if cause is None and not error.__suppress_context__:
+            cause = error.__context__
+        if cause is not None and self._has_room(cause, depth):
+            described["cause"] = self.of(cause, depth + 1)
         if isinstance(error, BaseExceptionGroup):
-            members = error.exceptions[:MEMBERS_MAX]
-            described["members"] = [_describe(each, CAUSES_MAX) for each in members]
-    return described
+            described["members"] = [
+                self.of(each, depth + 1)
+                for each in error.exceptions[:LISTED_MAX]
+                if self._has_room(each, depth)
+            ]
+        return described
 
-
-def _failure(described: dict[str, Any]) -> Failure:
-    cause = described.get("cause")
-    return Failure(
-        type=str(described.get("type")),
-        module=str(described.get("module")),
-        message=str(described.get("message")),
-        traceback=str(described.get("traceback", "")),
-        attempts=int(described.get("attempts", 1)),
-        timed_out=bool(described.get("timed_out", False)),
-        args=tuple(described.get("args", ())),
-        state=dict(described.get("state", {})),
-        notes=tuple(described.get("notes", ())),
-        cause=_failure(cause) if isinstance(cause, dict) else None,
-        members=tuple(_failure(each) for each in described.get("members", ())),
-    )
+    def _has_room(self, error: BaseException, depth: int) -> bool:
+        # Not one that was told already: causes can go in circles.
+        full = len(self._seen) >= DESCRIBED_MAX or depth >= CAUSES_MAX
+        return not full and id(error) not in self._seen
 
 
 def _message(error: BaseException) -> str:
@@ -123,21 +144,55 @@ def _message(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     try:
-        lines = traceback.format_exception(type(error), error, error.__traceback__, chain=False)
-    except Exception:  # noqa: BLE001 - as above
-        return ""
+        lines = traceback.format_exception(
+            type(error), error, error.__traceback__, limit=-FRAMES_MAX, chain=False
+        )
+    except Exception as failed:  # noqa: BLE001 - as above
+        return f"(it cannot be told: {_text(type(failed).__name__)})"
     return _text("".join(lines)[-TRACEBACK_CHARS_MAX:])
+
+
+def _notes(error: BaseException) -> list[str]:
+    notes: Any = getattr(error, "__notes__", ())
+    if not isinstance(notes, list | tuple):
+        return []
+    return [_text(each[:NOTE_CHARS_MAX]) for each in notes[:LISTED_MAX] if isinstance(each, str)]
+
+
+def _state(error: BaseException) -> dict[str, Any]:
+    """Its attributes; those that cannot be recorded are left out."""
+    state: dict[str, Any] = {}
+    missing = object()
+    for name in (*error.__dict__, *_slots(type(error))):
+        value = (
+            getattr(error, name, missing) if name not in error.__dict__ else error.__dict__[name]
+        )
+        known = _encodable(value, missing)
+        if not name.startswith("__") and known is not missing:
+            state[name] = known
+    return _encodable(state, {})  # type: ignore[no-any-return]
+
+
+def _slots(kind: type) -> set[str]:
+    """Attributes that its classes keep outside ``__dict__``."""
+    return {
+        name
+        for each in kind.__mro__
+        for name, kept in vars(each).items()
+        if isinstance(kept, types.MemberDescriptorType) and each.__module__ != "builtins"
+    }
 
 
 def _text(text: str) -> str:
     """Without half characters, which no database takes."""
-    return text.encode("utf-8", "replace").decode()
+    return str(text).encode("utf-8", "replace").decode()
 
 
 def _encodable(value: Any, otherwise: Any) -> Any:
-    """The value if it can be recorded and is small, else nothing of it."""
+    """What comes back of the value, if it can be recorded and is small."""
     try:
         payload = values.encode(value)
-    except (CodecError, RecursionError):
+        # Written again inside the failure: so what stands there is a copy of standard types.
+        return values.decode(payload) if len(payload) <= STATE_BYTES_MAX else otherwise
+    except CodecError:
         return otherwise
-    return value if len(payload) <= TRACEBACK_CHARS_MAX else otherwise

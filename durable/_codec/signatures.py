@@ -10,75 +10,98 @@ follow as its last element, under an extension type of their own.
 
 from __future__ import annotations
 
+import functools
 import inspect
-import re
+import sys
+import types
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..errors import DecodeError, EncodeError, InvalidCall
-from . import conversion, values
+from . import values
+from .conversion import Fitter, fitter
+
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_UNLIMITED = sys.maxsize
 
 
 class Signature:
-    """Made once per function. ``skip`` leaves out first parameters: ctx, or a connection."""
+    """Made once per function. ``skip`` leaves out first parameters: ctx, or a connection.
 
-    __slots__ = (
-        "_annotations", "_count", "_is_odd", "_name", "_names", "_required", "_result_path",
-        "_returns", "_signature", "_star",
-    )  # fmt: skip
+    ``unresolved`` tells, by name, why an annotation could not be resolved ("return" is that
+    of the result); its values come back as the standard types they were written as.
+    """
 
     def __init__(self, fn: Callable[..., Any], skip: int) -> None:
-        signature = inspect.signature(fn)
+        self.name: str = getattr(fn, "__name__", repr(fn))
+        self._fn = inspect.unwrap(fn)
+        signature = _signature(fn)
         parameters = list(signature.parameters.values())[skip:]
-        hints = _hints(fn)
         positional = [each for each in parameters if each.kind in _POSITIONAL]
         self._signature = signature.replace(parameters=parameters)
-        self._name = getattr(fn, "__name__", repr(fn))
-        self._result_path = f"the result of {self._name}()"
         self._names = tuple(each.name for each in positional)
-        self._count = len(positional)
         self._required = sum(each.default is each.empty for each in positional)
-        # With *args, **kwargs or keyword-only parameters, binding is inspect's business.
-        self._is_odd = len(positional) != len(parameters)
-        self._annotations = {each.name: hints.get(each.name, Any) for each in parameters}
-        returns = hints.get("return", Any)
-        self._returns = type(None) if returns is None else returns
+        # Up to the first that can only be positional, a name may stand for a position.
+        self._by_name = frozenset(p.name for p in positional if p.kind is not p.POSITIONAL_ONLY)
         self._star = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
+        self._stars = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
+        named = [each for each in parameters if each.kind is each.KEYWORD_ONLY]
+        self._named = frozenset(each.name for each in named)
+        self._named_required = frozenset(p.name for p in named if p.default is p.empty)
+        self._count_max = len(positional) if self._star is None else _UNLIMITED
 
     @classmethod
     def of(cls, fn: Callable[..., Any], *, skip: int = 0) -> Signature:
         return cls(fn, skip)
 
-    def encode_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+    @property
+    def unresolved(self) -> dict[str, str]:
+        return self._hints[1]
+
+    def encode_call(self, args: Args, kwargs: Kwargs) -> bytes:
         """
         Raises:
             InvalidCall: the arguments do not fit the function.
             EncodeError, PayloadTooLarge: one of them cannot be recorded.
         """
-        if kwargs or self._is_odd or not self._required <= len(args) <= self._count:
+        if kwargs:
+            args, kwargs = self._by_position(args, kwargs)
+        if kwargs or not self._required <= len(args) <= self._count_max or self._named_required:
             args, kwargs = self._bound(args, kwargs)
         call = [*args, values.Keywords(kwargs)] if kwargs else list(args)
         try:
-            return values.encode(call, path=self._name)
+            return values.encode(call, path=f"{self.name}()")
         except EncodeError as error:
-            raise self._renamed(error) from None
+            raise self._culprit(args, kwargs) or error from None
 
-    def decode_call(self, payload: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def decode_call(self, payload: bytes) -> tuple[Args, Kwargs]:
         """
         Raises:
-            DecodeError: the recorded arguments do not fit the annotations any more.
+            DecodeError: the recorded arguments do not fit the parameters any more.
         """
         call = values.decode(payload)
         if type(call) is not list:
-            raise DecodeError(expected=f"a call of {self._name}()", why="it is no array")
-        kwargs = call.pop() if call and type(call[-1]) is values.Keywords else {}
+            raise DecodeError(expected=f"a call of {self.name}()", why="it is no list of arguments")
+        kwargs: Kwargs = call.pop() if call and type(call[-1]) is values.Keywords else {}
+        if kwargs or not self._required <= len(call) <= self._count_max or self._named_required:
+            self._check(call, kwargs)
+        fitters = self._fitters
+        count = len(self._names)
         for index, value in enumerate(call):
-            name = self._names[index] if index < self._count else self._star
-            call[index] = self._fitted(name, value)
-        return tuple(call), {name: self._fitted(name, each) for name, each in kwargs.items()}
+            fit = fitters.get(self._names[index] if index < count else self._star)
+            if fit is not None:
+                call[index] = fit(value)
+        if kwargs:
+            rest = fitters.get(self._stars)
+            for name, value in kwargs.items():
+                fit = fitters.get(name) if name in self._named or name in self._by_name else rest
+                kwargs[name] = value if fit is None else fit(value)
+            kwargs = dict(kwargs)
+        return tuple(call), kwargs
 
     def encode_result(self, value: Any) -> bytes:
         """
@@ -92,45 +115,118 @@ class Signature:
         Raises:
             DecodeError: the recorded value does not fit the annotation any more.
         """
-        return values.decode(payload, self._returns)
+        value = values.decode(payload)
+        fit = self._fitters.get("return")
+        return value if fit is None else fit(value)
 
-    def _fitted(self, name: str | None, value: Any) -> Any:
-        expected = self._annotations.get(name or "", Any)
-        if expected is Any or type(value) is expected:
-            return value
-        return conversion.fitter(expected)(value)
+    def __str__(self) -> str:
+        """As one would write it: ``charge(card: str, cents: int)``."""
+        hints = self._hints[0]
+        parameters = [
+            each.replace(annotation=hints.get(each.name, each.annotation))
+            for each in self._signature.parameters.values()
+        ]
+        empty = inspect.Signature.empty
+        return (
+            f"{self.name}{self._signature.replace(parameters=parameters, return_annotation=empty)}"
+        )
 
-    def _bound(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    # Binding
+
+    def _by_position(self, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
+        """Names to positions, as far as they follow those that are given."""
+        positions, rest = list(args), dict(kwargs)
+        for name in self._names[len(args) :]:
+            if name not in rest or name not in self._by_name:
+                break
+            positions.append(rest.pop(name))
+        return tuple(positions), rest
+
+    def _bound(self, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
+        """The slow and thorough way, with the good error; keywords in a fixed order."""
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise InvalidCall(
-                f"{self._name}() {error}; its signature is {self._name}{self._signature}"
+            raise InvalidCall(f"{self.name}() {error}; its signature is {self}") from None
+        return bound.args, dict(sorted(bound.kwargs.items()))
+
+    def _check(self, args: list[Any], kwargs: Kwargs) -> None:
+        """The function may have changed since the call was recorded."""
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise DecodeError(
+                expected=str(self), why=f"{error}. Were its parameters changed?"
             ) from None
-        return bound.args, bound.kwargs
 
-    def _renamed(self, error: EncodeError) -> EncodeError:
-        """``charge[1].lines`` as ``charge(cents).lines``."""
-        match = _INDEX.match(error.path[len(self._name) :])
-        if match is None or int(match[1]) >= self._count:
-            return error
-        path = f"{self._name}({self._names[int(match[1])]}){match[2]}"
-        return EncodeError(path=path, value=error.value, why=error.why)
+    def _culprit(self, args: Args, kwargs: Kwargs) -> EncodeError | None:
+        """``charge()[1].lines`` as ``charge(order=...).lines``."""
+        count = len(self._names)
+        pairs = [
+            (self._names[i] if i < count else f"{self._star}[{i - count}]", value)
+            for i, value in enumerate(args)
+        ]
+        for name, value in [*pairs, *kwargs.items()]:
+            try:
+                values.encode(value, path=f"{self.name}({name}=...)")
+            except EncodeError as error:
+                return error
+        return None
+
+    # Annotations, found on first use: a class may be defined after the function that names it.
+
+    @functools.cached_property
+    def _result_path(self) -> str:
+        return f"the result of {self.name}()"
+
+    @functools.cached_property
+    def _fitters(self) -> dict[str | None, Fitter]:
+        """Per parameter; none for those that take anything."""
+        hints = self._hints[0]
+        return {name: fitter(each) for name, each in hints.items() if each is not Any}
+
+    @functools.cached_property
+    def _hints(self) -> tuple[dict[str, Any], dict[str, str]]:
+        annotations = {each.name: each.annotation for each in self._signature.parameters.values()}
+        annotations["return"] = self._signature.return_annotation
+        resolved: dict[str, Any] = {}
+        unresolved: dict[str, str] = {}
+        for name, annotation in annotations.items():
+            if annotation is not inspect.Parameter.empty:
+                try:
+                    resolved[name] = _resolved(annotation, self._fn)
+                except Exception as error:  # noqa: BLE001 - a name under TYPE_CHECKING, a typo
+                    unresolved[name] = f"{type(error).__name__}: {error}"
+        return resolved, unresolved
 
 
-_INDEX = re.compile(r"\[(\d+)\](.*)", re.DOTALL)
-
-
-def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
-    """Annotations as types. One that cannot be resolved says nothing: its value comes back as
-    the standard types it was written with."""
+def _signature(fn: Callable[..., Any]) -> inspect.Signature:
     try:
-        return typing.get_type_hints(fn)
-    except Exception:  # noqa: BLE001 - a name under TYPE_CHECKING, a forward reference
-        return {
-            name: each
-            for name, each in getattr(fn, "__annotations__", {}).items()
-            if not isinstance(each, str)
-        }
+        if sys.version_info >= (3, 14):
+            import annotationlib
+
+            return inspect.signature(fn, annotation_format=annotationlib.Format.FORWARDREF)
+        return inspect.signature(fn)
+    except ValueError:  # a builtin that does not tell
+        return inspect.signature(lambda *args, **kwargs: None)  # noqa: ARG005
+
+
+def _resolved(annotation: Any, fn: Any) -> Any:
+    """One annotation as a type, seen from where the function was written."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if not hasattr(fn, "__globals__") and not isinstance(fn, types.MethodType):
+        fn = getattr(type(fn), "__call__", fn)  # noqa: B004 - its method, not whether it has one
+    code = getattr(fn, "__code__", None)
+    local: dict[str, Any] = {}
+    if code is not None and fn.__closure__:
+        for name, cell in zip(code.co_freevars, fn.__closure__, strict=True):
+            try:
+                local[name] = cell.cell_contents
+            except ValueError:  # not yet assigned
+                continue
+    holder = types.SimpleNamespace(__annotations__={"it": annotation})
+    hints = typing.get_type_hints(
+        holder, globalns=getattr(fn, "__globals__", {}), localns=local, include_extras=True
+    )
+    return hints["it"]

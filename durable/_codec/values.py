@@ -160,7 +160,7 @@ _pack_plain = msgspec.msgpack.Encoder().encode  # the same bytes, in a tenth of 
 
 def _pack(value: object) -> bytes:
     kind = type(value)
-    if kind in _SCALARS or kind is list and _SCALARS.issuperset(map(type, value)):  # type: ignore[call-overload]
+    if kind in _SCALARS or (kind is list and _SCALARS.issuperset(map(type, value))):  # type: ignore[call-overload]
         try:
             return _pack_plain(value)
         except OverflowError:  # an int beyond 64 bits
@@ -177,7 +177,7 @@ def _hook(depth: int) -> Callable[[Any], Any]:
     """Tells msgpack what to write for a value of a type that it does not know."""
 
     def default(value: Any) -> Any:
-        kind = type(value)
+        kind: Any = type(value)
         code = _CODES.get(kind)
         if code is None:
             writer = conversion.writer(kind)
