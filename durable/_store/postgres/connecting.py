@@ -75,6 +75,8 @@ async def connect(
             except BaseException:
                 connection.terminate()
                 raise
+    except asyncpg.InternalClientError as error:
+        raise explained(ConnectionError(str(error)), dsn) from error
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise explained(error, dsn) from error
 

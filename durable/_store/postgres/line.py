@@ -172,7 +172,8 @@ class Line:
             if session.connection.is_closed():
                 self._drop()
             raise
-        except (OSError, asyncpg.InterfaceError) as error:
+        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            # (The last is what asyncpg says to a call that meets the server's goodbye.)
             if isinstance(error, ValueError):  # a value that asyncpg cannot even send
                 raise asyncpg.exceptions.DataError(str(error)) from error
             self._drop()

@@ -79,8 +79,8 @@ class Outcomes:
                     raise Unavailable(f"the connection was lost: {error}") from error
                 at_rest = not connection.is_closed() and not connection.is_in_transaction()
                 raise
-            except (ConnectionError, asyncpg.InterfaceError) as error:
-                if connection.is_closed():
+            except (ConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+                if connection.is_closed() or isinstance(error, asyncpg.InternalClientError):
                     raise Unavailable(f"the connection was lost: {error}") from error
                 raise
             finally:
