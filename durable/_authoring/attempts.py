@@ -53,7 +53,8 @@ class Attempt:
         return self._cancelled()
 
 
-_current: ContextVar[Attempt] = ContextVar("durable_attempt")
+# What makes the attempt when somebody asks for it: most activities never do.
+_current: ContextVar[Callable[[], Attempt]] = ContextVar("durable_attempt")
 
 
 def attempt() -> Attempt:
@@ -63,7 +64,7 @@ def attempt() -> Attempt:
         InvalidCall: not inside an activity.
     """
     try:
-        return _current.get()
+        return _current.get()()
     except LookupError:
         raise InvalidCall(
             "durable.attempt() was called outside of an activity: only a function that a worker "
@@ -71,8 +72,8 @@ def attempt() -> Attempt:
         ) from None
 
 
-def enter(current: Attempt) -> None:
-    """Make ``current`` the attempt of this task or thread."""
+def enter(current: Callable[[], Attempt]) -> None:
+    """Make ``current()`` the attempt of this task and the threads it starts."""
     _current.set(current)
 
 

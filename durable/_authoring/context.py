@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from datetime import datetime, timedelta
@@ -50,7 +49,7 @@ class Context:
         self.workflow = workflow
         self.log = RunLog(replayer, id)
         self._replayer = replayer
-        self._uses: Counter[tuple[str, bytes]] = Counter()
+        self._uses: dict[tuple[str, bytes], int] = {}  # calls so far, by name and input
         self._random: random.Random | None = None
         self._uuids = 0
 
@@ -189,7 +188,7 @@ class Context:
         payload = definition.signature.encode_call(args, kwargs)
         print_of_input = digest(payload)
         key = (definition.name, print_of_input)
-        nth = self._uses[key]
+        nth = self._uses.get(key, 0)
         self._uses[key] = nth + 1
         call = Call(definition, payload, nth)
         return self._replayer.ask(definition.kind, definition.name, print_of_input, call)

@@ -75,25 +75,27 @@ class OrderedTask(asyncio.Task[T]):
         return self is other
 
 
-class _Handle(asyncio.Handle):
-    """asyncio's handle without the parts that only a debugging loop reads."""
+class _Handle:
+    """A callback to come: what ``asyncio.Handle`` is, less what only a debugging loop reads."""
 
-    __slots__ = ()
+    __slots__ = ("args", "callback", "context", "is_cancelled")
 
     def __init__(
-        self,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        loop: ReplayLoop,
-        context: Context | None,
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context
     ) -> None:
-        self._callback = callback
-        self._args = args
-        self._loop = loop
-        self._context = context if context is not None else copy_context()
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
+        self.callback = callback
+        self.args = args
+        self.context = context
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+    def cancelled(self) -> bool:
+        return self.is_cancelled
+
+    def get_context(self) -> Context:
+        return self.context
 
 
 class ReplayLoop(asyncio.AbstractEventLoop):
@@ -105,7 +107,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         self.tasks: set[asyncio.Task[Any]] = set()
         self.progress = 0  # counts tasks begun and ended, and whatever the replayer notes
         self._keeper = keeper
-        self._ready: deque[asyncio.Handle] = deque()
+        self._ready: deque[_Handle] = deque()
         # Low bits count births, so a small set iterates in their order; high bits tell runs
         # apart, since asyncio keeps the tasks of all loops of a process in one weak set.
         self._births = int.from_bytes(seed[:4], "big") << 24
@@ -118,39 +120,56 @@ class ReplayLoop(asyncio.AbstractEventLoop):
 
     def run_until_idle(self) -> None:
         """Run until every coroutine waits for something that only an event can bring."""
-        ready = self._ready
+        ready, pop = self._ready, self._ready.popleft
         seen, callbacks = self.progress, 0
-        with _Inside(self):
+        outer, hooks = self._enter()
+        try:
             while ready:
-                handle = ready.popleft()
-                if not handle._cancelled:
-                    handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
+                handle = pop()
+                if not handle.is_cancelled:
+                    handle.context.run(handle.callback, *handle.args)
                 callbacks += 1
                 if callbacks > CALLBACKS_MAX:
                     if seen == self.progress:
                         raise NoProgress
                     seen, callbacks = self.progress, 0
+        finally:
+            _set_running_loop(outer)
+            sys.set_asyncgen_hooks(*hooks)
+
+    def _enter(self) -> tuple[asyncio.AbstractEventLoop | None, Any]:
+        """Become the running loop; returns what to put back. Python 3.14 keeps the current
+        task by thread, and there more must step aside: ``shims`` refuses it so far."""
+        before = _get_running_loop(), sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(None, self.finalize_generator)
+        _set_running_loop(self)
+        return before
 
     def fire(self, handle: asyncio.TimerHandle) -> None:
-        self._ready.append(handle)
+        context = handle._context  # type: ignore[attr-defined]
+        self._ready.append(_Handle(handle._callback, handle._args, context))  # type: ignore[attr-defined]
 
     def close(self) -> None:
         """Throw the run's coroutines away. They see ``GeneratorExit``, not a cancellation:
         the run is not over, it only leaves this process's memory."""
         self.dead = True
         self._ready.clear()
-        with _Inside(self):
+        outer, hooks = self._enter()
+        try:
             for task in sorted(self.tasks, key=hash):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 _unwind(task.get_coro())
+        finally:
+            _set_running_loop(outer)
+            sys.set_asyncgen_hooks(*hooks)
         self.tasks.clear()
 
     # What asyncio asks of a loop
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
-        handle = _Handle(callback, args, self, context)
+    ) -> _Handle:
+        handle = _Handle(callback, args, copy_context() if context is None else context)
         self._ready.append(handle)
         return handle
 
@@ -268,26 +287,6 @@ def running_loop() -> ReplayLoop | None:
     """The loop of the workflow whose code is running now in this thread, if one is."""
     loop = _get_running_loop()
     return loop if type(loop) is ReplayLoop else None
-
-
-class _Inside:
-    """Makes a workflow's loop the running one. Python 3.14 keeps the current task by
-    thread; what steps aside there is in ``shims.check_python``: 3.14 is refused so far."""
-
-    __slots__ = ("_hooks", "_loop", "_outer")
-
-    def __init__(self, loop: ReplayLoop) -> None:
-        self._loop = loop
-
-    def __enter__(self) -> None:
-        self._outer = _get_running_loop()
-        self._hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(None, self._loop.finalize_generator)
-        _set_running_loop(self._loop)
-
-    def __exit__(self, *_: object) -> None:
-        _set_running_loop(self._outer)
-        sys.set_asyncgen_hooks(*self._hooks)
 
 
 async def _awaiting(future: asyncio.Future[T]) -> T:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
-from .loop import OrderedFuture, ReplayLoop
+from .loop import OrderedFuture
 
 R = TypeVar("R")
 
@@ -20,18 +20,16 @@ class Operation(OrderedFuture[R], Coroutine[Any, Any, R]):
     Cancelling it (or the task that awaits it) takes the request back.
     """
 
-    def __init__(
-        self, *, loop: ReplayLoop, op: int, on_cancel: Callable[[Operation[Any]], None]
-    ) -> None:
-        super().__init__(loop=loop)
-        self.op = op
-        self._on_cancel = on_cancel
-        self._steps: Generator[Any, None, R] | None = None
+    # Set once by whoever makes it: there is no __init__, since one is made per step and the
+    # future's own is in C.
+    op: int
+    take_back: Callable[[Operation[Any]], None]
+    _steps: Generator[Any, None, R] | None = None
 
     def cancel(self, msg: Any | None = None) -> bool:
         cancelled = super().cancel(msg=msg)
         if cancelled:
-            self._on_cancel(self)
+            self.take_back(self)
         return cancelled
 
     # The coroutine's half, for those who drive it by hand as a task does.

@@ -71,33 +71,33 @@ class Replayer:
             Divergence: the code does not ask for what the event answers. This replayer is of
                 no more use; the journal is.
         """
-        match event:
-            case events.Answered(_, at, op, value=value):
-                operation = self._answer(event, op)
-                self._set_time(at)
-                operation.set_result(value)
-            case events.TimerFired(_, at, op):
-                handle = self._fire(event)
-                self._set_time(at)
-                self._loop.fire(handle)
-            case events.Failed(position, at, op, error=error):
-                operation = self._answer(event, op)
-                self._set_time(at)
-                self._failures.append((error, position))
-                operation.set_exception(error)
-            case events.Started(position, at):
-                divergence.check_start(position, begun=self._main is not None)
-                self._set_time(at)
-                self._main = self._begin()
-            case events.CancelRequested(position, at):
-                divergence.check_begun(position, begun=self._main is not None)
-                self._set_time(at)
-                self._cancelled = True
-                assert self._main is not None
-                self._main.cancel()
-            case events.Voided(_, next_op):
-                self.next_op = max(self.next_op, next_op)
-                return []
+        # Tests of types, the usual ones first: a pattern match would take the tuples apart.
+        if isinstance(event, events.Answered):
+            operation = self._answer(event)
+            self._set_time(event.at)
+            operation.set_result(event.value)
+        elif isinstance(event, events.TimerFired):
+            handle = self._fire(event)
+            self._set_time(event.at)
+            self._loop.fire(handle)
+        elif isinstance(event, events.Failed):
+            operation = self._answer(event)
+            self._set_time(event.at)
+            self._failures.append((event.error, event.position))
+            operation.set_exception(event.error)
+        elif isinstance(event, events.Started):
+            divergence.check_start(event.position, begun=self._main is not None)
+            self._set_time(event.at)
+            self._main = self._begin()
+        elif isinstance(event, events.CancelRequested):
+            divergence.check_begun(event.position, begun=self._main is not None)
+            self._set_time(event.at)
+            self._cancelled = True
+            assert self._main is not None
+            self._main.cancel()
+        else:
+            self.next_op = max(self.next_op, event.next_op)
+            return []
         return self._run_turn(event.position)
 
     def close(self) -> None:
@@ -109,8 +109,10 @@ class Replayer:
 
     def ask(self, kind: str, name: str, digest: bytes, call: Any) -> Operation[Any]:
         """Ask for an activity or a transaction; the answer resolves what is returned."""
-        op = self._take_op(f"{kind} {name}")
-        operation: Operation[Any] = Operation(loop=self._loop, op=op, on_cancel=self._take_back)
+        op = self._take_op()
+        operation: Operation[Any] = Operation(loop=self._loop)
+        operation.op = op
+        operation.take_back = self._take_back
         if not self._loop.dead:
             command = commands.Run(op, kind, name, digest, call_site(), call)
             self.open[op] = command
@@ -121,18 +123,16 @@ class Replayer:
 
     def ask_sleep(self, due: datetime) -> Operation[None]:
         """Ask for a timer that is due at a given time, which may be over already."""
-        when = max(due, self.now)
-        operation: Operation[None] = Operation(
-            loop=self._loop, op=self.next_op, on_cancel=lambda _: handle.cancel()
-        )
-        handle = self._loop.call_at(_seconds(when), _wake, operation)
+        operation: Operation[None] = Operation(loop=self._loop)
+        handle = self._loop.call_at(max(due, self.now).timestamp(), _wake, operation)
+        operation.take_back = lambda _: handle.cancel()
         return operation
 
     def say(self, level: int, message: str, args: tuple[Any, ...]) -> None:
         self._asked.append(commands.Say(level, message, args))
 
     def timer_asked(self, handle: asyncio.TimerHandle) -> None:
-        op = self._take_op("a timer")
+        op = self._take_op()
         if self._loop.dead:
             return
         due = commands.EPOCH + timedelta(microseconds=round(handle.when() * 1_000_000))
@@ -154,11 +154,11 @@ class Replayer:
             del self._operations[operation.op]
             self._asked.append(commands.Drop(operation.op))
 
-    def _take_op(self, what: str) -> int:
+    def _take_op(self) -> int:
         if self.closed and not self._loop.dead:
             raise errors.InvalidCall(
-                f"A workflow's context was used to ask for {what} after its run had ended. "
-                "`ctx` is good only while the workflow function runs: do not keep it."
+                "A workflow's context was used after its run had ended. `ctx` is good only "
+                "while the workflow function runs: do not keep it."
             )
         op = self.next_op
         self.next_op = op + 1
@@ -166,10 +166,10 @@ class Replayer:
 
     # What the outside answers
 
-    def _answer(self, event: events.Answered | events.Failed, op: int) -> Operation[Any]:
-        divergence.check_answer(event, self.open.get(op), over=self.closed)
-        del self.open[op]
-        return self._operations.pop(op)
+    def _answer(self, event: events.Answered | events.Failed) -> Operation[Any]:
+        divergence.check_answer(event, self.open.get(event.op), over=self.closed)
+        del self.open[event.op]
+        return self._operations.pop(event.op)
 
     def _fire(self, event: events.TimerFired) -> asyncio.TimerHandle:
         divergence.check_timer(event, self.open.get(event.op), over=self.closed)
@@ -179,8 +179,9 @@ class Replayer:
         return handle
 
     def _set_time(self, at: datetime) -> None:
-        self.now = at
-        self._loop.now = _seconds(at)
+        if at is not self.now:
+            self.now = at
+            self._loop.now = at.timestamp()
 
     # One turn
 
@@ -242,10 +243,6 @@ class Replayer:
 def _wake(operation: Operation[None]) -> None:
     if not operation.done():
         operation.set_result(None)
-
-
-def _seconds(moment: datetime) -> float:
-    return commands.micros(moment) / 1_000_000
 
 
 def _position_of(

@@ -12,9 +12,11 @@ import asyncio
 import functools
 import logging
 import random
-from collections.abc import Callable
-from datetime import timedelta
-from typing import Any, Protocol
+import sys
+from collections import deque
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeAlias
 
 import anyio.to_thread
 from anyio import CapacityLimiter
@@ -31,6 +33,8 @@ from .rows import to_error
 
 log = logging.getLogger("durable")
 
+Task: TypeAlias = "asyncio.Task[None]"
+
 
 class TimedOut(Exception):
     """The attempt outlived its ``timeout``."""
@@ -39,15 +43,28 @@ class TimedOut(Exception):
 class Work:
     """One op that is being worked on: all its attempts, one after another."""
 
-    __slots__ = ("abandoned", "call", "command", "instance", "number", "task")
+    __slots__ = ("abandoned", "call", "command", "deadline", "instance", "number", "task")
 
     def __init__(self, instance: Instance, command: commands.Run) -> None:
         self.instance = instance
         self.command = command
         self.call: Call = command.call
         self.number = 0
+        self.deadline: datetime | None = None  # of the attempt under way
         self.abandoned = False  # nobody waits for it any more
-        self.task: asyncio.Task[None] | None = None
+        self.task: Task | None = None
+
+    def attempt(self) -> authoring.Attempt:
+        """What ``durable.attempt()`` tells the activity."""
+        seed, name, digest = self.instance.seed, self.command.name, self.command.digest
+        return authoring.Attempt(
+            id=self.instance.id,
+            activity=name,
+            number=self.number,
+            deadline=self.deadline,
+            key=lambda: authoring.idempotency_key(seed, name, digest, self.call.nth),
+            cancelled=lambda: self.abandoned,
+        )
 
 
 class Runner(Protocol):
@@ -69,7 +86,8 @@ class Attempts:
         self._clock = clock
         self._may_begin = may_begin
         self._on_result = on_result
-        self._slots = asyncio.Semaphore(activities_max)
+        self._free = activities_max
+        self._waiters: deque[asyncio.Future[None]] = deque()
         self._threads = CapacityLimiter(activities_max)
         self._runners: dict[str, Runner] = {
             "activity": self._run_activity,
@@ -85,7 +103,7 @@ class Attempts:
             work.instance = instance  # loaded again: the attempt goes on for the new one
             return
         work = self._under_way[key] = Work(instance, command)
-        work.task = self._host.create_task(self._work(key, work))
+        work.task = _start(self._work(key, work), self._host)
 
     def drop(self, run: int, op: int) -> None:
         """The workflow no longer waits: cancel the attempt, if it can be."""
@@ -132,17 +150,21 @@ class Attempts:
         self._on_result(work.instance, result)
 
     async def _until_settled(self, work: Work) -> Result:
-        op, options = work.command.op, work.call.definition.options
         runner = self._runners[work.command.kind]
         while True:
             work.number += 1
             try:
-                async with self._slots:
+                if not self._free:
+                    await self._wait_for_slot()
+                self._free -= 1
+                try:
                     waited = self._may_begin()
                     if waited is not None:
                         await waited
                     payload, value = await runner(work)
-                return Result(op, value, payload, None, None)
+                finally:
+                    self._give_slot_back()
+                return Result(work.command.op, value, payload, None, None)
             except asyncio.CancelledError as error:
                 if work.abandoned or _is_being_cancelled():
                     raise
@@ -151,16 +173,44 @@ class Attempts:
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever it raised, it has failed
                 failed = error
-            business = isinstance(failed, options.raises)
-            retryable = not business and _is_retryable(failed, options.retry.retry_if)
-            decision = verdict(
-                options.retry, work.number, retryable=retryable, chance=random.random()  # noqa: S311
-            )
-            if isinstance(decision, GiveUp):
-                self._tell(work, failed, business=business, next_in=None)
+            pause = self._judge(work, failed)
+            if pause is None:
                 return self._failed(work, failed)
-            self._tell(work, failed, business=False, next_in=decision.seconds)
-            await asyncio.sleep(decision.seconds)
+            await asyncio.sleep(pause)
+
+    def _judge(self, work: Work, error: BaseException) -> float | None:
+        """Seconds until the next attempt; None if there is none."""
+        options = work.call.definition.options
+        business = isinstance(error, options.raises)
+        retryable = not business and _is_retryable(error, options.retry.retry_if)
+        chance = random.random()  # noqa: S311 - jitter
+        decision = verdict(options.retry, work.number, retryable=retryable, chance=chance)
+        pause = None if isinstance(decision, GiveUp) else decision.seconds
+        if not business:  # a business error is an answer, not an accident
+            self._tell(work, error, next_in=pause)
+        return pause
+
+    async def _wait_for_slot(self) -> None:
+        while not self._free:
+            waiter: asyncio.Future[None] = self._host.create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled():
+                    self._wake_next()  # it was this one's turn
+                raise
+
+    def _give_slot_back(self) -> None:
+        self._free += 1
+        self._wake_next()
+
+    def _wake_next(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
 
     def _failed(self, work: Work, error: BaseException) -> Result:
         payload = encode_failure(
@@ -169,11 +219,7 @@ class Attempts:
         seen = to_error(work.command.name, decode_failure(payload), work.call.definition)
         return Result(work.command.op, None, None, seen, payload)
 
-    def _tell(
-        self, work: Work, error: BaseException, *, business: bool, next_in: float | None
-    ) -> None:
-        if business:
-            return  # an answer, not an accident
+    def _tell(self, work: Work, error: BaseException, *, next_in: float | None) -> None:
         then = "giving up" if next_in is None else f"trying again in {next_in:.1f} s"
         log.warning(
             "activity %r of run %r failed in attempt %d (%s: %s); %s",
@@ -192,10 +238,13 @@ class Attempts:
         definition = work.call.definition
         signature, timeout = definition.signature, definition.options.timeout
         args, kwargs = signature.decode_call(work.call.input)
-        self.enter(work)
-        if timeout is None:
+        authoring.enter(work.attempt)
+        if timeout is None and definition.is_async:
+            value = await definition.fn(*args, **kwargs)
+        elif timeout is None:
             value = await self._call(definition, args, kwargs)
         else:
+            work.deadline = self._clock.now() + timedelta(seconds=timeout)
             scope = asyncio.timeout(timeout)
             try:
                 async with scope:
@@ -215,23 +264,20 @@ class Attempts:
             abandon_on_cancel=True,
         )
 
-    def enter(self, work: Work) -> None:
-        """Let ``durable.attempt()`` know, in this task and the threads it starts."""
-        call, seed = work.call, work.instance.seed
-        definition, timeout = call.definition, call.definition.options.timeout
-        deadline = None if timeout is None else self._clock.now() + timedelta(seconds=timeout)
-        authoring.enter(
-            authoring.Attempt(
-                id=work.instance.id,
-                activity=definition.name,
-                number=work.number,
-                deadline=deadline,
-                key=lambda: authoring.idempotency_key(
-                    seed, definition.name, work.command.digest, call.nth
-                ),
-                cancelled=lambda: work.abandoned,
-            )
-        )
+
+if sys.version_info >= (3, 12):
+
+    def _start(work: Coroutine[Any, Any, None], host: asyncio.AbstractEventLoop) -> Task:
+        """An activity that finishes at once takes no round through the loop. Only the task's
+        own eager start will do: driven by hand, a coroutine would run as the committer's task,
+        and its own ``asyncio.timeout`` would cancel that."""
+        return asyncio.Task(work, loop=host, eager_start=True)
+
+else:
+
+    def _start(work: Coroutine[Any, Any, None], host: asyncio.AbstractEventLoop) -> Task:
+        # The class itself: `create_task` also names each task, which costs as much again.
+        return asyncio.Task(work, loop=host)
 
 
 def encoded(signature: Any, value: Any) -> tuple[bytes, Any]:

@@ -16,6 +16,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -117,12 +118,12 @@ class Committer:
     def _run_slice(self) -> None:
         self._slice = None
         end = time.monotonic() + SLICE_SECONDS
-        queue = self._queue
+        queue, now = self._queue, self._clock.now()
         while queue:
             instance = queue.popleft()
             instance.is_queued = False
             if not instance.lost:
-                self._gather(instance)
+                self._gather(instance, now)
             if len(self._gathered) >= BATCH_ROWS_MAX:
                 self._more.set()
             if queue and time.monotonic() > end:
@@ -131,10 +132,10 @@ class Committer:
         if self._gathered:
             self._more.set()
 
-    def _gather(self, instance: Instance) -> None:
+    def _gather(self, instance: Instance, now: datetime) -> None:
         self._watchdog.begin(instance)
         try:
-            advance = instance.advance(self._clock.now())
+            advance = instance.advance(now)
         finally:
             self._watchdog.end()
         if advance is not None:
@@ -165,11 +166,15 @@ class Committer:
             await self._split(batch, error)
             return
         self.commits += 1
+        end = time.monotonic() + SLICE_SECONDS
         for (instance, advance), verdict in zip(batch, verdicts, strict=True):
             if verdict is Verdict.LEFT_OUT:
                 self._set_aside(instance, advance)
             else:
                 self._settle(instance, verdict)
+            if time.monotonic() > end:  # activities may begin in here
+                await asyncio.sleep(0)
+                end = time.monotonic() + SLICE_SECONDS
 
     async def _commit(self, advances: list[Advance], *, patient: bool = False) -> list[Verdict]:
         """Send until the database answers. The same keys go each time, so a send that did

@@ -128,9 +128,8 @@ class Instance:
 
     def advance(self, now: datetime) -> Advance | None:
         """Feed all arrivals and return what is to be written; None if nothing is."""
-        moment = now
         while self.arrivals and not self.replayer.closed and self.report is None:
-            self._feed(self.arrivals.popleft(), moment)
+            self._feed(self.arrivals.popleft(), now)
         written, self.rows = self.rows, []
         park = self._park(now)
         if not written and park is None:
@@ -231,11 +230,12 @@ class Instance:
         """Whether this run can be put away until something comes."""
         if self.close is not None or self.report is not None or self.arrivals:
             return None
-        waits = self.replayer.open.values()
-        if any(isinstance(each, commands.Run) for each in waits):
-            return None
-        timers = [each for each in waits if isinstance(each, commands.Wait)]
-        first = min(timers, key=lambda each: each.due, default=None)
+        first: commands.Wait | None = None
+        for each in self.replayer.open.values():
+            if isinstance(each, commands.Run):
+                return None
+            if first is None or each.due < first.due:
+                first = each
         if first is not None and first.due - now < PARK_AFTER:
             return None
         waits_for, waits_at = self.waiting()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
+from .._authoring import attempts as authoring
 from .._store.protocol import Unavailable
 from ..errors import Divergence, InvalidCall
 from .attempts import Work, encoded
@@ -61,7 +62,7 @@ class Transactions:
     async def _attempt(self, work: Work, connection: Connection) -> tuple[bytes, Any]:
         definition, worker = work.call.definition, self._worker
         args, kwargs = definition.signature.decode_call(work.call.input)
-        worker.attempts.enter(work)
+        authoring.enter(work.attempt)
         async with connection.transaction():
             value = await definition.fn(connection, *args, **kwargs)
             payload, seen = encoded(definition.signature, value)
