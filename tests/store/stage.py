@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any, Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 
@@ -112,22 +112,30 @@ class Stage:
         heartbeat = await self.store.open_heartbeat()
         self._exits.push_async_callback(heartbeat.close)
         registration = Registration(
-            uuid4(), "host:1", "boot/1", 1, 2, tuple(workflows), ("default",), build, 15.0
+            UUID(bytes=os.urandom(16)),
+            "host:1",
+            "boot/1",
+            1,
+            2,
+            tuple(workflows),
+            ("default",),
+            build,
+            15.0,
         )
         await heartbeat.register(registration)
         return heartbeat, registration.worker
 
     # What they do
 
-    async def commit(self, worker: UUID, *advances: Advance, patient: bool = False) -> list[Verdict]:
+    async def commit(
+        self, worker: UUID, *advances: Advance, patient: bool = False
+    ) -> list[Verdict]:
         return await self.store.journal.commit(worker, advances, patient=patient)
 
     async def born(self, worker: UUID, *ids: str) -> list[int]:
         """Runs of this worker, each with its first event written."""
         keys = await self.store.runs.keys(len(ids))
-        births = [
-            turn(key, 0, birth=birth(id)) for key, id in zip(keys, ids, strict=True)
-        ]
+        births = [turn(key, 0, birth=birth(id)) for key, id in zip(keys, ids, strict=True)]
         verdicts = await self.commit(worker, *births)
         assert verdicts == [Verdict.DONE] * len(ids)
         return keys

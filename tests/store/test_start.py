@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal, TypeAlias
 
 import asyncpg
 import pytest
@@ -11,6 +12,8 @@ from durable._store.protocol import Verdict
 
 from .stage import Stage, completed, failed, parked, turn
 from .test_strangers import signal_on, start_on
+
+Isolation: TypeAlias = Literal["repeatable_read", "serializable"]
 
 
 async def closed(stage: Stage, id: str, how: str) -> int:
@@ -238,6 +241,7 @@ async def test_a_signal_sent_again_finds_the_run_that_took_it(stage: Stage) -> N
     again = await stage.observer.fetchrow(deliver, "k")
     fresh = await stage.observer.fetchrow(deliver, "another")
 
+    assert again is not None and fresh is not None
     assert tuple(again) == (old.run, "accepted")
     assert tuple(fresh) == (new.run, "accepted")
     assert await stage.inbox(new.run) == [(1, "signal", "another")]
@@ -256,7 +260,9 @@ async def test_signals_that_race_are_numbered_without_gaps(stage: Stage) -> None
 
 
 @pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
-async def test_a_snapshot_that_is_too_old_never_misleads(stage: Stage, isolation: str) -> None:
+async def test_a_snapshot_that_is_too_old_never_misleads(
+    stage: Stage, isolation: Isolation
+) -> None:
     caller = await stage.stranger()
     for call in (start_on, signal_on):
         transaction = caller.transaction(isolation=isolation)

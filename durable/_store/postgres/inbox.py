@@ -52,9 +52,7 @@ class Inbox:
         pairs = list(wanted)
         if not pairs:
             return []
-        rows = await self._line.fetch(
-            self._sql["read"], *zip(*pairs, strict=True), MESSAGES_MAX
-        )
+        rows = await self._line.fetch(self._sql["read"], *zip(*pairs, strict=True), MESSAGES_MAX)
         return [Message(*row) for row in rows]
 
     async def mail(self, worker: UUID) -> list[int]:

@@ -99,14 +99,10 @@ class Journal:
 
 
 def _size(row: JournalRow) -> int:
-    return (
-        _ROW_OVERHEAD + len(row.input or b"") + len(row.result or b"") + len(row.failure or b"")
-    )
+    return _ROW_OVERHEAD + len(row.input or b"") + len(row.result or b"") + len(row.failure or b"")
 
 
-def _arguments(
-    worker: UUID, advances: Sequence[Advance], patient: bool
-) -> tuple[str, list[Any]]:
+def _arguments(worker: UUID, advances: Sequence[Advance], patient: bool) -> tuple[str, list[Any]]:
     """The statement's name and its arguments: one array per column."""
     rows = list(chain.from_iterable([advance.rows for advance in advances]))
     arguments: list[Any] = [

@@ -7,7 +7,7 @@ if and only if the transaction happened.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -58,7 +58,7 @@ class Outcomes:
         return None if row is None else Recorded(*row)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+    async def connection(self) -> AsyncGenerator[asyncpg.Connection[Any], None]:
         """A connection to run user code on. One that was interrupted, or is not at rest when
         it comes back, is never used again.
 

@@ -18,6 +18,8 @@ from ...errors import ConfigurationError
 _TOKEN = re.compile(r"\bdurable(?=\.[a-z])|(?<=\bschema )durable\b")
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
+_PACKAGE = "durable._store.postgres"
+
 # What Postgres keeps of an identifier.
 _IDENTIFIER_BYTES_MAX = 63
 
@@ -45,7 +47,7 @@ def with_schema(sql: str, schema: str) -> str:
 @functools.cache
 def load(noun: str, schema: str) -> Mapping[str, str]:
     """The named statements of one noun."""
-    text = (resources.files(__package__) / f"{noun}.sql").read_text(encoding="utf-8")
+    text = (resources.files(_PACKAGE) / f"{noun}.sql").read_text(encoding="utf-8")
     parts = _NAME.split(text)[1:]
     return {
         name: f"/* durable: {name} */ {with_schema(_uncommented(body), schema)}"
@@ -55,7 +57,7 @@ def load(noun: str, schema: str) -> Mapping[str, str]:
 
 def functions(schema: str) -> str:
     """All functions, as one script."""
-    folder = resources.files(__package__) / "sql"
+    folder = resources.files(_PACKAGE) / "sql"
     files = sorted(folder.iterdir(), key=lambda file: file.name)
     texts = [each.read_text(encoding="utf-8") for each in files if each.name.endswith(".sql")]
     return with_schema("\n".join(texts), schema)
@@ -72,7 +74,7 @@ def tables(schema: str) -> str:
 
 def migrations(schema: str) -> list[str]:
     """The numbered steps, in order; the first one is number 1."""
-    folder = resources.files(__package__) / "migrations"
+    folder = resources.files(_PACKAGE) / "migrations"
     files = sorted(
         (each for each in folder.iterdir() if each.name.endswith(".sql")), key=lambda f: f.name
     )

@@ -36,6 +36,7 @@ class Heartbeat:
         self._sql = statements.load("workers", schema)
         self._backends = backends
         self._locked_by: int | None = None  # the session that holds the advisory lock
+        self._answered_by: int | None = None  # the session of the latest beat
 
     async def register(self, registration: Registration) -> None:
         """Begin to live: the lock first, then the row that judges look at."""
@@ -60,8 +61,10 @@ class Heartbeat:
         """Say that this worker lives, and learn what it wants to know; one statement.
 
         Raises:
-            Unavailable: no answer; that is a gap.
+            Unavailable: no answer, or the connection is not that of the last beat: a gap, after
+                which this worker may not judge others.
         """
+        before, self._answered_by = self._answered_by, None
         if not self._holds_lock():
             await self._lock(worker)
         backends = self._backends()
@@ -76,6 +79,10 @@ class Heartbeat:
             )
         except asyncpg.PostgresError as error:
             raise Unavailable(f"the heartbeat was refused: {error}") from error
+        session = self._line.session
+        self._answered_by = session.pid if session else None
+        if before is not None and before != self._answered_by:
+            raise Unavailable("the connection was lost since the last heartbeat, and is back")
         return Beat(*row)
 
     async def close(self) -> None:
@@ -142,9 +149,7 @@ class Workers:
     async def _mark_dead(self, worker: UUID, judged_at: datetime | None) -> bool:
         for _ in range(TRIES):
             try:
-                dead: bool = await self._patient.fetchval(
-                    self._sql["mark_dead"], worker, judged_at
-                )
+                dead: bool = await self._patient.fetchval(self._sql["mark_dead"], worker, judged_at)
             except asyncpg.LockNotAvailableError:
                 await self._end_backends(worker)
             else:

@@ -1,0 +1,180 @@
+"""Histories, outcomes and lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+import pytest
+
+from durable._store.postgres import journal
+from durable._store.protocol import Advance, Unavailable, Verdict
+from durable.errors import LeaseLost
+
+from .stage import Stage, completed, row, turn
+
+
+@pytest.mark.parametrize(
+    ("page_bytes", "page_rows"), [(1000, 10_000), (10**7, 3), (500, 2), (1, 1)]
+)
+async def test_histories_are_whole_however_small_the_pages(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, page_bytes: int, page_rows: int
+) -> None:
+    worker = await stage.worker()
+    runs = await stage.born(worker, "a", "b", "c")
+    for number, run in enumerate(runs):
+        rows = [row(run, at, result=b"x" * (97 * at)) for at in range(1, 9 + number)]
+        assert await stage.commit(worker, Advance(run, 1, rows)) == [Verdict.DONE]
+    monkeypatch.setattr(journal, "PAGE_BYTES", page_bytes)
+    monkeypatch.setattr(journal, "PAGE_ROWS", page_rows)
+
+    read = await stage.store.journal.read([(runs[2], 0), (runs[0], 5), (runs[1], 99)])
+
+    assert [(each.run, each.position) for each in read] == [
+        *((runs[0], at) for at in range(5, 9)),
+        *((runs[2], at) for at in range(11)),
+    ]
+
+
+async def test_messages_are_read_after_a_cursor(stage: Stage) -> None:
+    first, second = (await stage.start("a")).run, (await stage.start("b")).run
+    for key in ("k1", "k2", "k3"):
+        await stage.send("a", key)
+    await stage.send("b", "k1")
+
+    read = await stage.store.inbox.read([(second, 0), (first, 1)])
+
+    assert sorted((each.run, each.seq) for each in read) == [(first, 2), (first, 3), (second, 1)]
+    assert await stage.store.inbox.read([]) == []
+
+
+async def test_an_outcome_stands_if_and_only_if_its_transaction_happened(stage: Stage) -> None:
+    worker = await stage.worker()
+    (run,) = await stage.born(worker, "a")
+    outcomes = stage.store.outcomes
+    given: dict[str, Any] = {"worker": worker, "run": run, "claim": 1, "name": "reserve",
+                             "digest": b"d", "result": b"\xc0"}  # fmt: skip
+
+    async with outcomes.connection() as connection:
+        async with connection.transaction():
+            await outcomes.record(connection, op=1, **given)
+        with pytest.raises(ZeroDivisionError):
+            async with connection.transaction():
+                await outcomes.record(connection, op=2, **given)
+                raise ZeroDivisionError
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await outcomes.record(connection, op=1, **given)
+
+    recorded = await outcomes.read(run, 1)
+    assert recorded is not None
+    assert (recorded.name, recorded.digest, recorded.result) == ("reserve", b"d", b"\xc0")
+    assert await outcomes.read(run, 2) is None
+
+
+async def test_a_transaction_of_the_dead_or_of_a_lost_run_does_not_count(stage: Stage) -> None:
+    worker, other = await stage.worker(), await stage.worker()
+    mine, lost = await stage.born(worker, "a", "b")
+    await stage.start("b", "replace")
+    outcomes = stage.store.outcomes
+    given: dict[str, Any] = {"claim": 1, "op": 1, "name": "reserve", "digest": None, "result": b""}
+
+    async with outcomes.connection() as connection:
+        with pytest.raises(LeaseLost, match="not this worker's"):
+            await outcomes.record(connection, worker=worker, run=lost, **given)
+        with pytest.raises(LeaseLost, match="not this worker's"):
+            await outcomes.record(connection, worker=other, run=mine, **given)
+        await stage.store.workers.take_over(worker)
+        with pytest.raises(LeaseLost, match="declared dead"):
+            await outcomes.record(connection, worker=worker, run=mine, **given)
+
+
+async def test_neither_fence_of_a_transaction_moves_before_it_commits(stage: Stage) -> None:
+    worker, judge = await stage.worker(), await stage.stranger()
+    terminator = await stage.stranger()
+    (run,) = await stage.born(worker, "a")
+    outcomes = stage.store.outcomes
+    async with outcomes.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await outcomes.record(connection, worker=worker, run=run, claim=1, op=1, name="reserve",
+                              digest=None, result=b"")  # fmt: skip
+        marking = await stage.waits(
+            judge, judge.fetchval("select durable.mark_dead($1, 'infinity')", worker)
+        )
+        lock = "select run from durable.run where run = $1 for update"
+        terminating = await stage.waits(terminator, terminator.fetchval(lock, run))
+
+        await transaction.commit()
+
+    assert await marking
+    assert await terminating == run
+    assert await outcomes.read(run, 1) is not None
+
+
+async def test_a_connection_that_was_interrupted_is_not_used_again(stage: Stage) -> None:
+    outcomes = stage.store.outcomes
+    async with outcomes.connection() as connection:
+        pid, _ = outcomes.backend(connection)
+    async with outcomes.connection() as connection:
+        assert outcomes.backend(connection)[0] == pid  # at rest: used again
+        await connection.execute("begin")
+    async with outcomes.connection() as connection:
+        assert outcomes.backend(connection)[0] != pid
+
+
+async def test_a_transactions_lost_session_is_unavailable_and_can_be_seen_gone(
+    stage: Stage,
+) -> None:
+    outcomes = stage.store.outcomes
+    with pytest.raises(Unavailable):
+        async with outcomes.connection() as connection:
+            backend = outcomes.backend(connection)
+            await stage.value("select pg_terminate_backend($1)", backend[0])
+            while True:
+                await connection.execute("select 1")
+    while not await outcomes.settle(*backend):
+        continue
+
+
+async def test_a_session_whose_commit_is_unknown_is_ended(stage: Stage) -> None:
+    outcomes = stage.store.outcomes
+    async with outcomes.connection() as connection:
+        backend = outcomes.backend(connection)
+        while not await outcomes.settle(*backend):
+            continue
+
+
+async def test_how_many_runs_stand_is_asked_in_one_statement(stage: Stage) -> None:
+    worker = await stage.worker()
+    first, second = await stage.born(worker, "a", "b")
+    await stage.commit(worker, turn(first, 1, close=completed()))
+
+    outcomes = await stage.store.runs.outcomes([first, second, 10**9])
+
+    assert {each.run: each.status for each in outcomes} == {first: "completed", second: "running"}
+
+
+async def test_lists_go_from_the_youngest_back_without_gaps(stage: Stage) -> None:
+    runs = [(await stage.start(f"r{number}")).run for number in range(7)]
+    await stage.start("other", workflow="another")
+    listed: list[int] = []
+    before = None
+    while page := await stage.store.listing.page(
+        status="pending", workflow="order", limit=3, before=before
+    ):
+        listed += [each["run"] for each in page]
+        before = (page[-1]["created_at"], page[-1]["run"])
+
+    assert listed == runs[::-1]
+
+
+async def test_a_description_shows_payloads_readable(stage: Stage) -> None:
+    worker = await stage.worker()
+    (run,) = await stage.born(worker, "a")
+    await stage.commit(worker, turn(run, 1, close=completed()))
+
+    described = await stage.store.listing.describe("a")
+
+    assert described is not None
+    assert (described["status"], described["events"], described["worker"]) == ("completed", 2, None)
+    assert await stage.store.listing.describe("nobody") is None
