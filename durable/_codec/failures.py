@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import CodecError
 from . import values
 
 # A traceback is for people: its last frames tell most.
@@ -110,7 +109,7 @@ class _Description:
             "type": _text(kind.__qualname__),
             "module": _text(kind.__module__),
             "message": message,
-            "traceback": _traceback(error),
+            "traceback": _traceback(error, message),
             "args": _encodable(tuple(error.args), (message,)),
             "state": _state(error),
             "notes": _notes(error),
@@ -142,14 +141,20 @@ def _message(error: BaseException) -> str:
     return _text(text[:MESSAGE_CHARS_MAX])
 
 
-def _traceback(error: BaseException) -> str:
-    try:
-        lines = traceback.format_exception(
-            type(error), error, error.__traceback__, limit=-FRAMES_MAX, chain=False
-        )
-    except Exception as failed:  # noqa: BLE001 - as above
-        return f"(it cannot be told: {_text(type(failed).__name__)})"
-    return _text("".join(lines)[-TRACEBACK_CHARS_MAX:])
+def _traceback(error: BaseException, message: str) -> str:
+    """As Python prints it, but for this one exception: its causes and members are told apart,
+    and ``traceback`` would format all of a large group before it cuts."""
+    kind = type(error)
+    name = (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
+    frames = traceback.extract_tb(error.__traceback__, limit=-FRAMES_MAX)
+    lines = ["Traceback (most recent call last):\n", *frames.format()] if frames else []
+    room = TRACEBACK_CHARS_MAX // 2
+    last = f"{name}: {message}"[:room]
+    return _text("".join(lines)[-room:] + last)
 
 
 def _notes(error: BaseException) -> list[str]:
@@ -191,8 +196,6 @@ def _text(text: str) -> str:
 def _encodable(value: Any, otherwise: Any) -> Any:
     """What comes back of the value, if it can be recorded and is small."""
     try:
-        payload = values.encode(value)
-        # Written again inside the failure: so what stands there is a copy of standard types.
-        return values.decode(payload) if len(payload) <= STATE_BYTES_MAX else otherwise
-    except CodecError:
+        return values.copied(value, bytes_max=STATE_BYTES_MAX)
+    except Exception:  # noqa: BLE001 - a user's object may raise anything
         return otherwise

@@ -67,15 +67,24 @@ def encode(value: object, *, path: str = "value") -> bytes:
         PayloadTooLarge: more than ``PAYLOAD_BYTES_MAX`` bytes.
     """
     try:
-        packed = _pack(value)
-        fits = not _may_be_deep(packed) or not _is_deep(_DECODERS[0](packed))
+        packed = _packed(value)
     except Exception as error:  # noqa: BLE001 - a user's object may raise anything
         raise _explained(value, path, error) from None
-    if not fits:
-        raise _explained(value, path, ValueError(f"it is nested more than {DEPTH_MAX} deep"))
     if len(packed) >= PAYLOAD_BYTES_MAX:
         raise PayloadTooLarge(what=path, size=len(packed) + 1, limit=PAYLOAD_BYTES_MAX)
     return _HEADER + packed
+
+
+def copied(value: object, *, bytes_max: int) -> Any:
+    """What would come back of ``value``.
+
+    Raises:
+        Exception: any, if it cannot be recorded or takes too much; nobody explains why.
+    """
+    packed = _packed(value)
+    if len(packed) > bytes_max:
+        raise ValueError(f"it takes {len(packed)} bytes")
+    return _DECODERS[0](packed)
 
 
 def decode(payload: bytes, expected: Any = Any) -> Any:
@@ -139,7 +148,7 @@ def _may_be_deep(packed: bytes) -> bool:
 
 def _is_deep(value: Any) -> bool:
     level = [value]
-    for _ in range(DEPTH_MAX + 1):
+    for _ in range(DEPTH_MAX):
         level = [part for each in level for part in _inside(each) if type(part) in _CONTAINERS]
         if not level:
             return False
@@ -155,7 +164,15 @@ def _inside(value: Any) -> Any:
 # Writing
 
 _SCALARS = frozenset({int, str, float, bool, bytes, type(None)})
+_NATIVE = (_SCALARS | {list, dict, bytearray}) - {int}
 _pack_plain = msgspec.msgpack.Encoder().encode  # the same bytes, in a tenth of the time
+
+
+def _packed(value: object) -> bytes:
+    packed = _pack(value)
+    if _may_be_deep(packed) and _is_deep(_DECODERS[0](packed)):
+        raise ValueError(f"it is nested more than {DEPTH_MAX} deep")
+    return packed
 
 
 def _pack(value: object) -> bytes:
@@ -169,7 +186,8 @@ def _pack(value: object) -> bytes:
 
 
 def _pack_at(value: object, depth: int) -> bytes:
-    packed: bytes = msgpack.packb(value, default=_HOOKS[depth], strict_types=True)
+    packed: Any = msgpack.packb(value, default=_HOOKS[depth], strict_types=True)
+    assert type(packed) is bytes
     return packed
 
 
@@ -179,11 +197,15 @@ def _hook(depth: int) -> Callable[[Any], Any]:
     def default(value: Any) -> Any:
         kind: Any = type(value)
         code = _CODES.get(kind)
-        if code is None:
+        while code is None:
             writer = conversion.writer(kind)
             if writer is None:
                 raise TypeError(culprits.why_not(value))
-            return writer(value)
+            value = writer(value)
+            kind = type(value)
+            if kind in _NATIVE or (kind is int and -(2**63) <= value < 2**64):
+                return value
+            code = _CODES.get(kind)
         if depth == DEPTH_MAX:
             raise ValueError(f"it is nested more than {DEPTH_MAX} deep")
         return msgpack.ExtType(code, _WRITERS[code](value, depth + 1))

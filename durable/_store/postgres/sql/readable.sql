@@ -1,195 +1,102 @@
--- Payloads for people: msgpack to jsonb.
+-- Payloads for people: msgpack to jsonb, as the codec writes it (durable/_codec/values.py).
 --
--- What the codec writes (durable/_codec/values.py): one header byte, one msgpack value,
--- extension types for what msgpack lacks. Dates, decimals and UUIDs become text, tuples and
--- sets arrays, keys text, NUL the replacement character. Never an error: an odd payload is
--- shown as {"unreadable": why}.
+-- Dates, decimals, UUIDs and NaN become text, tuples and sets arrays, bytes "\x…", keys text,
+-- NUL the sign ␀ (jsonb has no NUL). An odd payload is shown as {"unreadable": why}, never an
+-- error: a view must not fail for one row. Nothing here catches exceptions, since before
+-- Postgres 17 that cannot be done in a parallel query; so all is checked before it is done.
+--
+-- It is one loop that reads value after value and writes JSON text, with a stack of what is
+-- open: a call of a function for each value would cost ten times as much.
 
--- One msgpack value that begins at byte `at` (from 0), and where the next one begins.
-create or replace function durable.msgpack(
-    body bytea, at int, depth int, out value jsonb, out next int
-)
+-- `size` bytes from `at` (from 0), the highest first. At most 7: it must stay below 2^63.
+create or replace function durable.payload_uint(body bytea, at int, size int) returns bigint
 language plpgsql immutable parallel safe
 as $$
-declare
-    tag int := get_byte(body, at);
-    size int;
 begin
-    next := at + 1;
-    if depth > 64 then
-        raise exception 'nested more than 64 deep';
-    elsif tag < 128 then
-        value := to_jsonb(tag);
-    elsif tag >= 224 then
-        value := to_jsonb(tag - 256);
-    elsif tag < 144 then
-        select m.value, m.next into value, next from durable.msgpack_map(body, next, tag - 128, depth) m;
-    elsif tag < 160 then
-        select a.value, a.next into value, next from durable.msgpack_array(body, next, tag - 144, depth) a;
-    elsif tag < 192 then
-        size := tag - 160;
-        value := to_jsonb(durable.msgpack_text(substr(body, next + 1, size)));
-        next := next + size;
-    elsif tag = 192 then
-        value := 'null';
-    elsif tag in (194, 195) then
-        value := to_jsonb(tag = 195);
-    elsif tag between 196 and 198 then      -- bin 8, 16, 32
-        size := durable.msgpack_uint(body, next, 1 << (tag - 196))::int;
-        next := next + (1 << (tag - 196));
-        value := to_jsonb('\x' || encode(substr(body, next + 1, size), 'hex'));
-        next := next + size;
-    elsif tag between 199 and 201 then      -- ext 8, 16, 32
-        size := durable.msgpack_uint(body, next, 1 << (tag - 199))::int;
-        next := next + (1 << (tag - 199));
-        value := durable.msgpack_ext(get_byte(body, next), substr(body, next + 2, size), depth + 1);
-        next := next + 1 + size;
-    elsif tag = 203 then
-        value := durable.msgpack_float(durable.msgpack_uint(body, next, 8));
-        next := next + 8;
-    elsif tag between 204 and 207 then      -- uint 8, 16, 32, 64
-        value := to_jsonb(durable.msgpack_uint(body, next, 1 << (tag - 204)));
-        next := next + (1 << (tag - 204));
-    elsif tag between 208 and 211 then      -- int 8, 16, 32, 64
-        size := 1 << (tag - 208);
-        value := to_jsonb(durable.msgpack_uint(body, next, size)
-            - case when get_byte(body, next) >= 128 then power(2::numeric, 8 * size)::numeric(30, 0)
-                else 0 end);
-        next := next + size;
-    elsif tag between 212 and 216 then      -- fixext 1, 2, 4, 8, 16
-        size := 1 << (tag - 212);
-        value := durable.msgpack_ext(get_byte(body, next), substr(body, next + 2, size), depth + 1);
-        next := next + 1 + size;
-    elsif tag between 217 and 219 then      -- str 8, 16, 32
-        size := durable.msgpack_uint(body, next, 1 << (tag - 217))::int;
-        next := next + (1 << (tag - 217));
-        value := to_jsonb(durable.msgpack_text(substr(body, next + 1, size)));
-        next := next + size;
-    elsif tag in (220, 221) then            -- array 16, 32
-        size := 2 * (tag - 219);
-        select a.value, a.next into value, next
-        from durable.msgpack_array(
-            body, next + size, durable.msgpack_uint(body, next, size)::int, depth) a;
-    elsif tag in (222, 223) then            -- map 16, 32
-        size := 2 * (tag - 221);
-        select m.value, m.next into value, next
-        from durable.msgpack_map(
-            body, next + size, durable.msgpack_uint(body, next, size)::int, depth) m;
-    else
-        raise exception 'unknown msgpack tag %', tag;
+    if size = 1 then
+        return get_byte(body, at);
+    elsif size = 2 then
+        return get_byte(body, at) << 8 | get_byte(body, at + 1);
     end if;
+    return ('x' || lpad(encode(substring(body from at + 1 for size), 'hex'), 16, '0'))::bit(64)::bigint;
 end
 $$;
 
-create or replace function durable.msgpack_uint(body bytea, at int, size int) returns numeric
+-- IEEE 754: sign, exponent, mantissa. JSON has no NaN and no infinities.
+create or replace function durable.payload_float(bits bigint, exponent_bits int) returns text
 language plpgsql immutable parallel safe
 as $$
 declare
+    mantissa_bits int := case when exponent_bits = 11 then 52 else 23 end;
+    bias int := case when exponent_bits = 11 then 1023 else 127 end;
+    exponent int := (bits >> mantissa_bits)::int & (2 * bias + 1);
+    mantissa bigint := bits & ((1::bigint << mantissa_bits) - 1);
+    sign text := case when bits >> (mantissa_bits + exponent_bits) & 1 = 1 then '-' else '' end;
+begin
+    if exponent = 2 * bias + 1 then
+        return case when mantissa <> 0 then '"NaN"' else '"' || sign || 'Infinity"' end;
+    elsif exponent = 0 then
+        exponent := 1;
+    else
+        mantissa := mantissa | (1::bigint << mantissa_bits);
+    end if;
+    if mantissa = 0 then
+        return sign || '0.0';
+    end if;
+    -- Both factors are exact, and so is their product.
+    return sign || (mantissa::float8 * power(2::float8, exponent - bias - mantissa_bits))::text;
+end
+$$;
+
+-- UTF-8 as text; null if it is none. Checked here, since convert_from would raise an error.
+create or replace function durable.payload_text(body bytea) returns text
+language plpgsql immutable parallel safe
+as $$
+declare
+    escaped text := encode(body, 'escape');
+begin
+    if length(escaped) = octet_length(body) then    -- plain ASCII, and no NUL
+        return escaped;
+    elsif escaped ~ '\\[2-3]' and encode(body, 'hex') !~ ('^(?:[0-7].|(?:c[2-9a-f]|d.)[89ab].'
+        '|(?:e0[ab]|e[1-9abcef][89ab]|ed[89]).[89ab].'
+        '|(?:f0[9ab]|f[1-3][89ab]|f48).[89ab].[89ab].)*$') then
+        return null;
+    end if;
+    if position('\000' in escaped) > 0 then
+        -- Written-out backslashes step aside, lest "\\000" look like a NUL.
+        body := decode(replace(replace(escaped, '\\', '\134'), '\000', '\342\220\200'), 'escape');
+    end if;
+    if getdatabaseencoding() = 'UTF8' then
+        return convert_from(body, 'UTF8');
+    end if;
+    return encode(body, 'escape');
+end
+$$;
+
+-- The codec's extension types, as a JSON text; null if it is none of them.
+create or replace function durable.payload_ext(code int, body bytea) returns text
+language plpgsql immutable parallel safe
+as $$
+declare
+    size int := octet_length(body);
     total numeric := 0;
 begin
-    for i in 0 .. size - 1 loop
-        total := total * 256 + get_byte(body, at + i);
-    end loop;
-    return total;
-end
-$$;
-
--- IEEE 754: sign, 11 bits of exponent, 52 of mantissa. JSON has no NaN and no infinities.
-create or replace function durable.msgpack_float(bits numeric) returns jsonb
-language plpgsql immutable parallel safe
-as $$
-declare
-    sign int := case when bits >= 9223372036854775808 then -1 else 1 end;
-    rest numeric := case when bits >= 9223372036854775808 then bits - 9223372036854775808 else bits end;
-    exponent int := div(rest, 4503599627370496)::int;
-    mantissa numeric := mod(rest, 4503599627370496);
-begin
-    if exponent = 2047 then
-        return to_jsonb(case when mantissa > 0 then 'NaN'
-            when sign < 0 then '-Infinity' else 'Infinity' end);
-    elsif exponent = 0 then
-        return to_jsonb(sign * (mantissa::float8 * 2::float8 ^ -1022::float8) * 2::float8 ^ -52::float8);
+    if code in (5, 6, 7, 8, 9) then                 -- datetime, date, time, timedelta, Decimal
+        return to_json(durable.payload_text(body))::text;
+    elsif code = 10 and size = 16 then              -- UUID
+        return '"' || encode(body, 'hex')::uuid::text || '"';
+    elsif code = 4 and size between 1 and 400 then  -- int beyond 64 bits
+        for i in 0 .. size - 1 loop
+            total := total * 256 + get_byte(body, i);
+        end loop;
+        if get_byte(body, 0) >= 128 then
+            total := total - trunc(power(2::numeric, 8 * size));
+        end if;
+        return total::text;
+    elsif code = 4 and size > 400 then              -- nobody reads a thousand digits
+        return '"0x' || encode(body, 'hex') || '"';
     end if;
-    return to_jsonb(sign * (1 + mantissa::float8 * 2::float8 ^ -52::float8)
-        * 2::float8 ^ (exponent - 1023)::float8);
-end
-$$;
-
-create or replace function durable.msgpack_text(body bytea) returns text
-language plpgsql immutable parallel safe
-as $$
-begin
-    while position('\x00'::bytea in body) > 0 loop
-        body := overlay(body placing '\xefbfbd'::bytea from position('\x00'::bytea in body) for 1);
-    end loop;
-    return convert_from(body, 'UTF8');
-end
-$$;
-
-create or replace function durable.msgpack_array(
-    body bytea, at int, count int, depth int, out value jsonb, out next int
-)
-language plpgsql immutable parallel safe
-as $$
-declare
-    items jsonb[] := '{}';
-    item jsonb;
-begin
-    next := at;
-    for i in 1 .. count loop
-        select m.value, m.next into item, next from durable.msgpack(body, next, depth + 1) m;
-        items := items || item;
-    end loop;
-    value := to_jsonb(items);
-end
-$$;
-
-create or replace function durable.msgpack_map(
-    body bytea, at int, count int, depth int, out value jsonb, out next int
-)
-language plpgsql immutable parallel safe
-as $$
-declare
-    names text[] := '{}';
-    items jsonb[] := '{}';
-    item jsonb;
-begin
-    next := at;
-    for i in 1 .. count loop
-        select m.value, m.next into item, next from durable.msgpack(body, next, depth + 1) m;
-        names := names || case when jsonb_typeof(item) = 'string' then item #>> '{}' else item::text end;
-        select m.value, m.next into item, next from durable.msgpack(body, next, depth + 1) m;
-        items := items || item;
-    end loop;
-    select coalesce(jsonb_object_agg(pair.name, pair.item), '{}') into value
-    from unnest(names, items) pair(name, item);
-end
-$$;
-
--- The codec's extension types, by number.
-create or replace function durable.msgpack_ext(code int, body bytea, depth int) returns jsonb
-language plpgsql immutable parallel safe
-as $$
-declare
-    inner_value jsonb;
-begin
-    case
-        when code in (1, 2, 3, 8, 11) then
-            select m.value into inner_value from durable.msgpack(body, 0, depth) m;
-            if code = 8 then
-                return to_jsonb(format('%s d %s.%s s', inner_value ->> 0, inner_value ->> 1,
-                    lpad(inner_value ->> 2, 6, '0')));
-            end if;
-            return inner_value;
-        when code = 4 then
-            return to_jsonb(convert_from(body, 'UTF8')::numeric);
-        when code = 10 then
-            return to_jsonb(encode(body, 'hex')::uuid::text);
-        when code in (5, 6, 7, 9) then
-            return to_jsonb(split_part(convert_from(body, 'UTF8'), '|', 1));
-        else
-            return jsonb_build_object('extension', code, 'body', encode(body, 'hex'));
-    end case;
+    return null;
 end
 $$;
 
@@ -197,23 +104,164 @@ create or replace function durable.readable(payload bytea) returns jsonb
 language plpgsql immutable parallel safe strict
 as $$
 declare
-    value jsonb;
+    body constant bytea := payload || ''::bytea;    -- out of its compressed or outlying storage
+    stop constant int := octet_length(body);
+    at int := 1;
+    tag int;
+    size bigint;
+    code int;
+    piece text;
+    -- What has been written. Of each open container: how many values are still to come, its
+    -- closing bracket, where it begins in `written`, and whether it is a key of a map.
+    written text[] := '{}';
+    depth int := 0;
+    left_over bigint[] := '{}';
+    closing text[] := '{}';
+    begins int[] := '{}';
+    is_key boolean;
 begin
-    if length(payload) = 0 or get_byte(payload, 0) <> 1 then
-        return jsonb_build_object('unreadable', 'encrypted, or of another version');
+    if stop = 0 or stop > 16777216 then
+        return jsonb_build_object('unreadable', case stop when 0 then 'it is empty' else 'too large' end);
+    elsif get_byte(body, 0) <> 1 then
+        return jsonb_build_object('unreadable', 'it is compressed, encrypted, or of another version');
     end if;
-    select m.value into value from durable.msgpack(payload, 1, 0) m;
-    return value;
-exception when others then
-    return jsonb_build_object('unreadable', sqlerrm);
+    loop
+        if at >= stop then
+            return jsonb_build_object('unreadable', 'it ends too early');
+        end if;
+        tag := get_byte(body, at);
+        at := at + 1;
+        piece := null;
+        code := null;
+        is_key := depth > 0 and closing[depth] = '}' and left_over[depth] % 2 = 0;
+
+        -- The size of what follows: a length that is written out, or one that the tag tells.
+        size := case
+            when tag < 128 or tag >= 224 then 0
+            when tag < 144 then (tag - 128) * 2
+            when tag < 160 then tag - 144
+            when tag < 192 then tag - 160
+            when tag in (196, 199, 204, 208, 217) then 1
+            when tag in (197, 200, 205, 209, 218, 220, 222) then 2
+            when tag in (198, 201, 202, 206, 210, 219, 221, 223) then 4
+            when tag in (203, 207, 211) then 8
+            when tag between 212 and 216 then 1 << (tag - 212)
+            else 0 end;
+        if tag in (196, 197, 198, 199, 200, 201, 217, 218, 219, 220, 221, 222, 223) then
+            if at + size > stop then
+                return jsonb_build_object('unreadable', 'it ends too early');
+            end if;
+            at := at + size::int;
+            size := durable.payload_uint(body, at - size::int, size::int);
+            if tag in (222, 223) then
+                size := size * 2;
+            end if;
+        end if;
+        if tag between 199 and 201 or tag between 212 and 216 then
+            if at >= stop then
+                return jsonb_build_object('unreadable', 'it ends too early');
+            end if;
+            code := get_byte(body, at);
+            at := at + 1;
+        end if;
+        -- Each value takes a byte at least, so this bounds the number of values, too.
+        if at + size > stop then
+            return jsonb_build_object('unreadable', 'it ends too early');
+        end if;
+
+        if tag < 128 then
+            piece := tag::text;
+        elsif tag between 160 and 191 or tag between 217 and 219 then
+            piece := to_json(durable.payload_text(substring(body from at + 1 for size::int)))::text;
+            if piece is null then
+                return jsonb_build_object('unreadable', 'a text in it is not UTF-8');
+            end if;
+        elsif tag between 128 and 159 or tag between 220 and 223 then
+            if depth = 64 then
+                return jsonb_build_object('unreadable', 'it is nested more than 64 deep');
+            end if;
+            written := written || case when tag < 144 or tag > 221 then '{' else '[' end;
+            depth := depth + 1;
+            left_over[depth] := size;
+            closing[depth] := case when tag < 144 or tag > 221 then '}' else ']' end;
+            begins[depth] := cardinality(written);
+        elsif code in (1, 2, 3, 11) then            -- tuple, set, frozenset, keywords: what is in it
+            continue;
+        elsif code is not null then
+            piece := durable.payload_ext(code, substring(body from at + 1 for size::int));
+            if piece is null then
+                return jsonb_build_object('unreadable', format('it has an extension type %s', code));
+            end if;
+        elsif tag >= 224 then
+            piece := (tag - 256)::text;
+        elsif tag = 192 then
+            piece := 'null';
+        elsif tag = 194 or tag = 195 then
+            piece := case tag when 194 then 'false' else 'true' end;
+        elsif tag between 196 and 198 then
+            piece := '"\\x' || encode(substring(body from at + 1 for size::int), 'hex') || '"';
+        elsif tag = 202 then
+            piece := durable.payload_float(durable.payload_uint(body, at, 4), 8);
+        elsif tag = 203 then
+            piece := durable.payload_float(durable.payload_uint(body, at, 8), 11);
+        elsif tag between 204 and 207 then
+            piece := (durable.payload_uint(body, at, size::int)
+                + case when tag = 207 and get_byte(body, at) >= 128 then 18446744073709551616 else 0 end)::text;
+        elsif tag between 208 and 211 then
+            piece := (durable.payload_uint(body, at, size::int)
+                - case when tag < 211 and get_byte(body, at) >= 128 then 1::bigint << size::int * 8 else 0 end)::text;
+        else
+            return jsonb_build_object('unreadable', format('it has a byte 0x%s in a wrong place', to_hex(tag)));
+        end if;
+
+        if piece is not null then
+            at := at + size::int;
+            if is_key and left(piece, 1) <> '"' then
+                piece := to_json(piece)::text;
+            end if;
+            written := written || piece;
+        end if;
+        -- What is full is closed, and what it stands in has one value more.
+        loop
+            if piece is null then
+                exit when left_over[depth] > 0;
+                written := written || closing[depth];
+                code := begins[depth];
+                depth := depth - 1;
+                if depth > 0 and closing[depth] = '}' and left_over[depth] % 2 = 0 then
+                    written := written[1 : code - 1]
+                        || to_json(array_to_string(written[code :], ''))::text;
+                end if;
+            end if;
+            exit when depth = 0;
+            left_over[depth] := left_over[depth] - 1;
+            if left_over[depth] > 0 then
+                written := written
+                    || case when closing[depth] = '}' and left_over[depth] % 2 = 1 then ':' else ',' end;
+                exit;
+            end if;
+            piece := null;
+        end loop;
+        exit when depth = 0;
+    end loop;
+    if at <> stop then
+        return jsonb_build_object('unreadable', 'something follows its end');
+    end if;
+    return array_to_string(written, '')::jsonb;
 end
 $$;
 
--- A failure in short: what was raised, and where.
+-- A failure in short: what was raised, and the last lines of where.
 create or replace function durable.readable_failure(payload bytea) returns jsonb
 language sql immutable parallel safe strict
 as $$
-    select jsonb_build_object('type', f.value ->> 'type', 'message', f.value ->> 'message',
-        'attempts', f.value -> 'attempts', 'traceback', f.value ->> 'traceback')
-    from (select durable.readable(payload) as value) f;
+    select case
+        when jsonb_typeof(f.value) <> 'object' then jsonb_build_object('unreadable', 'it is no failure')
+        when f.value ? 'unreadable' then f.value
+        else jsonb_build_object(
+            'type', f.value -> 'type', 'message', f.value -> 'message',
+            'attempts', f.value -> 'attempts', 'timed_out', f.value -> 'timed_out',
+            'traceback', right(f.value ->> 'traceback', 2000))
+        end
+    from (select durable.readable(payload) as value) f
 $$;

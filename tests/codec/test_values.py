@@ -1,0 +1,466 @@
+"""What goes into a payload comes out of it, and nothing else does."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import re
+import socket
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import msgpack
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from durable._codec.values import DEPTH_MAX, PAYLOAD_BYTES_MAX, VERSION, decode, digest, encode
+from durable.errors import DecodeError, EncodeError, PayloadTooLarge
+
+from .values import hashable, scalars, shape, values
+
+quick = settings(max_examples=100, deadline=None)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Point(enum.Enum):
+    ORIGIN = (0, 0)
+    ONE = (1, 1)
+
+
+class Rights(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Pair(NamedTuple):
+    left: int
+    right: list[Decimal]
+
+
+class Movie(TypedDict):
+    title: str
+    year: int
+
+
+class Tagged(msgspec.Struct, tag="tagged", rename="camel"):
+    first_name: str
+    tags: set[str]
+
+
+class Row(msgspec.Struct, array_like=True):
+    a: int
+    b: str
+
+
+@dataclass
+class Line:
+    sku: str
+    price: Decimal
+    tags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    id: UUID
+    lines: list[Line]
+    at: datetime
+    colour: Colour = Colour.RED
+    parent: Order | None = None
+    total: int = field(init=False, default=0)
+
+
+@dataclass
+class Card:
+    number: str
+
+
+@dataclass
+class Cash:
+    amount: int
+    currency: str = "EUR"
+
+
+@dataclass
+class Paid:
+    by: Card | Cash
+    where: Point = Point.ORIGIN
+
+
+ORDER = Order(
+    UUID(int=7), [Line("a", Decimal("1.10"), frozenset({"x"}))], datetime(2026, 1, 1, tzinfo=UTC)
+)
+
+
+# Without an annotation
+
+
+@quick
+@given(values)
+@example(datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1))
+@example(datetime(2024, 3, 31, 2, 30, tzinfo=ZoneInfo("Europe/Berlin")))
+@example({(1, 2): {None: b"x"}, True: 1.5})
+@example(-0.0)
+def test_standard_values_come_back_as_themselves(value: Any) -> None:
+    assert shape(decode(encode(value))) == shape(value)
+
+
+@quick
+@given(st.sets(hashable, max_size=8), st.randoms())
+def test_equal_sets_give_equal_bytes_however_they_were_filled(value: set[Any], random: Any) -> None:
+    items = list(value)
+    random.shuffle(items)
+    other: set[Any] = {object() for _ in range(100)}
+    other.clear()
+    for each in items:
+        other.add(each)
+    assert encode(other) == encode(value)
+
+
+@quick
+@given(values)
+def test_what_was_read_is_written_as_the_same_bytes(value: Any) -> None:
+    payload = encode(value)
+    assert encode(decode(payload)) == payload
+
+
+@quick
+@given(st.one_of(scalars, st.lists(scalars)))
+def test_the_fast_way_writes_the_same_bytes_as_the_thorough_one(value: Any) -> None:
+    from durable._codec import values as room
+
+    assert room._pack(value) == room._pack_at(value, 0)
+
+
+def test_later_changes_of_a_value_do_not_reach_its_payload() -> None:
+    value = {"items": [1]}
+    payload = encode(value)
+    value["items"].append(2)
+    assert decode(payload) == {"items": [1]}
+
+
+def test_two_reads_share_nothing() -> None:
+    payload = encode([[1]])
+    first = decode(payload, list)
+    first[0].append(2)
+    assert decode(payload, list) == [[1]]
+
+
+def test_an_int_of_any_size_comes_back() -> None:
+    for value in (2**64, -(2**63) - 1, 10**5000, -(10**5000)):
+        assert decode(encode(value)) == value
+
+
+def test_a_digest_is_eight_bytes_and_tells_payloads_apart() -> None:
+    assert len(digest(encode(1))) == 8
+    assert digest(encode(1)) != digest(encode(True))
+    assert digest(encode({1, 2})) == digest(encode({2, 1}))
+
+
+def test_derived_classes_of_standard_types_are_written_as_the_standard_type() -> None:
+    class Moment(datetime):
+        pass
+
+    class Name(str):
+        __slots__ = ()
+
+    value = [Moment(2026, 1, 1, tzinfo=UTC), Name("x"), Level.LOW, {Name("k"): Name("v")}]
+    assert shape(decode(encode(value))) == shape(
+        [datetime(2026, 1, 1, tzinfo=UTC), "x", 1, {"k": "v"}]
+    )
+
+
+def test_the_instant_outlives_a_change_of_its_zones_rules() -> None:
+    payload = encode(datetime(2026, 7, 1, 12, tzinfo=ZoneInfo("Europe/Berlin")))
+    changed = payload.replace(b"+02:00", b"+05:00")
+    assert decode(changed) == datetime(2026, 7, 1, 7, tzinfo=UTC)
+
+
+# With an annotation
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (ORDER, Order),
+        ([ORDER, ORDER], list[Order]),
+        ({"a": ORDER}, dict[str, Order]),
+        (ORDER, Order | None),
+        (None, Order | None),
+        (Pair(1, [Decimal("1.5")]), Pair),
+        (Movie(title="M", year=1931), Movie),
+        (Tagged("Ada", {"a", "b"}), Tagged),
+        (Row(1, "x"), Row),
+        (Colour.BLUE, Colour),
+        ({Colour.BLUE: 1}, dict[Colour, int]),
+        (Level.LOW, Level),
+        (Point.ONE, Point),
+        ([Point.ONE], list[Point]),
+        (Rights.READ | Rights.WRITE, Rights),
+        (Paid(Card("1")), Paid),
+        (Paid(Cash(5), Point.ONE), Paid),
+        (Cash(5), Card | Cash),
+        ([Card("1"), Cash(5), None], list[Card | Cash | None]),
+        ({1: (Cash(1), {2})}, dict[int, tuple[Card | Cash, set[int]]]),
+        (Cash(5), Annotated[Card | Cash, "how"]),
+        (timedelta(days=-1, microseconds=5), timedelta),
+        ({(1, 2): {3}}, dict[tuple[int, int], set[int]]),
+        (2**80, int),
+        ([2**80], list[int]),
+        ("a", Literal["a", "b"]),
+        (b"\xff\x00", bytes),
+        (5, Any),
+        (date(2026, 1, 1), date | datetime),
+    ],
+    ids=lambda each: str(each)[:40],
+)
+def test_a_typed_value_comes_back_equal_and_of_its_class(value: Any, expected: Any) -> None:
+    back = decode(encode(value), expected)
+    assert back == value
+    assert type(back) is type(value)
+
+
+@quick
+@given(
+    st.builds(
+        Order,
+        st.uuids(),
+        st.lists(
+            st.builds(Line, st.text(), st.decimals(allow_nan=False), st.frozensets(st.text()))
+        ),
+        st.datetimes(timezones=st.just(UTC)),
+        st.sampled_from(Colour),
+    )
+)
+def test_typed_values_come_back_equal(value: Order) -> None:
+    assert decode(encode(value), Order) == value
+    assert encode(decode(encode(value), Order)) == encode(value)
+
+
+def test_a_dataclass_without_an_annotation_comes_back_as_a_dict() -> None:
+    assert decode(encode(Cash(1))) == {"amount": 1, "currency": "EUR"}
+
+
+def test_pydantic_models_come_back_by_annotation() -> None:
+    pydantic = pytest.importorskip("pydantic")
+
+    class Inner(pydantic.BaseModel):  # type: ignore[name-defined, misc]
+        at: datetime
+        kinds: set[str]
+
+    class Model(pydantic.BaseModel):  # type: ignore[name-defined, misc]
+        id: UUID = pydantic.Field(alias="ID")
+        inner: list[Inner]
+
+    @dataclass
+    class Holder:
+        model: Model
+        either: Inner | Cash
+
+    inner = Inner(at=datetime(2026, 1, 1, tzinfo=UTC), kinds={"a"})
+    model = Model(ID=UUID(int=1), inner=[inner])
+    for value, expected in [
+        (model, Model), ([model], list[Model]), (model, Model | None), (inner, Inner | Model)
+    ]:  # fmt: skip
+        assert decode(encode(value), expected) == value
+    Holder.__annotations__.update(model=Model, either=Inner | Cash)
+    assert decode(encode(Holder(model, Cash(1))), Holder) == Holder(model, Cash(1))
+    with pytest.raises(DecodeError, match="kinds"):
+        decode(encode({"at": "2026-01-01", "kinds": 5}), Inner)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "why"),
+    [
+        ("5", int, "Expected `int`, got `str`"),
+        (5, str, "Expected `str`, got `int`"),
+        (True, int, "got `bool`"),
+        ({"sku": "a"}, Line, "missing required field `price`"),
+        ({"number": 5}, Card, "$.number"),
+        ([1, "x"], list[int], "$[1]"),
+        ("green", Colour, "green"),
+        ((9, 9), Point, "(9, 9)"),
+        ({"n": 1}, Card | Cash, "no member"),
+    ],
+    ids=str,
+)
+def test_a_value_that_does_not_fit_its_annotation_says_where(
+    value: Any, expected: Any, why: str
+) -> None:
+    with pytest.raises(DecodeError, match=re.escape(why)) as caught:
+        decode(encode(value), expected)
+    assert caught.value.expected
+    assert "$[0]" not in caught.value.why
+
+
+# What cannot be written
+
+
+def _cycle() -> list[Any]:
+    value: list[Any] = [1]
+    value.append({"again": value})
+    return value
+
+
+def _deep(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "why"),
+    [
+        ({"items": [1, 2, 3, print]}, "value['items'][3]", "code cannot be recorded"),
+        (Line("a", object()), "value.price", "builtins.object"),  # type: ignore[arg-type]
+        (Paid(Card("\ud800")), "value.by.number", "surrogate"),
+        ([Row(1, lambda: 1)], "value[0].b", "code"),  # type: ignore[arg-type]
+        (("a", {"b": (x for x in "c")}), "value[1]['b']", "only once"),
+        ({"\ud800": 1}, "value (its key '\\ud800')", "surrogate"),
+        (_cycle(), "value[1]['again']", "contains itself"),
+        (threading.Lock(), "value", "_thread.lock"),
+        (int, "value", "code"),
+        ({1, (2, asyncio)}, "value{", "module"),
+    ],
+    ids=lambda each: repr(each)[:30],
+)
+def test_what_cannot_be_recorded_is_named_with_its_path(value: Any, path: str, why: str) -> None:
+    with pytest.raises(EncodeError) as caught:
+        encode(value)
+    assert caught.value.path.startswith(path)
+    assert why in caught.value.why
+    assert path in str(caught.value)
+
+
+def test_sockets_and_coroutines_are_refused_in_words() -> None:
+    async def pending() -> None: ...
+
+    coroutine = pending()
+    with socket.socket() as sock, pytest.raises(EncodeError, match=r"socket\.socket is not"):
+        encode([sock])
+    with pytest.raises(EncodeError, match="not awaited"):
+        encode([coroutine])
+    coroutine.close()
+
+
+def test_a_property_that_raises_costs_only_an_encode_error() -> None:
+    class Odd(Card):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "number":
+                raise RuntimeError("no number")
+            return super().__getattribute__(name)
+
+    with pytest.raises(EncodeError, match="no number"):
+        encode([Odd("x")])
+
+
+def test_nesting_ends_at_its_limit_on_both_sides() -> None:
+    assert decode(encode(_deep(DEPTH_MAX))) == _deep(DEPTH_MAX)
+    for depth in (DEPTH_MAX + 1, 500, 100_000):
+        with pytest.raises(EncodeError, match=f"nested more than {DEPTH_MAX} deep"):
+            encode(_deep(depth))
+        with pytest.raises(DecodeError):
+            decode(b"\x01" + b"\x91" * depth + b"\x01")
+
+
+def test_nested_tuples_and_sets_end_at_the_same_limit() -> None:
+    value: Any = 1
+    for _ in range(DEPTH_MAX):
+        value = (value,)
+    assert decode(encode(value)) == value
+    with pytest.raises(EncodeError, match="deep"):
+        encode((value,))
+
+
+def test_too_large_is_said_on_both_sides() -> None:
+    encode(b"x" * (PAYLOAD_BYTES_MAX - 6))
+    with pytest.raises(PayloadTooLarge) as caught:
+        encode(b"x" * PAYLOAD_BYTES_MAX, path="the result of f()")
+    assert caught.value.what == "the result of f()"
+    with pytest.raises(PayloadTooLarge):
+        decode(b"\x01\xc6" + bytes(PAYLOAD_BYTES_MAX))
+
+
+# What cannot be read
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_value_or_a_decode_error(body: bytes) -> None:
+    for payload in (body, b"\x01" + body):
+        try:
+            decode(payload)
+        except DecodeError as error:
+            assert error.why
+
+
+@settings(max_examples=300, deadline=None)
+@given(values, st.data())
+def test_a_damaged_payload_is_a_value_or_a_decode_error(value: Any, data: st.DataObject) -> None:
+    payload = bytearray(encode(value))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(payload) - 1))
+        if data.draw(st.booleans()):
+            payload[at] = data.draw(st.integers(0, 255))
+        else:
+            del payload[at:]
+            break
+    for expected in (Any, Order, list[int], dict[str, Card | Cash]):
+        try:
+            decode(bytes(payload), expected)
+        except DecodeError:
+            continue
+
+
+@pytest.mark.parametrize(
+    ("code", "body"),
+    [
+        (1, b"\x01"), (2, b"\x91\x90"), (2, b"\x80"), (3, b""), (5, b"yesterday"), (5, b"\xff"),
+        (5, b"2026-01-01T00:00:00+00:00[../../etc/passwd]"), (6, b"2026-13-01"),
+        (5, b"2026-01-01T00:00:00+00:00[No/Where]"), (7, b"25:00"), (8, b"1"),
+        (8, b"999999999999999s"), (9, b"one"), (10, b"short"), (11, b"\x81\x01\x01"), (12, b""),
+        (127, b"os.system"),
+    ],
+)  # fmt: skip
+def test_an_odd_extension_is_a_decode_error(code: int, body: bytes) -> None:
+    with pytest.raises(DecodeError):
+        decode(b"\x01" + msgpack.packb([msgpack.ExtType(code, body)]))
+
+
+@pytest.mark.parametrize(
+    ("header", "why"), [(0x00, "0x00"), (0x02, "newer"), (0x11, "encrypted"), (0x81, "compressed")]
+)
+def test_a_strange_header_is_told_in_words(header: int, why: str) -> None:
+    with pytest.raises(DecodeError, match=why):
+        decode(bytes([header]) + encode(1)[1:])
+    with pytest.raises(DecodeError, match="empty"):
+        decode(b"")
+    assert encode(1)[0] == VERSION
+
+
+def test_a_payload_never_makes_zones_out_of_paths() -> None:
+    for key in (b"../etc/localtime", b"/etc/localtime", b"a" * 65):
+        with pytest.raises(DecodeError):
+            decode(
+                b"\x01" + msgpack.packb(msgpack.ExtType(5, f"2026-01-01T00:00:00Z[{key}]".encode()))
+            )
+
+
+def test_a_fixed_offset_comes_back() -> None:
+    value = datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=5, minutes=30, seconds=15)))
+    assert repr(decode(encode(value))) == repr(value)
