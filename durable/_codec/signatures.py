@@ -38,6 +38,8 @@ class Signature:
 
     def __init__(self, fn: Callable[..., Any], skip: int) -> None:
         self.name: str = getattr(fn, "__name__", repr(fn))
+        self._path = f"{self.name}()"
+        self._result_path = f"the result of {self.name}()"
         self._fn = inspect.unwrap(fn)
         signature = _signature(fn)
         parameters = list(signature.parameters.values())[skip:]
@@ -74,7 +76,7 @@ class Signature:
             args, kwargs = self._bound(args, kwargs)
         call = [*args, values.Keywords(kwargs)] if kwargs else list(args)
         try:
-            return values.encode(call, path=f"{self.name}()")
+            return values.encode(call, path=self._path)
         except EncodeError as error:
             raise self._culprit(args, kwargs) or error from None
 
@@ -89,19 +91,13 @@ class Signature:
         kwargs: Kwargs = call.pop() if call and type(call[-1]) is values.Keywords else {}
         if kwargs or not self._required <= len(call) <= self._count_max or self._named_required:
             self._check(call, kwargs)
-        fitters = self._fitters
-        count = len(self._names)
-        for index, value in enumerate(call):
-            fit = fitters.get(self._names[index] if index < count else self._star)
+        for index, fit in zip(range(len(call)), self._positional_fitters, strict=False):
             if fit is not None:
-                call[index] = fit(value)
-        if kwargs:
-            rest = fitters.get(self._stars)
-            for name, value in kwargs.items():
-                fit = fitters.get(name) if name in self._named or name in self._by_name else rest
-                kwargs[name] = value if fit is None else fit(value)
-            kwargs = dict(kwargs)
-        return tuple(call), kwargs
+                call[index] = fit(call[index])
+        if self._star in self._fitters:
+            rest = map(self._fitters[self._star], call[len(self._names) :])
+            call[len(self._names) :] = rest
+        return tuple(call), self._fitted(kwargs) if kwargs else {}
 
     def encode_result(self, value: Any) -> bytes:
         """
@@ -173,17 +169,25 @@ class Signature:
                 return error
         return None
 
-    # Annotations, found on first use: a class may be defined after the function that names it.
+    def _fitted(self, kwargs: Kwargs) -> Kwargs:
+        fitters = self._fitters
+        fitted: Kwargs = {}
+        for name, value in kwargs.items():
+            fit = fitters.get(name if name in self._named or name in self._by_name else self._stars)
+            fitted[name] = value if fit is None else fit(value)
+        return fitted
 
-    @functools.cached_property
-    def _result_path(self) -> str:
-        return f"the result of {self.name}()"
+    # Annotations, found on first use: a class may be defined after the function that names it.
 
     @functools.cached_property
     def _fitters(self) -> dict[str | None, Fitter]:
         """Per parameter; none for those that take anything."""
         hints = self._hints[0]
         return {name: fitter(each) for name, each in hints.items() if each is not Any}
+
+    @functools.cached_property
+    def _positional_fitters(self) -> tuple[Fitter | None, ...]:
+        return tuple(self._fitters.get(name) for name in self._names)
 
     @functools.cached_property
     def _hints(self) -> tuple[dict[str, Any], dict[str, str]]:

@@ -164,6 +164,8 @@ def _inside(value: Any) -> Any:
 # Writing
 
 _SCALARS = frozenset({int, str, float, bool, bytes, type(None)})
+# To begin with. msgpack's own 256 KiB are a call of the kernel each time two are in use.
+_BUFFER_BYTES = 2048
 _NATIVE = (_SCALARS | {list, dict, bytearray}) - {int}
 _pack_plain = msgspec.msgpack.Encoder().encode  # the same bytes, in a tenth of the time
 
@@ -186,7 +188,9 @@ def _pack(value: object) -> bytes:
 
 
 def _pack_at(value: object, depth: int) -> bytes:
-    packed: Any = msgpack.packb(value, default=_HOOKS[depth], strict_types=True)
+    packed: Any = msgpack.packb(
+        value, default=_HOOKS[depth], strict_types=True, buf_size=_BUFFER_BYTES
+    )
     assert type(packed) is bytes
     return packed
 
@@ -223,7 +227,7 @@ def _write_items(value: tuple[Any, ...], depth: int) -> bytes:
 def _write_set(value: set[Any], depth: int) -> bytes:
     # Sorted by their bytes: a set is walked in another order in every process.
     items = sorted(_pack_at(each, depth) for each in value)
-    header: bytes = msgpack.Packer().pack_array_header(len(items))
+    header: bytes = msgpack.Packer(buf_size=16).pack_array_header(len(items))
     return header + b"".join(items)
 
 

@@ -158,9 +158,7 @@ def test_long_chains_and_large_groups_are_bounded() -> None:
     big = "x" * 100_000
     group: ExceptionGroup[Exception] = ExceptionGroup(big, [ValueError(big, i) for i in range(500)])
     for _ in range(50):
-        group: ExceptionGroup[Exception] = ExceptionGroup(
-            big, [group, *[ValueError(big) for _ in range(50)]]
-        )
+        group = ExceptionGroup(big, [group, *[ValueError(big) for _ in range(50)]])
     payload = encode_failure(group)
     assert len(payload) < PAYLOAD_BYTES_MAX
     assert len(decode_failure(payload).members) <= LISTED_MAX
