@@ -16,7 +16,7 @@ from ._client.handle import Description, Handle
 from ._core.operation import Operation
 from ._core.retries import Retry
 from ._core.statuses import Status
-from ._runtime.worker import Health, WorkerOptions
+from ._runtime.options import Health, WorkerOptions
 from .errors import (
     ActivityError,
     ActivityTimedOut,

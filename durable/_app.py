@@ -17,8 +17,9 @@ from ._client.client import Client
 from ._codec.values import digest
 from ._core.shims import check_python
 from ._runtime.instance import Instance
-from ._runtime.worker import Health, LiveWorker, WorkerOptions
+from ._runtime.options import Health, WorkerOptions
 from ._runtime.versions import versions
+from ._runtime.worker import LiveWorker
 from ._store.postgres import migrate as schema_room
 from ._store.postgres.store import Store
 from ._store.protocol import Birth, Verdict
@@ -117,7 +118,7 @@ class Durable(Client):
                 "No database is given, and DURABLE_EMBEDDED=never forbids the embedded one: "
                 "pass a URL, or set DURABLE_DATABASE_URL."
             )
-        from .embedded import EmbeddedPostgres, default_directory  # noqa: PLC0415 - optional
+        from .embedded import EmbeddedPostgres, default_directory
 
         directory = default_directory()
         self._embedded = EmbeddedPostgres(directory)
@@ -170,9 +171,7 @@ class Durable(Client):
             return None
         seed = os.urandom(16)
         run = await self._next_key()
-        instance = Instance(
-            run, id=id, claim=1, seed=seed, definition=definition, input=payload
-        )
+        instance = Instance(run, id=id, claim=1, seed=seed, definition=definition, input=payload)
         instance.birth = Birth(
             id, explicit_id, definition.name, queue, 0, seed, versions(), payload, digest(payload)
         )
@@ -228,5 +227,3 @@ def _stop(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
     stopped.set()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)
-
-

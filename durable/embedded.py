@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -139,7 +139,7 @@ class EmbeddedPostgres:
         return self._base
 
     @contextlib.contextmanager
-    def _start_lock(self) -> Iterator[None]:
+    def _start_lock(self) -> Generator[None, None, None]:
         with (self._data.parent / f".{self._data.name}.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -254,11 +254,14 @@ class EmbeddedPostgres:
         with log.open("ab") as output:
             # A session of its own: Ctrl-C in the terminal must not stop the database before
             # the program has drained.
-            around = {"stdout": output, "stderr": output, "start_new_session": True,
+            around: dict[str, Any] = {"stdout": output, "stderr": output, "start_new_session": True,
                       **self._surroundings()}  # fmt: skip
             if self._throw_away:
                 self._guard = subprocess.Popen(
-                    ["/bin/sh", "-c", _GUARD, "sh", *command], stdin=subprocess.PIPE, **around
+                    ["/bin/sh", "-c", _GUARD, "sh", *command],
+                    stdin=subprocess.PIPE,
+                    text=False,
+                    **around,
                 )
             else:
                 subprocess.run(

@@ -37,7 +37,7 @@ def shorten(value: object, limit: int = REPR_MAX) -> str:
     """``repr(value)``, cut to ``limit`` characters; never raises."""
     try:
         text = repr(value)
-    except Exception as error:  # a user's __repr__ may do anything
+    except Exception as error:  # noqa: BLE001 - a user's __repr__ may do anything
         text = f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

@@ -115,11 +115,13 @@ def docstring_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def test_the_house_can_be_read_in_an_evening() -> None:
-    lines = sum(
-        path.read_text(encoding="utf-8").count("\n")
+    lines = [
+        line
         for path in sources(*(f"durable/{room}" for room in COUNTED))
-    )
-    assert lines < HOUSE_LINES_MAX
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.strip()
+    ]
+    assert len(lines) < HOUSE_LINES_MAX
 
 
 def test_every_module_opens_by_telling_what_it_is() -> None:

@@ -173,7 +173,7 @@ def test_data_of_another_major_are_refused_in_words(directory: Path) -> None:
     with EmbeddedPostgres(directory, settings=FAST_AND_FORGETFUL):
         pass
     (directory / "PG_VERSION").write_text("13\n")
-    with pytest.raises(ConfigurationError, match="made by Postgres 13.*pg_upgrade"):
+    with pytest.raises(ConfigurationError, match=r"made by Postgres 13.*pg_upgrade"):
         EmbeddedPostgres(directory).start()
 
 

@@ -166,7 +166,7 @@ class Context:
     def random(self) -> random.Random:
         """A random number generator that gives the same numbers on replay. Not for secrets."""
         if self._random is None:
-            self._random = random.Random(int.from_bytes(self._replayer.seed, "big"))  # noqa: S311, TID251
+            self._random = random.Random(int.from_bytes(self._replayer.seed, "big"))  # noqa: S311
         return self._random
 
     def uuid4(self) -> UUID:
@@ -214,7 +214,7 @@ class Options:
     def activity(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Operation[Any]:
         """:meth:`Context.activity` with these options."""
         definition = with_options(activity_of(fn), self._changes)
-        return self._ctx._ask(definition, args, kwargs)  # noqa: SLF001 - one thing in two parts
+        return self._ctx._ask(definition, args, kwargs)
 
     def transaction(
         self,
@@ -225,7 +225,7 @@ class Options:
     ) -> Operation[R]:
         """:meth:`Context.transaction` with these options."""
         definition = with_options(transaction_of(fn), self._changes)
-        return self._ctx._ask(definition, args, kwargs)  # noqa: SLF001
+        return self._ctx._ask(definition, args, kwargs)
 
 
 def _sane(length: Duration) -> float:
@@ -269,5 +269,3 @@ async def run_workflow(
                 "call it by `await ctx.activity(...)`."
             )
         raise
-
-

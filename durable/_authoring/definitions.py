@@ -148,8 +148,9 @@ def _define_activity(fn: Any, *, name: str | None, options: ActivityOptions) -> 
             raise CalledDirectly(activity=name)
         return fn(*args, **kwargs)
 
-    if is_async:
-        inspect.markcoroutinefunction(shim) if hasattr(inspect, "markcoroutinefunction") else None
+    mark_async = getattr(inspect, "markcoroutinefunction", None)  # Python 3.12 and later
+    if is_async and mark_async is not None:
+        mark_async(shim)
     setattr(shim, _MARK, (shim, definition))
     return shim
 

@@ -8,7 +8,16 @@ import os
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Concatenate, Literal, Self, TypeAlias, TypeVar, TypeVarTuple, get_args, overload
+from typing import (
+    Any,
+    Literal,
+    Self,
+    TypeAlias,
+    TypeVar,
+    TypeVarTuple,
+    get_args,
+    overload,
+)
 from uuid import uuid4
 
 import asyncpg
@@ -74,9 +83,7 @@ class Client:
     async def _open(self) -> None:
         dsn = self._dsn or os.environ.get("DURABLE_DATABASE_URL")
         if dsn is None:
-            raise InvalidCall(
-                "No database is given: pass a URL, or set DURABLE_DATABASE_URL."
-            )
+            raise InvalidCall("No database is given: pass a URL, or set DURABLE_DATABASE_URL.")
         await self._attach(await Store.open(dsn, name="client", schema=self._schema))
 
     async def _attach(self, store: Store) -> None:
@@ -117,7 +124,7 @@ class Client:
         queue: str = "default",
         connection: asyncpg.Connection | None = None,
     ) -> Handle[Any]: ...
-    async def start(
+    async def start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
         self,
         workflow: Any,
         /,
@@ -194,7 +201,7 @@ class Client:
         if_exists: IfExists = "use",
         queue: str = "default",
     ) -> Any: ...
-    async def run(
+    async def run(  # type: ignore[misc]  # as above
         self,
         workflow: Any,
         /,
@@ -236,7 +243,7 @@ class Client:
         if status is not None:
             status = Status(status)
         return [
-            Description(**{**row, "status": Status(row["status"])})
+            _described(row)
             for row in await self.store.listing.page(
                 status=status, workflow=workflow, limit=limit, before=before
             )
@@ -311,7 +318,7 @@ class Client:
         row = await self.store.listing.describe(id)
         if row is None:
             raise RunNotFound(id=id)
-        return Description(**{**row, "status": Status(row["status"])})
+        return _described(row)
 
     # What a process that also works does better
 
@@ -352,10 +359,15 @@ def _any(*args: Any) -> Any:
 _ANY = Signature.of(_any)
 
 
+def _described(row: dict[str, Any]) -> Description:
+    fields: dict[str, Any] = {**row, "status": Status(row["status"])}
+    return Description(**fields)
+
+
 def _checked_id(id: str | None) -> str:
     if id is None:
         return str(uuid4())
-    if not isinstance(id, str) or not 1 <= len(id) <= ID_MAX or "\0" in id:
+    if not 1 <= len(id) <= ID_MAX or "\0" in id:
         raise InvalidCall(
             f"id={id!r} cannot name a run: it must be a text of 1 to {ID_MAX} characters, "
             "without NUL."

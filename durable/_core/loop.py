@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from asyncio import _get_running_loop, _set_running_loop  # type: ignore[attr-defined]
+from asyncio import _get_running_loop, _set_running_loop
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import Context, copy_context
@@ -63,7 +63,9 @@ class OrderedTask(asyncio.Task[T]):
 
     _birth: int
 
-    def __new__(cls, _coro: object, *, loop: ReplayLoop, **_: Any) -> OrderedTask[T]:
+    def __new__(  # pyright: ignore[reportInconsistentConstructor]
+        cls, _coro: object, *, loop: ReplayLoop, **_: Any
+    ) -> OrderedTask[T]:
         task = super().__new__(cls)
         task._birth = loop.next_birth()
         return task
@@ -146,8 +148,8 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         return before
 
     def fire(self, handle: asyncio.TimerHandle) -> None:
-        context = handle._context  # type: ignore[attr-defined]
-        self._ready.append(_Handle(handle._callback, handle._args, context))  # type: ignore[attr-defined]
+        timer: Any = handle  # its parts are private to asyncio
+        self._ready.append(_Handle(timer._callback, timer._args, timer._context))
 
     def close(self) -> None:
         """Throw the run's coroutines away. They see ``GeneratorExit``, not a cancellation:
@@ -247,21 +249,45 @@ class ReplayLoop(asyncio.AbstractEventLoop):
 
     # What a workflow must not do
 
-    def call_soon_threadsafe(self, *_: Any, **__: Any) -> NoReturn:
+    def call_soon_threadsafe(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
         _refuse("Another thread called into a workflow", "do the work in an activity")
 
-    def run_in_executor(self, *_: Any, **__: Any) -> NoReturn:
+    def run_in_executor(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
         _refuse("A workflow tried to use a thread", "make that function a (plain) @activity")
 
 
 # The methods by which asyncio's own loops reach the world: refused with advice.
-_OUTWARD = frozenset(
-    """getaddrinfo getnameinfo create_connection create_server create_unix_connection
-    create_unix_server create_datagram_endpoint connect_accepted_socket sendfile sock_sendfile
-    start_tls connect_read_pipe connect_write_pipe subprocess_shell subprocess_exec add_reader
-    remove_reader add_writer remove_writer sock_recv sock_recv_into sock_recvfrom sock_sendall
-    sock_sendto sock_connect sock_accept add_signal_handler remove_signal_handler
-    run_forever run_until_complete""".split()
+_OUTWARD = (
+    "add_reader",
+    "add_signal_handler",
+    "add_writer",
+    "connect_accepted_socket",
+    "connect_read_pipe",
+    "connect_write_pipe",
+    "create_connection",
+    "create_datagram_endpoint",
+    "create_server",
+    "create_unix_connection",
+    "create_unix_server",
+    "getaddrinfo",
+    "getnameinfo",
+    "remove_reader",
+    "remove_signal_handler",
+    "remove_writer",
+    "run_forever",
+    "run_until_complete",
+    "sendfile",
+    "sock_accept",
+    "sock_connect",
+    "sock_recv",
+    "sock_recv_into",
+    "sock_recvfrom",
+    "sock_sendall",
+    "sock_sendfile",
+    "sock_sendto",
+    "start_tls",
+    "subprocess_exec",
+    "subprocess_shell",
 )
 
 
@@ -304,7 +330,7 @@ def _unwind(coro: Any) -> None:
             coro.close()
         except RuntimeError:
             continue  # it awaited again inside a `finally`
-        except BaseException:  # noqa: BLE001, S112
+        except BaseException:  # noqa: BLE001
             return  # user clean-up code raised; nobody is left to tell
         else:
             return

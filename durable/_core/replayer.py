@@ -49,7 +49,8 @@ class Replayer:
         self.next_op = 1
         self.closed = False
         self._code = code
-        self._loop = ReplayLoop(self, seed)
+        # Abstract only in the stubs: what is missing is refused, or raises NotImplementedError.
+        self._loop = ReplayLoop(self, seed)  # type: ignore[abstract]
         self._asked: list[commands.Command] = []
         self._operations: dict[int, Operation[Any]] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
@@ -260,4 +261,3 @@ def _position_of(
         parts.extend(error.exceptions)
     positions = [_position_of(part, failures, seen) for part in parts]
     return max((each for each in positions if each is not None), default=None)
-

@@ -42,7 +42,7 @@ def _ordered_as_completed(
 async def _wait_with_operations(
     fs: Iterable[Any],
     *,
-    timeout: float | None = None,  # noqa: ASYNC109 - the signature is asyncio's
+    timeout: float | None = None,
     return_when: str = asyncio.ALL_COMPLETED,
 ) -> tuple[set[Any], set[Any]]:
     loop = running_loop()
@@ -56,7 +56,7 @@ async def _wait_with_operations(
     return done, pending
 
 
-async def _modern_wait_for(fut: Awaitable[T], timeout: float | None) -> T:  # noqa: ASYNC109 - as above
+async def _modern_wait_for(fut: Awaitable[T], timeout: float | None) -> T:
     """``asyncio.wait_for`` as Python 3.12 and later have it."""
     if running_loop() is None:
         return await _wait_for(fut, timeout)

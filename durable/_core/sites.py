@@ -25,7 +25,7 @@ _sites: dict[tuple[CodeType, int], str] = {}
 
 def call_site() -> str:
     """``file.py:12`` of the nearest frame of user code, or ``?``."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
         foreign = _foreign.get(code)

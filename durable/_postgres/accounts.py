@@ -58,13 +58,13 @@ def unprivileged() -> Account:
 
 
 def _can_give_away(uid: int, gid: int) -> bool:
-    directory = tempfile.mkdtemp()
+    directory = Path(tempfile.mkdtemp())
     try:
         os.chown(directory, uid, gid)
     except OSError:
         return False
     finally:
-        os.rmdir(directory)
+        directory.rmdir()
     return True
 
 

@@ -41,11 +41,11 @@ def has_process(directory: Path) -> bool:
 
 
 def _inside(directory: Path) -> Iterator[str]:
-    for name in os.listdir("/proc"):
-        if name.isdigit():
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
             try:
-                if os.readlink(f"/proc/{name}/cwd") == str(directory):
-                    yield name
+                if (process / "cwd").readlink() == directory:
+                    yield process.name
             except OSError:
                 continue
 

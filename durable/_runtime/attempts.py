@@ -213,9 +213,7 @@ class Attempts:
                 return
 
     def _failed(self, work: Work, error: BaseException) -> Result:
-        payload = encode_failure(
-            error, attempts=work.number, timed_out=isinstance(error, TimedOut)
-        )
+        payload = encode_failure(error, attempts=work.number, timed_out=isinstance(error, TimedOut))
         seen = to_error(work.command.name, decode_failure(payload), work.call.definition)
         return Result(work.command.op, None, None, seen, payload)
 
@@ -309,4 +307,3 @@ def _is_retryable(error: BaseException, retry_if: Callable[[Exception], bool] | 
 def _is_being_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-

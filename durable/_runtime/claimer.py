@@ -23,7 +23,6 @@ from ..errors import CodecError, Divergence, InternalError, LeaseLost
 from . import rows
 from .committer import SLICE_SECONDS
 from .instance import Arrival, Begin, Cancel, Due, Instance, Redo
-
 from .versions import versions
 
 if TYPE_CHECKING:
@@ -190,9 +189,7 @@ class Claimer:
         await self._load([each for each in claimed if each.run == kept.run])
         return slice_end
 
-    def _go_on(
-        self, instance: Instance, redo: JournalRow | None, messages: list[Message]
-    ) -> None:
+    def _go_on(self, instance: Instance, redo: JournalRow | None, messages: list[Message]) -> None:
         worker = self._worker
         worker.adopt(instance)
         if redo is not None:
@@ -241,11 +238,12 @@ class Claimer:
             await self._load(ghosts)
         ours = {each.run: each.claim for each in owned}
         for run, instance in before.items():
-            if instance.birth is None and not instance.in_flight and not instance.close:
-                if worker.active.get(run) is instance and ours.get(run) != instance.claim:
-                    log.warning("run %r is not this worker's any more", instance.id)
-                    worker.attempts.drop_run(instance)
-                    worker.forget(instance)
+            settling = instance.birth is not None or instance.in_flight or instance.close
+            is_here = worker.active.get(run) is instance
+            if is_here and not settling and ours.get(run) != instance.claim:
+                log.warning("run %r is not this worker's any more", instance.id)
+                worker.attempts.drop_run(instance)
+                worker.forget(instance)
 
 
 def arrival_of(message: Message) -> Arrival:

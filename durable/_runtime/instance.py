@@ -156,9 +156,7 @@ class Instance:
             return
         self._take(asked)
 
-    def _recorded(
-        self, arrival: Arrival, at: datetime
-    ) -> tuple[JournalRow, events.Event] | None:
+    def _recorded(self, arrival: Arrival, at: datetime) -> tuple[JournalRow, events.Event] | None:
         """An arrival as its journal row and its event, with the next position."""
         p, key = self.position, _next_key()
         match arrival:
@@ -262,6 +260,6 @@ class Instance:
 
 
 def _next_key() -> bytes:
-    global _keys  # noqa: PLW0603 - a count for the whole process is what it is
+    global _keys
     _keys += 1
     return _KEY_PREFIX + _keys.to_bytes(8, "big")

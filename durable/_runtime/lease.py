@@ -59,7 +59,7 @@ class Lease:
         self._host = asyncio.get_running_loop()
         self._beaten: asyncio.Future[None] | None = None
         self._stop = threading.Event()
-        self._stop_async: Callable[[], None] = lambda: None
+        self._stop_async: Callable[[], object] = lambda: None
         self._thread: threading.Thread | None = None
 
     async def acquire(self) -> None:
@@ -100,7 +100,7 @@ class Lease:
     def _run(self, ready: asyncio.Future[None]) -> None:
         try:
             asyncio.run(self._live(ready))
-        except BaseException as error:  # noqa: BLE001 - a thread has nobody else to tell
+        except BaseException as error:
             log.exception("the heartbeat thread ended")
             self._tell(_fail, ready, error)
 

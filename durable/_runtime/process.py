@@ -36,13 +36,13 @@ def is_gone(host: str, pid: int, pid_started: int) -> bool:
     except PermissionError:
         pass  # it lives, under another user
     started = _started(pid)
-    return started is not None and started != pid_started or _is_zombie(pid)
+    return (started is not None and started != pid_started) or _is_zombie(pid)
 
 
 def _host() -> str:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+        return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
         return ""
 
@@ -56,7 +56,11 @@ def _is_zombie(pid: int) -> bool:
     """Dead, and not yet reaped. With threads left, only its first thread has ended."""
     fields = _stat(pid)
     try:
-        return bool(fields) and fields[0] == "Z" and len(os.listdir(f"/proc/{pid}/task")) == 1
+        return (
+            bool(fields)
+            and fields[0] == "Z"
+            and len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
+        )
     except OSError:
         return False
 

@@ -83,9 +83,7 @@ def _answer(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Event
     definition: Definition | None = command.call.definition if same else None  # type: ignore[union-attr]
     if row.failure is not None:
         error = to_error(row.name, decode_failure(row.failure), definition)
-        return events.Failed(
-            row.position, row.at, row.op, row.kind, row.name, row.digest, error
-        )
+        return events.Failed(row.position, row.at, row.op, row.kind, row.name, row.digest, error)
     value = definition.signature.decode_result(row.result) if definition and row.result else None
     return events.Answered(row.position, row.at, row.op, row.kind, row.name, row.digest, value)
 

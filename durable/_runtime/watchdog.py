@@ -61,7 +61,7 @@ class Watchdog:
                 self._tell(turn[0])
 
     def _tell(self, instance: Instance) -> None:
-        frame = sys._current_frames().get(self._thread_id)  # noqa: SLF001 - no public way
+        frame = sys._current_frames().get(self._thread_id)
         stack = "".join(traceback.format_stack(frame)[-4:]) if frame else "(no stack)"
         log.error(
             "run %r of workflow %r has held the event loop for %g s; nothing else runs "

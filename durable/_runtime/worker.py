@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -29,70 +28,13 @@ from .clock import Clock
 from .committer import Committer
 from .instance import Begin, Due, Instance, Result
 from .lease import START_DEADLINE, Lease
+from .options import Health, WorkerOptions
 from .timers import Timers
 from .transactions import Transactions
 from .watchdog import Watchdog
 
 log = logging.getLogger("durable")
 workflow_log = logging.getLogger("durable.workflow")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerOptions:
-    """What bounds a worker.
-
-    Attributes:
-        queues: the queues it takes runs from.
-        runs_max: runs in memory at once; more wait in the database.
-        activities_max: attempts under way at once; more wait in memory.
-        transactions_max: connections for ``ctx.transaction``.
-        grace: seconds that attempts get to finish when the worker drains.
-        lease: seconds of silence after which others take this worker's runs.
-        build: a name for this version of your code; stuck runs are tried again when a
-            worker of another build begins. By default every process counts as new.
-    """
-
-    queues: tuple[str, ...] = ("default",)
-    runs_max: int = 1_000
-    activities_max: int = 200
-    transactions_max: int = 4
-    grace: float = 10.0
-    lease: float = 15.0
-    build: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("runs_max", "activities_max", "transactions_max"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: it must be at least 1")
-        if self.lease < START_DEADLINE:
-            raise ValueError(
-                f"lease={self.lease}: a worker beats once a second and must be allowed to miss "
-                f"a beat; use {START_DEADLINE:g} seconds or more"
-            )
-        if self.grace < 0:
-            raise ValueError(f"grace={self.grace}: it cannot be negative")
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """How this process stands, from memory: no statement is sent.
-
-    ``ok`` is False when something is wrong; ``reasons`` says what, in words.
-    """
-
-    ok: bool
-    reasons: tuple[str, ...]
-    worker: UUID | None
-    runs: int
-    activities: int
-    silence: float  # seconds since the database last answered a heartbeat
-
-
-@dataclass(slots=True)
-class _Failures:
-    """Background failures since the last success, by part."""
-
-    by_part: dict[str, str] = field(default_factory=dict)
 
 
 class LiveWorker:
@@ -113,7 +55,7 @@ class LiveWorker:
         self.registration = self._new_registration()
         self._on_closed = on_closed
         self._births: dict[int, asyncio.Future[Verdict]] = {}
-        self._failures = _Failures()
+        self._failures: dict[str, str] = {}  # since the last success, by part
         self._tasks: set[asyncio.Task[None]] = set()
         self._watchdog = Watchdog()
         self._lease = self._new_lease()
@@ -122,7 +64,7 @@ class LiveWorker:
         self.attempts = Attempts(
             clock=self.clock,
             activities_max=options.activities_max,
-            may_begin=lambda: self._lease.may_begin(),
+            may_begin=self._may_begin,
             on_result=self._result_arrived,
             run_transaction=Transactions(self),
         )
@@ -178,7 +120,7 @@ class LiveWorker:
         self.timers.clear()
 
     def health(self) -> Health:
-        reasons = [f"{part} fails: {why}" for part, why in self._failures.by_part.items()]
+        reasons = [f"{part} fails: {why}" for part, why in self._failures.items()]
         silence = self._lease.silence
         if silence > START_DEADLINE:
             reasons.append(f"the database has not answered a heartbeat for {silence:.0f} s")
@@ -192,6 +134,9 @@ class LiveWorker:
             self.attempts.count(),
             silence,
         )
+
+    def _may_begin(self) -> Awaitable[None] | None:
+        return self._lease.may_begin()  # of the lease that stands now
 
     @property
     def room(self) -> int:
@@ -222,7 +167,13 @@ class LiveWorker:
         instance.lost = True
         if self.active.get(instance.run) is instance:
             del self.active[instance.run]
+        self._drop_timers(instance)
         instance.replayer.close()
+
+    def _drop_timers(self, instance: Instance) -> None:
+        for command in instance.replayer.open.values():
+            if isinstance(command, commands.Wait):
+                self.timers.drop(instance.run, command.op)
 
     def take_up(self, instance: Instance) -> None:
         """Begin all that the code waits for: after a load, or for what a turn asked."""
@@ -264,18 +215,20 @@ class LiveWorker:
             self.attempts.drop_run(instance)
             self.forget(instance)
             return
-        self._let_out(instance)
+        self._let_out(instance, parked=verdict is Verdict.PARKED)
         if instance.close is not None:
             self._closed(instance)
         elif instance.report is not None:
             self._refused(instance, instance.report)
         elif verdict is Verdict.PARKED:
             del self.active[instance.run]
+            self._drop_timers(instance)
             self.cache.keep(instance)
             self._made_room()
 
-    def _let_out(self, instance: Instance) -> None:
-        """The turn is written: now the world may see it."""
+    def _let_out(self, instance: Instance, *, parked: bool) -> None:
+        """The turn is written: now the world may see it. A parked run asks for nothing: its
+        row holds when it must be taken up again."""
         requests = instance.requests
         for said in requests.said:
             workflow_log.log(said.level, said.message, *said.args, extra={"run": instance.id})
@@ -285,7 +238,7 @@ class LiveWorker:
             self.timers.drop(instance.run, op)
         requests.dropped.clear()
         asked, requests.asked = requests.asked, []
-        if self.draining:
+        if self.draining or parked:
             return
         still_open = instance.replayer.open
         for command in asked:
@@ -302,8 +255,15 @@ class LiveWorker:
         close = instance.close
         assert close is not None
         self._on_closed(
-            Outcome(instance.run, instance.id, instance.definition.name, close.status,
-                    close.result, close.failure, None)  # fmt: skip
+            Outcome(
+                instance.run,
+                instance.id,
+                instance.definition.name,
+                close.status,
+                close.result,
+                close.failure,
+                None,
+            )
         )
         self.forget(instance)
         self._made_room()
@@ -389,11 +349,11 @@ class LiveWorker:
         while True:
             try:
                 await part()
-            except Exception as error:  # noqa: BLE001 - told by log and health
-                self._failures.by_part[name] = f"{type(error).__name__}: {error}"
+            except Exception as error:
+                self._failures[name] = f"{type(error).__name__}: {error}"
                 log.exception("the %s failed; it begins again in %.1f s", name, pause)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
             else:
-                self._failures.by_part.pop(name, None)
+                self._failures.pop(name, None)
                 pause = 0.1

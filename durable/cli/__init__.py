@@ -50,6 +50,6 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> Any:
     """The console script."""
-    from .output import told  # noqa: PLC0415 - keeps `--help` quick
+    from .output import told
 
     sys.exit(told(lambda: cli.main(args=args, prog_name="durable", standalone_mode=False)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -25,13 +25,13 @@ schema_option = click.option("--schema", default="durable", show_default=True)
 
 
 @contextmanager
-def found_database(dsn: str | None) -> Iterator[str]:
+def found_database(dsn: str | None) -> Generator[str, None, None]:
     """The URL to use; an embedded server runs for as long as the block."""
     dsn = dsn or os.environ.get("DURABLE_DATABASE_URL")
     if dsn is not None:
         yield dsn
         return
-    from ..embedded import EmbeddedPostgres, default_directory  # noqa: PLC0415 - optional
+    from ..embedded import EmbeddedPostgres, default_directory
 
     directory = default_directory()
     if os.environ.get("DURABLE_EMBEDDED") == "never" or not directory.exists():
@@ -44,8 +44,8 @@ def found_database(dsn: str | None) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def opened(dsn: str, schema: str) -> AsyncIterator[Any]:
-    from .. import Client  # noqa: PLC0415 - keeps `--help` quick
+async def opened(dsn: str, schema: str) -> AsyncGenerator[Any, None]:
+    from .. import Client
 
     async with Client(dsn, schema=schema) as client:
         yield client

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .._core.statuses import Status
 from .connection import database_option, schema_option, with_client
 from .output import EXIT_FAILED, as_json, cell, clean, output_option, table
 
 if TYPE_CHECKING:
     from .. import Client, Description
 
-STATUSES = (
-    "pending running waiting stuck unserved paused completed failed cancelled terminated continued"
-).split()
+STATUSES = tuple(status.value for status in Status)
 
 
 @click.command()
@@ -44,9 +42,7 @@ def list_command(
         click.echo(as_json([dataclasses.asdict(each) for each in runs]))
         return
     head = ("ID", "WORKFLOW", "STATUS", "CREATED", "EVENTS", "WAITS FOR")
-    rows = [
-        (r.id, r.workflow, r.status.value, r.created_at, r.events, waits_for(r)) for r in runs
-    ]
+    rows = [(r.id, r.workflow, r.status.value, r.created_at, r.events, waits_for(r)) for r in runs]
     click.echo(table(head, rows) if rows else "No runs.")
 
 
@@ -122,8 +118,6 @@ def waits_for(run: Description) -> str:
         return f"{where}for {clean(run.waits_for)}"
     if run.worker:
         return f"on worker {run.worker}"
-    if run.due_at is not None and run.due_at <= datetime.now(UTC):
-        return "for a worker: it is due"
     return "for a worker"
 
 
@@ -150,7 +144,7 @@ def cancel_command(dsn: str | None, schema: str, output: str, ids: tuple[str, ..
 def _for_each(
     dsn: str | None, schema: str, output: str, ids: tuple[str, ...], verb: str, done: str
 ) -> int:
-    from ..errors import DurableError  # noqa: PLC0415
+    from ..errors import DurableError
 
     async def use(client: Client) -> list[tuple[str, str | None]]:
         told: list[tuple[str, str | None]] = []

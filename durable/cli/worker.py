@@ -23,7 +23,9 @@ from .output import as_json, output_option
 @click.option("--runs-max", default=1_000, show_default=True, help="runs in memory at once")
 @click.option("--activities-max", default=200, show_default=True, help="attempts at once")
 @click.option("--grace", default=10.0, show_default=True, help="seconds to finish when stopping")
-@click.option("--lease", default=15.0, show_default=True, help="seconds of silence until others take over")
+@click.option(
+    "--lease", default=15.0, show_default=True, help="seconds of silence until others take over"
+)
 @click.option("--migrate", is_flag=True, help="upgrade an older schema first")
 def worker_command(
     modules: tuple[str, ...],
@@ -40,11 +42,13 @@ def worker_command(
     """Work on the runs of MODULES (as in `durable worker shop.orders shop.billing`) until
     SIGTERM or Ctrl-C, which drains."""
     sys.path.insert(0, "")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     serve = [_imported(name) for name in modules]
 
     async def work(url: str) -> None:
-        from .. import Worker  # noqa: PLC0415 - keeps `--help` quick
+        from .. import Worker
 
         worker = Worker(
             url,

@@ -189,6 +189,16 @@ async def test_due_runs_that_nobody_serves_are_set_aside_and_brought_back(stage:
     assert await claimed(stage, newcomer) == [run]
 
 
+async def test_runs_in_a_queue_without_any_worker_are_unserved_too(stage: Stage) -> None:
+    await stage.worker()
+    runs = [(await stage.start(queue, queue=queue)).run for queue in ("alone", "default", "zoo")]
+
+    await stage.store.runs.sweep_unserved()
+
+    statuses = [(await stage.run(run))["status"] for run in runs]
+    assert statuses == ["unserved", "pending", "unserved"]
+
+
 async def test_a_worker_that_registers_during_the_chore_gets_its_runs_all_the_same(
     stage: Stage,
 ) -> None:

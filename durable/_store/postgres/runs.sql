@@ -57,14 +57,19 @@ where r.run = $2 and r.worker = $1 and r.claim = $3
 returning r.run
 
 -- name: set_unserved
--- Due runs that no live worker knows leave the head of the queue. Only the heads are looked
--- at: that is where they would be in the way of others.
-with head as (
+-- Due runs that no live worker knows leave the head of their queue. Only the heads are looked
+-- at: that is where they would be in the way of others. Queues are hopped to by the index.
+with recursive place (queue) as (
+    select min(r.queue) from durable.run r
+    where r.worker is null and r.status in ('pending', 'waiting')
+    union all
+    select (
+        select min(r.queue) from durable.run r
+        where r.worker is null and r.status in ('pending', 'waiting') and r.queue > place.queue)
+    from place where place.queue is not null
+), head as (
     select due.run
-    from (
-        select distinct q.queue from durable.worker w cross join unnest(w.queues) q(queue)
-        where w.state = 'live'
-    ) place
+    from place
     cross join generate_series(-2, 2) p(priority)
     cross join lateral (
         select r.run, r.workflow, r.queue from durable.run r

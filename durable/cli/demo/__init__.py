@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
@@ -33,7 +33,9 @@ PATIENCE_SECONDS = 50.0
 
 
 @click.command()
-@click.option("--database", "dsn", default=None, help="an empty Postgres of yours; default: a throw-away one")
+@click.option(
+    "--database", "dsn", default=None, help="an empty Postgres of yours; default: a throw-away one"
+)
 def demo_command(dsn: str | None) -> int:
     """200 orders, a worker killed with SIGKILL in the middle, and the proof by queries that no
     order was lost and no card was charged twice."""
@@ -41,7 +43,7 @@ def demo_command(dsn: str | None) -> int:
     with ExitStack() as stack:
         ledger = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "ledger.sqlite"
         if dsn is None:
-            from ...embedded import EmbeddedPostgres  # noqa: PLC0415 - optional
+            from ...embedded import EmbeddedPostgres
 
             say("Starting a throw-away Postgres ...")
             dsn = stack.enter_context(EmbeddedPostgres(settings={"jit": "off"})).url()
@@ -64,10 +66,10 @@ class Demo:
         self.stack = stack
 
     async def play(self) -> bool:
-        from durable import Client  # noqa: PLC0415 - keeps `--help` quick
-        from durable._store.postgres.migrate import prepare  # noqa: PLC0415
+        from durable import Client
+        from durable._store.postgres.migrate import prepare
 
-        from .proof import prove  # noqa: PLC0415
+        from .proof import prove
 
         await prepare(self.dsn, schema="durable", upgrade=True)
         orders = read_orders()
@@ -77,7 +79,7 @@ class Demo:
         async with Client(self.dsn) as client:
             for order in orders:
                 await client.start("place", order, id=order.id)
-            await self._watch(client, lambda done, charged: charged >= KILL_AT)
+            await self._watch(client, lambda _, charged: charged >= KILL_AT)
             say(f"\nKilling worker 1 (pid {first.pid}) with SIGKILL, and starting worker 2.")
             first.send_signal(signal.SIGKILL)
             first.wait()
@@ -87,7 +89,7 @@ class Demo:
         return await prove(self.dsn, str(self.ledger))
 
     async def _stock_the_shop(self, orders: list[Any]) -> None:
-        import asyncpg  # noqa: PLC0415
+        import asyncpg
 
         connection = await asyncpg.connect(self.dsn)
         await connection.execute(SHOP)
@@ -105,12 +107,14 @@ class Demo:
 
     async def _watch(self, client: Any, enough: Any) -> None:
         """Show how far all orders are until it is enough."""
-        import sqlite3  # noqa: PLC0415
+        import sqlite3
 
         end = time.monotonic() + PATIENCE_SECONDS
         while True:
             counts = await client.count_by_status()
-            charged = sqlite3.connect(self.ledger).execute("select count(*) from ledger").fetchone()[0]
+            charged = (
+                sqlite3.connect(self.ledger).execute("select count(*) from ledger").fetchone()[0]
+            )
             done = counts.get("completed", 0) + counts.get("failed", 0)
             progress(charged, counts)
             if enough(done, charged):
@@ -124,7 +128,7 @@ class Demo:
         for run in failed:
             say(f"\n{run.id} has failed: {run.failure['message']}")
             click.echo("Its card was charged. The shelf is filled, and then:")
-            import asyncpg  # noqa: PLC0415
+            import asyncpg
 
             connection = await asyncpg.connect(self.dsn)
             await connection.execute(
@@ -149,9 +153,9 @@ def progress(charged: int, counts: dict[str, int]) -> None:
 
 
 def read_orders() -> list[Any]:
-    from .shop import Order  # noqa: PLC0415
+    from .shop import Order
 
-    text = resources.files(__package__).joinpath("orders.csv").read_text()
+    text = resources.files("durable.cli.demo").joinpath("orders.csv").read_text()
     return [
         Order(row["id"], row["email"], row["sku"], int(row["pieces"]), int(row["cents"]))
         for row in csv.DictReader(text.splitlines())
@@ -159,7 +163,7 @@ def read_orders() -> list[Any]:
 
 
 @contextmanager
-def provider(ledger: Path) -> Iterator[int]:
+def provider(ledger: Path) -> Generator[int, None, None]:
     """The provider's process; yields its port."""
     process = subprocess.Popen(
         [sys.executable, "-m", "durable.cli.demo.provider", str(ledger)], stdout=subprocess.PIPE

@@ -1,0 +1,59 @@
+"""What bounds a worker, and how it tells that it is well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from .lease import START_DEADLINE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """What bounds a worker.
+
+    Attributes:
+        queues: the queues it takes runs from.
+        runs_max: runs in memory at once; more wait in the database.
+        activities_max: attempts under way at once; more wait in memory.
+        transactions_max: connections for ``ctx.transaction``.
+        grace: seconds that attempts get to finish when the worker drains.
+        lease: seconds of silence after which others take this worker's runs.
+        build: a name for this version of your code; stuck runs are tried again when a
+            worker of another build begins. By default every process counts as new.
+    """
+
+    queues: tuple[str, ...] = ("default",)
+    runs_max: int = 1_000
+    activities_max: int = 200
+    transactions_max: int = 4
+    grace: float = 10.0
+    lease: float = 15.0
+    build: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("runs_max", "activities_max", "transactions_max"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: it must be at least 1")
+        if self.lease < START_DEADLINE:
+            raise ValueError(
+                f"lease={self.lease}: a worker beats once a second and must be allowed to miss "
+                f"a beat; use {START_DEADLINE:g} seconds or more"
+            )
+        if self.grace < 0:
+            raise ValueError(f"grace={self.grace}: it cannot be negative")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How this process stands, from memory: no statement is sent.
+
+    ``ok`` is False when something is wrong; ``reasons`` says what, in words.
+    """
+
+    ok: bool
+    reasons: tuple[str, ...]
+    worker: UUID | None
+    runs: int
+    activities: int
+    silence: float  # seconds since the database last answered a heartbeat
