@@ -128,6 +128,21 @@ async def test_a_birth_whose_message_hangs_leaves_nothing_behind(stage: Stage) -
     assert (await stage.run(key))["status"] == "running"
 
 
+async def test_a_refusal_that_hangs_holds_up_its_sender_alone(stage: Stage) -> None:
+    """The answer goes to the sender's own row, and a stranger has that one."""
+    worker, stranger = await stage.worker(), await stage.stranger()
+    sender, closed, other = await stage.born(worker, "sender", "closed", "other")
+    await stage.commit(worker, turn(closed, 1, close=completed()))
+    sent = turn(sender, 1, deliveries=(message(closed, "k", op=4),))
+
+    async with stranger.transaction():
+        await signal_on(stranger, "sender")
+        assert await stage.commit(worker, sent, turn(other, 1)) == [LEFT_OUT, DONE]
+
+    assert await stage.commit(worker, sent) == [DONE]
+    assert [kind for _, kind, _ in await stage.inbox(sender)] == ["signal", "refused"]
+
+
 async def test_a_turn_that_was_left_out_gets_through_by_waiting(stage: Stage) -> None:
     worker, stranger = await stage.worker(), await stage.stranger()
     (run,) = await stage.born(worker, "a")
