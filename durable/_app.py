@@ -123,6 +123,7 @@ class Durable(Client):
         directory = default_directory()
         self._embedded = EmbeddedPostgres(directory)
         await asyncio.to_thread(self._embedded.start)
+        _speak_up()
         log.warning(
             "no database is given: using the embedded Postgres in %s. Set DURABLE_DATABASE_URL "
             "for anything that matters.",
@@ -201,6 +202,17 @@ class Durable(Client):
             await super()._news_for(run)
             if self._worker is not None:
                 self._worker.claimer.poke()
+
+
+def _speak_up() -> None:
+    """With the embedded Postgres somebody is trying things out: show what happens, unless the
+    program has set up logging itself."""
+    root = logging.getLogger()
+    if not root.handlers and not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("durable: %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
 
 
 class Worker(Durable):

@@ -257,12 +257,12 @@ class EmbeddedPostgres:
             around: dict[str, Any] = {"stdout": output, "stderr": output, "start_new_session": True,
                       **self._surroundings()}  # fmt: skip
             if self._throw_away:
-                self._guard = subprocess.Popen(
+                guard: Any = subprocess.Popen(
                     ["/bin/sh", "-c", _GUARD, "sh", *command],
                     stdin=subprocess.PIPE,
-                    text=False,
                     **around,
                 )
+                self._guard = guard
             else:
                 subprocess.run(
                     ["/bin/sh", "-c", '"$@" </dev/null &', "sh", *command],

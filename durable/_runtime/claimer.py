@@ -201,6 +201,15 @@ class Claimer:
             instance.seen = max(instance.seen, message.seq)
         if instance.replayer.closed:
             raise InternalError("an open run whose code has ended", run=instance.run)
+        if instance.loaded and instance.position > 1:
+            waits_for, waits_at = instance.waiting()
+            log.info(
+                "resumed %s at %s (%s); %d recorded steps are not run again",
+                instance.id,
+                waits_at or "its line",
+                waits_for,
+                instance.position - 1,
+            )
         worker.take_up(instance)
 
     # Mail for runs that are live here

@@ -85,15 +85,9 @@ async def _settings(connection: Any, *, pooled: bool) -> list[Finding]:
         """
     )
     findings = [Finding("ok", f"Postgres {row['version']} answers")]
-    for name in ("fsync", "synchronous_commit"):
-        if row[name] == "off":
-            findings.append(
-                Finding(
-                    "bad",
-                    f"{name} is off",
-                    "A crash of the server may lose what was acknowledged: switch it on",
-                )
-            )
+    forgetful = [name for name in ("fsync", "synchronous_commit") if row[name] == "off"]
+    loses = "A crash of the server may lose what was acknowledged: switch it on"
+    findings += [Finding("bad", f"{name} is off", loses) for name in forgetful]
     if pooled:
         findings.append(
             Finding(
