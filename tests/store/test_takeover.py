@@ -85,12 +85,18 @@ async def test_a_session_of_the_dead_that_holds_its_row_is_ended(stage: Stage) -
     zombie.terminate()
 
 
+@pytest.mark.parametrize(
+    ("application", "started"),
+    [("psql", "backend_start"), ("durable:w", "now() - '1 day'::interval")],
+)
 async def test_a_stranger_under_a_reused_pid_is_not_ended(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, application: str, started: str
 ) -> None:
     monkeypatch.setattr(workers, "TRIES", 1)
     worker, stranger = await stage.worker(), await stage.stranger()
-    await stage.observer.execute(RECORD, worker, stranger.get_server_pid())
+    await stranger.execute(f"set application_name = '{application}'")
+    record = RECORD.replace("backend_start from", f"{started} from")
+    await stage.observer.execute(record, worker, stranger.get_server_pid())
     hold = "select from durable.worker where worker = $1 for key share"
 
     async with stranger.transaction():
