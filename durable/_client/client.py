@@ -285,19 +285,19 @@ class Client:
         assert self.store is not None and self._waiting is not None
         return self._waiting
 
-    async def current_run(self, id: str) -> int:
+    async def _current_run(self, id: str) -> int:
         run = await self.store.runs.current(id)
         if run is None:
             raise RunNotFound(id=id)
         return run
 
-    async def outcome_of(self, run: int, id: str) -> Outcome:
+    async def _outcome_of(self, run: int, id: str) -> Outcome:
         outcomes = await self.store.runs.outcomes([run])
         if not outcomes:
             raise RunNotFound(id=id)
         return outcomes[0]
 
-    async def deliver_cancel(self, id: str) -> bool:
+    async def _deliver_cancel(self, id: str) -> bool:
         answer = await self.store.inbox.deliver(
             id=id, kind="cancel", name=None, key=str(uuid4()), payload=None
         )
@@ -306,7 +306,7 @@ class Client:
         await self._news_for(answer.run)
         return answer.state == "accepted"
 
-    async def retry(self, id: str) -> None:
+    async def _retry(self, id: str) -> None:
         refusal = await self.store.runs.retry(id)
         if refusal == "absent":
             raise RunNotFound(id=id)
@@ -314,7 +314,7 @@ class Client:
             raise RetryRefused(id=id, why=refusal)
         await self._started_elsewhere()
 
-    async def describe(self, id: str) -> Description:
+    async def _describe(self, id: str) -> Description:
         row = await self.store.listing.describe(id)
         if row is None:
             raise RunNotFound(id=id)

@@ -80,7 +80,7 @@ class Handle(Generic[R]):
         Raises:
             RunNotFound: no such id.
         """
-        return Status((await self._client.outcome_of(await self._resolved(), self.id)).status)
+        return Status((await self._client._outcome_of(await self._resolved(), self.id)).status)
 
     async def cancel(self) -> bool:
         """Ask the run to stop: ``asyncio.CancelledError`` is raised where its code waits, and
@@ -89,7 +89,7 @@ class Handle(Generic[R]):
         Returns:
             True if the request was accepted, False if the run was closed already.
         """
-        return await self._client.deliver_cancel(self.id)
+        return await self._client._deliver_cancel(self.id)
 
     async def retry(self) -> None:
         """Let a failed run go on from before its failure: nothing that completed is done
@@ -99,15 +99,15 @@ class Handle(Generic[R]):
         Raises:
             RetryRefused: the run is open or completed, or events follow the failure.
         """
-        await self._client.retry(self.id)
+        await self._client._retry(self.id)
 
     async def describe(self) -> Description:
         """All that the database knows of the run, payloads readable."""
-        return await self._client.describe(self.id)
+        return await self._client._describe(self.id)
 
     async def _resolved(self) -> int:
         if self._run is None:
-            self._run = await self._client.current_run(self.id)
+            self._run = await self._client._current_run(self.id)
         return self._run
 
     def _value(self, outcome: Outcome) -> Any:

@@ -156,7 +156,7 @@ class Replayer:
             self._asked.append(commands.Drop(operation.op))
 
     def _take_op(self) -> int:
-        if self.closed and not self._loop.dead:
+        if self.closed:
             raise errors.InvalidCall(
                 "A workflow's context was used after its run had ended. `ctx` is good only "
                 "while the workflow function runs: do not keep it."

@@ -1,0 +1,85 @@
+"""What the README says is true: its code runs, its SQL answers, its commands exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+
+from durable import Context, Durable, activity, workflow
+from durable.cli import COMMANDS
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_first_program_runs(dsn: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(blocks("python")[0])
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        env={"DURABLE_DATABASE_URL": dsn, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "parcel with socks, payment of 4200\n", done.stderr
+
+
+def test_the_second_block_is_python() -> None:
+    compile(blocks("python")[1], "README.md", "exec")
+
+
+@activity
+async def greet(name: str) -> str:
+    return f"hello {name}"
+
+
+@workflow
+async def greeting(ctx: Context, name: str) -> str:
+    text = await ctx.activity(greet, name)
+    await ctx.sleep(3600)
+    return text
+
+
+async def test_three_lines_of_psql_answer_where_what_and_why(dsn: str) -> None:
+    statements = [line for line in blocks("sql")[0].splitlines() if line]
+    assert len(statements) == 3
+    async with Durable(dsn, serve=[greeting]) as app:
+        handle = await app.start(greeting, "Ada", id="order-42")
+        connection = await asyncpg.connect(dsn)
+        try:
+            while not (await connection.fetchval("select waits_at from durable.waiting")):
+                pass
+            where, what, why = [await connection.fetch(each) for each in statements]
+        finally:
+            await connection.close()
+        await handle.cancel()
+    assert where[0]["status"] == "waiting"
+    assert where[0]["waits_for"].startswith("sleep until")
+    assert where[0]["waits_at"].startswith("test_readme.py:")
+    assert [(row["kind"], row["name"], row["result"]) for row in what] == [
+        ("started", None, None),
+        ("activity", "greet", '"hello Ada"'),
+    ]
+    assert what[1]["input"] == '["Ada"]'
+    assert why[0]["status"] == "waiting"
+
+
+def test_the_commands_exist() -> None:
+    named = set(re.findall(r"^durable (\w+)", "\n".join(blocks("sh")), flags=re.MULTILINE))
+    assert named <= set(COMMANDS)
+    assert set(COMMANDS) - named == {"demo"}
+
+
+def test_the_links_lead_somewhere() -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        assert link.startswith("http") or (ROOT / link).exists(), link
