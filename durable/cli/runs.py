@@ -55,7 +55,7 @@ def show_command(dsn: str | None, schema: str, output: str, id: str) -> None:
     """Show one run: where it is, what happened, why. Needs no live worker."""
 
     async def use(client: Client) -> tuple[Description, list[dict[str, Any]]]:
-        return await client.describe(id), await client.history(id)
+        return await client.handle(id).describe(), await client.history(id)
 
     run, history = with_client(dsn, schema, use)
     if output == "json":
