@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import stat
+import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,29 +33,52 @@ class Account:
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
 
+# Root here, nobody there: for rootless containers, where no other account can own files.
+NAMESPACE = ("unshare", "-U", "--map-user=65534", "--map-group=65534")
+
+
 def unprivileged() -> Account:
     """Our own account, unless that is root: then ``DURABLE_PG_USER``, postgres, nobody or
     daemon. In a rootless container, where no other account can own files, a user namespace in
     which we are nobody.
 
     Raises:
-        ConfigurationError: root, and no other account.
+        ConfigurationError: root, and neither can be had.
     """
     if os.geteuid() != 0:
         return Account()
-    for name in (os.environ.get("DURABLE_PG_USER"), "postgres", "nobody", "daemon"):
-        try:
-            entry = pwd.getpwnam(name) if name else None
-        except KeyError:
-            continue
-        if entry is not None and entry.pw_uid != 0:
-            if _can_give_away(entry.pw_uid, entry.pw_gid):
-                return Account(entry.pw_uid, entry.pw_gid)
-            namespace = ("unshare", "-U", "--map-user=65534", "--map-group=65534")
-            return Account(prefix=namespace)
-    raise ConfigurationError(
-        "Postgres refuses to run as root, and there is no other account here: set "
-        "DURABLE_PG_USER to the name of one."
+    entry = _entry()
+    if _can_give_away(entry.pw_uid, entry.pw_gid):
+        return Account(entry.pw_uid, entry.pw_gid)
+    try:
+        tried = subprocess.run([*NAMESPACE, "true"], capture_output=True, text=True, check=False)
+    except FileNotFoundError as missing:
+        raise _refused(f"give files to {entry.pw_name}, and there is no unshare here") from missing
+    if tried.returncode:
+        raise _refused(f"give files to {entry.pw_name}; {tried.stderr.strip()}")
+    return Account(prefix=NAMESPACE)
+
+
+def _refused(why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"Postgres refuses to run as root, and this process cannot {why}. Set DURABLE_PG_USER to "
+        "the name of an account that can own files here, run as an ordinary user, or set "
+        "DURABLE_DATABASE_URL."
+    )
+
+
+def _entry() -> pwd.struct_passwd:
+    """The account to run as; initdb asks for no more of it than an entry in passwd."""
+    chosen = os.environ.get("DURABLE_PG_USER")
+    for name in (chosen,) if chosen else ("postgres", "nobody", "daemon"):
+        with contextlib.suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            if entry.pw_uid != 0:
+                return entry
+    raise _refused(
+        f"become DURABLE_PG_USER={chosen}: there is no such account, or it is root again"
+        if chosen
+        else "become another: none of postgres, nobody and daemon is an account here"
     )
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 _STARTUP = struct.pack("!i", 196608) + b"user\0postgres\0database\0postgres\0\0"
+
+# SQLSTATE cannot_connect_now: starting, recovering or shutting down. Any other refusal ("too
+# many clients") comes from a server that works.
+_NOT_NOW = b"C57P03\0"
 
 
 def ping(path: str, timeout: float = 1.0) -> Literal["ready", "starting", "down"]:
@@ -23,39 +24,29 @@ def ping(path: str, timeout: float = 1.0) -> Literal["ready", "starting", "down"
             answer = link.recv(512)
         except OSError:
             return "down"
-    if answer[:1] == b"R":
-        return "ready"
-    return "starting" if answer[:1] == b"E" else "down"
+    if _NOT_NOW in answer:
+        return "starting"
+    return "ready" if answer[:1] in (b"R", b"E") else "down"
 
 
-def has_process(directory: Path) -> bool:
-    """Whether some process works in the data directory, as the server and all its children
-    do. Where /proc does not tell, the pid file must do."""
-    if Path("/proc/self").exists():
-        return any(True for _ in _inside(directory))
+def has_process(data: Path) -> bool:
+    """Whether some process works in the data directory, as a server and all its children do.
+    Told from /proc; where there is none, the answer is no."""
+    data = data.resolve()
+    return any(_works_in(process, data) for process in Path("/proc").glob("[0-9]*"))
+
+
+def _works_in(process: Path, data: Path) -> bool:
     try:
-        os.kill(int((directory / "postmaster.pid").read_text().split("\n", 1)[0]), 0)
-    except (OSError, ValueError):
+        return (process / "cwd").readlink() == data
+    except OSError:  # it has ended, or is somebody else's
         return False
-    return True
 
 
-def _inside(directory: Path) -> Iterator[str]:
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                if (process / "cwd").readlink() == directory:
-                    yield process.name
-            except OSError:
-                continue
-
-
-def clear_stale(directory: Path, sockets: Path) -> None:
-    """Something stands where the server wants to: a server that is still dying is waited for;
-    a pid file that names somebody else is removed."""
-    if not Path("/proc/self").exists() or has_process(directory):
-        time.sleep(0.1)
-        return
-    (directory / "postmaster.pid").unlink(missing_ok=True)
+def clear_stale(data: Path, sockets: Path) -> None:
+    """Remove what a killed server has left. Its pid may be another process's by now, which
+    Postgres would take for a live server. Call it only when no process of a server is left."""
+    if Path("/proc/self").exists():  # without /proc a server started by hand would go unseen
+        (data / "postmaster.pid").unlink(missing_ok=True)
     for left in sockets.glob(".s.PGSQL.*"):
         left.unlink(missing_ok=True)
