@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from .._core import commands
 from .._core.leases import is_dead
-from .._store.protocol import HandBack, Unavailable
+from .._store.protocol import HandBack, Suspect, Unavailable
+from ..errors import StoreUnavailable
 from . import process
 from .instance import Instance
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("durable")
 
 SWEEP_SECONDS = 5.0
+
+# A row that a stranger holds is asked for again this often before the worker leaves.
+HAND_BACK_TRIES = 20
 
 
 class Chores:
@@ -39,8 +43,10 @@ class Chores:
         self._poked.set()
 
     async def greet(self) -> None:
-        """At the start: take over from processes of this machine that are gone."""
+        """At the start: take over from processes of this machine that are gone, and bring back
+        what waited for a worker like this one."""
         await self._judge()
+        await self._worker.store.runs.sweep_unserved()
 
     async def run(self) -> None:
         while True:
@@ -63,20 +69,18 @@ class Chores:
         beaten_for = time.monotonic() - worker.beaten_since
         me = worker.registration.worker
         for suspect in await worker.store.workers.suspects(me):
-            gone = process.is_gone(suspect.host, suspect.pid, suspect.pid_started)
-            if gone or is_dead(
-                silent_for=suspect.silent_for,
-                lease=suspect.lease,
-                lock_is_free=suspect.lock_is_free,
-                judge_beaten_for=beaten_for,
-                server_up_for=suspect.server_up_for,
-            ):
-                why = "its process is gone" if gone else f"silent for {suspect.silent_for:.1f} s"
-                # By heartbeat it is judged as of that beat; a process that is gone stays gone.
-                judged_at = None if gone else suspect.beat_at
+            why = _why_dead(suspect, beaten_for)
+            if why is None:
+                continue
+            # By heartbeat it is judged as of that beat; what is dead for sure stays dead.
+            judged_at = suspect.beat_at if why.startswith("silent") else None
+            try:
                 count = await worker.store.workers.take_over(suspect.worker, judged_at=judged_at)
-                log.warning("worker %s is dead (%s); %d runs taken over", suspect.name, why, count)
-                worker.claimer.poke()
+            except Unavailable as error:
+                log.warning("worker %s cannot be taken over yet: %s", suspect.name, error)
+                continue
+            log.warning("worker %s is dead (%s); %d runs taken over", suspect.name, why, count)
+            worker.claimer.poke()
 
     async def set_stuck(self, run: int, claim: int, report: str) -> None:
         """Note that no code here can continue the run; tried until the database answers."""
@@ -87,7 +91,7 @@ class Chores:
                 await worker.store.runs.set_stuck(
                     registration.worker, run, claim, report=report, build=registration.build
                 )
-            except Unavailable:
+            except (Unavailable, StoreUnavailable):
                 await asyncio.sleep(0.5)
             else:
                 return
@@ -97,8 +101,31 @@ class Chores:
         worker = self._worker
         now = worker.clock.now()
         runs = [_handed_back(each, now) for each in worker.active.values()]
-        await worker.store.runs.hand_back(worker.registration.worker, runs)
+        for _ in range(HAND_BACK_TRIES):
+            went = set(await worker.store.runs.hand_back(worker.registration.worker, runs))
+            runs = [each for each in runs if each.run not in went]
+            if not runs:
+                break
+            await asyncio.sleep(0.05)  # a stranger holds some of the rows
+        # What is left, others take over: this worker's row is marked dead.
         await worker.store.workers.deregister(worker.registration.worker)
+
+
+def _why_dead(suspect: Suspect, beaten_for: float) -> str | None:
+    """The reason to take over from a worker; None if it may live."""
+    if suspect.state == "dead":
+        return "its takeover was begun and not ended"
+    if process.is_gone(suspect.host, suspect.pid, suspect.pid_started):
+        return "its process is gone"
+    if is_dead(
+        silent_for=suspect.silent_for,
+        lease=suspect.lease,
+        lock_is_free=suspect.lock_is_free,
+        judge_beaten_for=beaten_for,
+        server_up_for=suspect.server_up_for,
+    ):
+        return f"silent for {suspect.silent_for:.1f} s"
+    return None
 
 
 def _handed_back(instance: Instance, now: datetime) -> HandBack:

@@ -26,12 +26,18 @@ log = logging.getLogger("durable")
 
 BEAT_SECONDS = 1.0
 
+# Beats that follow hints are at least this far apart, however many hints come.
+HINT_PAUSE_SECONDS = 0.01
+
 # The shortest time after which anyone may judge this worker dead.
 START_DEADLINE = FREE_LOCK_SECONDS
 
 
 class Beats(Protocol):
-    """A connection of its own, opened in the thread that beats."""
+    """A connection of its own, opened in the thread that beats. It calls ``on_news`` when
+    somebody hints that something is due."""
+
+    on_news: Callable[[], object]
 
     async def register(self, registration: Registration) -> None: ...
     async def beat(self, worker: UUID) -> Beat: ...
@@ -105,23 +111,28 @@ class Lease:
             self._tell(_fail, ready, error)
 
     async def _live(self, ready: asyncio.Future[None]) -> None:
-        stopped = asyncio.Event()
+        awake = asyncio.Event()  # set to stop, and by hints
         loop = asyncio.get_running_loop()
-        self._stop_async = lambda: loop.call_soon_threadsafe(stopped.set)
+        self._stop_async = lambda: loop.call_soon_threadsafe(awake.set)
         try:
             beats = await self._connect()
+            beats.on_news = awake.set
             await beats.register(self.registration)
         except Exception as error:  # noqa: BLE001 - told to whoever waits for `acquire`
             self._tell(_fail, ready, error)
             return
         try:
-            while not (self._stop.is_set() or stopped.is_set()):
+            while not self._stop.is_set():
                 pause = await self._beat(beats, ready)
                 try:
                     async with asyncio.timeout(pause):
-                        await stopped.wait()
+                        await awake.wait()
                 except TimeoutError:
                     continue
+                # A hint: the next beat looks what is due. Hints that come together are one.
+                awake.clear()
+                if not self._stop.is_set():
+                    await asyncio.sleep(HINT_PAUSE_SECONDS)
         finally:
             await beats.close()
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -25,6 +26,8 @@ BATCH = 1_000
 # it longer is ended by Postgres itself (idle in transaction) or by TCP.
 TRIES = 20
 
+CHANNEL = "durable"  # as in listening.sql
+
 Backends = Callable[[], list[tuple[int, datetime]]]
 
 
@@ -37,6 +40,7 @@ class Heartbeat:
         self._backends = backends
         self._locked_by: int | None = None  # the session that holds the advisory lock
         self._answered_by: int | None = None  # the session of the latest beat
+        self.on_news: Callable[[], object] = lambda: None  # somebody says that something is due
 
     async def register(self, registration: Registration) -> None:
         """Begin to live: the lock first, then the row that judges look at."""
@@ -92,12 +96,21 @@ class Heartbeat:
         """Try to hold the lock that tells judges of a dropped connection. A session of ours
         that is dying may still have it; then the next beat tries again."""
         try:
+            # Listening first: what is due before that, the beat that follows finds.
+            await self._line.call(self._listen, within=BEAT_CALL_SECONDS)
             held = await self._line.fetchval(self._sql["lock"], worker, within=BEAT_CALL_SECONDS)
         except asyncpg.PostgresError as error:
             raise Unavailable(f"the heartbeat was refused: {error}") from error
         session = self._line.session
         if held and session is not None and not session.pooled:
             self._locked_by = session.pid
+
+    async def _listen(self, connection: asyncpg.Connection[Any]) -> None:
+        """Hints, never needed: each beat looks anyway. Behind a pooler none arrive."""
+        await connection.add_listener(CHANNEL, self._heard)
+
+    def _heard(self, *_: object) -> None:
+        self.on_news()
 
     def _holds_lock(self) -> bool:
         session = self._line.session
