@@ -331,8 +331,9 @@ class EmbeddedPostgres:
                 subprocess.run(detached, check=True, pass_fds=[inherited], **around)
             else:
                 places = [str(self._base), str(self._socket_directory)]
-                guard = ["/bin/sh", "-c", _GUARD, "sh", *places, *self._command()]
-                self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, **around)
+                command = ["/bin/sh", "-c", _GUARD, "sh", *places, *self._command()]
+                guard: Any = subprocess.Popen(command, stdin=subprocess.PIPE, **around)
+                self._guard = guard  # Any: the keywords hide from the checker that it is bytes
         return log_file, mark
 
     def _command(self) -> list[str]:
