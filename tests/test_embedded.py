@@ -204,6 +204,33 @@ def test_a_killed_server_is_started_again_at_once(directory: Path) -> None:
         assert asyncio.run(kill_and_start()) == 42
 
 
+def test_no_second_server_starts_beside_a_process_of_the_first(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped process of a killed server: it may still write when it goes on."""
+
+    async def kill_around_a_stopped_process() -> int:
+        connection = await asyncpg.connect(first.url())
+        stopped = connection.get_server_pid()
+        os.kill(stopped, signal.SIGSTOP)
+        os.kill(postmaster(directory), signal.SIGKILL)
+        connection.terminate()
+        await asyncio.sleep(0)  # the socket closes in the loop's next turn
+        return stopped
+
+    with EmbeddedPostgres(directory, settings=FAST_AND_FORGETFUL) as first:
+        stopped = asyncio.run(kill_around_a_stopped_process())
+        try:
+            with monkeypatch.context() as patience:
+                patience.setattr("durable.embedded.START_SECONDS", 0.5)
+                with pytest.raises(ConfigurationError, match="works on"):
+                    EmbeddedPostgres(directory, settings=FAST_AND_FORGETFUL).start()
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        with EmbeddedPostgres(directory, settings=FAST_AND_FORGETFUL) as again:
+            assert answers(again.url()) == 42
+
+
 def test_a_server_holds_its_lock_until_its_last_process_has_gone(directory: Path) -> None:
     """Who cannot see its processes, in another container, still starts no second one."""
     with EmbeddedPostgres(directory, settings=FAST_AND_FORGETFUL):
