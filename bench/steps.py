@@ -18,6 +18,7 @@ import click
 
 from bench import limits
 from durable import Context, Durable, activity, workflow
+from durable.cli.worker import quiet_collector
 from durable.embedded import EmbeddedPostgres
 
 
@@ -73,6 +74,7 @@ async def measure(dsn: str, runs: int, n: int, repeat: int) -> dict[str, Any]:
 @click.option("--repeat", default=3, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="one line of JSON")
 def main(dsn: str | None, runs: int, n: int, repeat: int, as_json: bool) -> None:
+    quiet_collector()  # as `durable worker` does
     if dsn is not None:
         report = asyncio.run(measure(dsn, runs, n, repeat))
     else:

@@ -178,12 +178,6 @@ def activity_of(fn: Callable[..., Any]) -> Definition:
         NotRegistered: not an activity.
         DefinitionError: the call was made already, so there is nothing left to record.
     """
-    if inspect.iscoroutine(fn):
-        fn.close()
-        raise DefinitionError(
-            f"ctx.activity() was given {fn.__qualname__}(...), called already. Give it the "
-            f"function and its arguments apart: `ctx.activity({fn.__name__}, ...)`."
-        )
     return _marked(fn, kind="activity")
 
 
@@ -217,6 +211,12 @@ def with_options(definition: Definition, changes: dict[str, Any]) -> Definition:
 
 def _marked(fn: Any, *, kind: str) -> Definition:
     mark = getattr(fn, _MARK, None)
+    if mark is None and inspect.iscoroutine(fn):
+        fn.close()
+        raise DefinitionError(
+            f"{fn.__qualname__}(...) was called already, so there is nothing left to record. Give "
+            f"the function and its arguments apart: `ctx.{kind}({fn.__name__}, ...)`."
+        )
     if mark is None:
         name = getattr(fn, "__qualname__", repr(fn))
         raise NotRegistered(kind=kind, name=name, advice=f"Put @{kind} on its definition.")

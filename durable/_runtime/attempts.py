@@ -43,9 +43,10 @@ class TimedOut(Exception):
 class Work:
     """One op that is being worked on: all its attempts, one after another."""
 
-    __slots__ = ("abandoned", "call", "command", "deadline", "instance", "number", "task")
+    __slots__ = ("abandoned", "call", "command", "deadline", "instance", "key", "number", "task")
 
-    def __init__(self, instance: Instance, command: commands.Run) -> None:
+    def __init__(self, instance: Instance, command: commands.Run, key: tuple[int, int]) -> None:
+        self.key = key  # run and op
         self.instance = instance
         self.command = command
         self.call: Call = command.call
@@ -102,8 +103,8 @@ class Attempts:
         if work is not None and work.command.digest == command.digest:
             work.instance = instance  # loaded again: the attempt goes on for the new one
             return
-        work = self._under_way[key] = Work(instance, command)
-        work.task = _start(self._work(key, work), self._host)
+        work = self._under_way[key] = Work(instance, command, key)
+        work.task = _start(self._run(work), self._host)
 
     def drop(self, run: int, op: int) -> None:
         """The workflow no longer waits: cancel the attempt, if it can be."""
@@ -135,9 +136,14 @@ class Attempts:
 
     # One op, all its attempts
 
-    async def _work(self, key: tuple[int, int], work: Work) -> None:
+    async def _run(self, work: Work) -> None:
+        runner = self._runners[work.command.kind]
         try:
-            result = await self._until_settled(work)
+            while True:
+                result = await self._attempt(work, runner)
+                if isinstance(result, Result):
+                    break
+                await asyncio.sleep(result)
         except asyncio.CancelledError:
             if not work.abandoned:
                 raise
@@ -145,38 +151,35 @@ class Attempts:
         except LeaseLost:
             return  # the worker has died; whoever has the run now begins anew
         finally:
-            if self._under_way.get(key) is work:
-                del self._under_way[key]
+            if self._under_way.get(work.key) is work:
+                del self._under_way[work.key]
         self._on_result(work.instance, result)
 
-    async def _until_settled(self, work: Work) -> Result:
-        runner = self._runners[work.command.kind]
-        while True:
-            work.number += 1
+    async def _attempt(self, work: Work, runner: Runner) -> Result | float:
+        """The result, or the seconds until the next attempt."""
+        work.number += 1
+        try:
+            if not self._free:
+                await self._wait_for_slot()
+            self._free -= 1
             try:
-                if not self._free:
-                    await self._wait_for_slot()
-                self._free -= 1
-                try:
-                    waited = self._may_begin()
-                    if waited is not None:
-                        await waited
-                    payload, value = await runner(work)
-                finally:
-                    self._give_slot_back()
-                return Result(work.command.op, value, payload, None, None)
-            except asyncio.CancelledError as error:
-                if work.abandoned or _is_being_cancelled():
-                    raise
-                failed: BaseException = error  # the activity's own doing
-            except LeaseLost:
+                waited = self._may_begin()
+                if waited is not None:
+                    await waited
+                payload, value = await runner(work)
+            finally:
+                self._give_slot_back()
+            return Result(work.command.op, value, payload, None, None)
+        except asyncio.CancelledError as error:
+            if work.abandoned or _is_being_cancelled():
                 raise
-            except BaseException as error:  # noqa: BLE001 - whatever it raised, it has failed
-                failed = error
-            pause = self._judge(work, failed)
-            if pause is None:
-                return self._failed(work, failed)
-            await asyncio.sleep(pause)
+            failed: BaseException = error  # the activity's own doing
+        except LeaseLost:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it raised, it has failed
+            failed = error
+        pause = self._judge(work, failed)
+        return self._failed(work, failed) if pause is None else pause
 
     def _judge(self, work: Work, error: BaseException) -> float | None:
         """Seconds until the next attempt; None if there is none."""

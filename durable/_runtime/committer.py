@@ -141,6 +141,8 @@ class Committer:
         if advance is not None:
             instance.in_flight = True
             self._gathered.append((instance, advance))
+        elif instance.report is not None:
+            self._on_refused(instance, instance.report)
 
     # Sending
 

@@ -137,8 +137,12 @@ class Instance:
         return Advance(self.run, self.claim, written, self.birth, self.close, park)
 
     def _feed(self, arrival: Arrival, now: datetime) -> None:
+        at = max(now, self.replayer.now)
         try:
-            row_event = self._recorded(arrival, max(now, self.replayer.now))
+            if isinstance(arrival, Result):
+                row_event = self._answered(arrival, at)
+            else:
+                row_event = self._recorded(arrival, at)
         except CodecError as error:  # of a redo: its value no longer fits its annotation
             self.report = str(error)
             return
@@ -156,20 +160,25 @@ class Instance:
             return
         self._take(asked)
 
-    def _recorded(self, arrival: Arrival, at: datetime) -> tuple[JournalRow, events.Event] | None:
+    def _answered(self, result: Result, at: datetime) -> tuple[JournalRow, events.Event] | None:
+        """The usual arrival. The digest of its input is not written: the input is."""
+        asked = self.replayer.open.get(result.op)
+        if not isinstance(asked, commands.Run):
+            return None
+        op, kind, name, digest, site, call = asked
+        p = self.position
+        row = JournalRow(self.run, p, op, kind, name, call.input, result.result, result.failure,
+                         at, site, None, None, _next_key())  # fmt: skip
+        if result.error is not None:
+            return row, events.Failed(p, at, op, kind, name, digest, result.error)
+        return row, events.Answered(p, at, op, kind, name, digest, result.value)
+
+    def _recorded(
+        self, arrival: Begin | Due | Cancel | Redo, at: datetime
+    ) -> tuple[JournalRow, events.Event] | None:
         """An arrival as its journal row and its event, with the next position."""
         p, key = self.position, _next_key()
         match arrival:
-            case Result(op, value, result, error, failure):
-                asked = self.replayer.open.get(op)
-                if not isinstance(asked, commands.Run):
-                    return None
-                _, kind, name, digest, site, call = asked
-                row = JournalRow(self.run, p, op, kind, name, call.input, result, failure, at,
-                                 site, digest, None, key)  # fmt: skip
-                if error is not None:
-                    return row, events.Failed(p, at, op, kind, name, digest, error)
-                return row, events.Answered(p, at, op, kind, name, digest, value)
             case Due(op):
                 timer = self.replayer.open.get(op)
                 if not isinstance(timer, commands.Wait):
@@ -197,16 +206,15 @@ class Instance:
     def _take(self, asked: list[commands.Command]) -> None:
         requests = self.requests
         for command in asked:
-            match command:
-                case commands.Run() | commands.Wait():
-                    requests.asked.append(command)
-                case commands.Drop(op):
-                    requests.dropped.append(op)
-                case commands.Say():
-                    requests.said.append(command)
-                case _:
-                    self.outcome = command
-                    self.close = self._closing(command)
+            if isinstance(command, commands.Run | commands.Wait):
+                requests.asked.append(command)
+            elif isinstance(command, commands.Drop):
+                requests.dropped.append(command.op)
+            elif isinstance(command, commands.Say):
+                requests.said.append(command)
+            else:
+                self.outcome = command
+                self.close = self._closing(command)
 
     def _closing(self, outcome: commands.Close) -> Close:
         next_op = self.replayer.next_op

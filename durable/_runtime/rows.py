@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from .._authoring.definitions import Definition
 from .._codec.failures import Failure, decode_failure, rebuild
+from .._codec.values import digest
 from .._core import commands, events
 from .._store.protocol import JournalRow
 from ..errors import ActivityError, ActivityTimedOut, InternalError
@@ -77,15 +78,18 @@ def to_event(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Even
 
 
 def _answer(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Event:
-    assert row.op is not None and row.name is not None and row.digest is not None
+    assert row.op is not None and row.name is not None and row.input is not None
+    print_of_input = digest(row.input)
     command = asked.get(row.op)
     same = isinstance(command, commands.Run) and command.name == row.name
     definition: Definition | None = command.call.definition if same else None  # type: ignore[union-attr]
     if row.failure is not None:
         error = to_error(row.name, decode_failure(row.failure), definition)
-        return events.Failed(row.position, row.at, row.op, row.kind, row.name, row.digest, error)
+        return events.Failed(
+            row.position, row.at, row.op, row.kind, row.name, print_of_input, error
+        )
     value = definition.signature.decode_result(row.result) if definition and row.result else None
-    return events.Answered(row.position, row.at, row.op, row.kind, row.name, row.digest, value)
+    return events.Answered(row.position, row.at, row.op, row.kind, row.name, print_of_input, value)
 
 
 def to_error(name: str, failure: Failure, definition: Definition | None) -> BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import logging
 import sys
@@ -69,8 +70,16 @@ def worker_command(
                 click.echo(f"worker {health.worker} serves {', '.join(modules)}; Ctrl-C drains")
             await worker.until_stopped()
 
+    quiet_collector()
     with found_database(dsn) as url:
         asyncio.run(work(url))
+
+
+def quiet_collector() -> None:
+    """Let the garbage collector look less often, in a process that only works. A worker makes
+    many small objects that live for one commit; at its defaults the collector took 15 to 25 %
+    of its time (`python -m bench steps`), to find nothing: reference counts free them."""
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _imported(name: str) -> ModuleType:

@@ -29,7 +29,6 @@ PAGE_ROWS = 10_000
 _ROW_OVERHEAD = 64  # as in journal.sql
 
 _NONE = (None,)
-_NO_ROWS: tuple[tuple[Any, ...], ...] = ((),) * len(JournalRow._fields)
 
 
 class Journal:
@@ -111,7 +110,7 @@ def _arguments(worker: UUID, advances: Sequence[Advance], patient: bool) -> tupl
         [advance.claim for advance in advances],
         [advance.rows[0].position if advance.rows else None for advance in advances],
         [advance.rows[0].key if advance.rows else None for advance in advances],
-        *(zip(*rows, strict=True) if rows else _NO_ROWS),
+        *_columns(rows),
         patient,
     ]
     births = [(a.run, *a.birth) for a in advances if a.birth is not None]
@@ -123,6 +122,24 @@ def _arguments(worker: UUID, advances: Sequence[Advance], patient: bool) -> tupl
     for values, width in ((births, 10), (closes, 6), (parks, 5), (deliveries, 7)):
         arguments += zip(*values, strict=True) if values else _NONE * width
     return "commit_all", arguments
+
+
+def _columns(rows: Sequence[JournalRow]) -> list[Any]:
+    """One array per column, as ``commit.sql`` lists them. To send an element costs more Python
+    than to look it up: what is the same in many rows goes once, as a *shape*, and a column
+    without any value does not go at all."""
+    shapes: dict[tuple[Any, ...], int] = {}
+    which: list[int] = []
+    for row in rows:
+        shape = (row.kind, row.name, row.at, row.site)
+        which.append(shapes.setdefault(shape, len(shapes) + 1))
+    run, position, op, _, _, input, result, failure, _, _, digest, seq, key = (
+        zip(*rows, strict=True) if rows else ((),) * len(JournalRow._fields)
+    )
+    sparse = [column if any(each is not None for each in column) else None
+              for column in (input, result, failure, digest, seq)]  # fmt: skip
+    kinds = zip(*shapes, strict=True) if shapes else ((), (), (), ())
+    return [run, position, op, *sparse, key, which, *kinds]
 
 
 def _verdicts(

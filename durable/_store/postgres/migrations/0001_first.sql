@@ -141,7 +141,7 @@ create table durable.journal (
     failure  bytea,
     at       timestamptz not null, -- the only time that workflow code sees
     site     text,              -- file:line that asked
-    digest   bytea,             -- of the input: tells code that changed
+    digest   bytea,             -- of what was asked, where no input tells: a timer's due time
     seq      bigint,            -- of the inbox message that the event is
     key      bytea not null     -- random: tells a repeated send from another writer
              check (octet_length(key) = 16),

@@ -19,9 +19,11 @@ create or replace function durable.commit(
     by_worker uuid,
     runs bigint[], claims bigint[],
     firsts bigint[], keys bytea[],      -- position and key of each advance's first row, or null
-    row_run bigint[], row_position bigint[], row_op bigint[], row_kind text[], row_name text[],
-    row_input bytea[], row_result bytea[], row_failure bytea[], row_at timestamptz[],
-    row_site text[], row_digest bytea[], row_seq bigint[], row_key bytea[],
+    row_run bigint[], row_position bigint[], row_op bigint[], row_input bytea[],
+    row_result bytea[], row_failure bytea[], row_digest bytea[], row_seq bigint[],
+    row_key bytea[],
+    row_shape bigint[],                 -- which of these, from 1: most rows share a few
+    shape_kind text[], shape_name text[], shape_at timestamptz[], shape_site text[],
     patient boolean default false,
     birth_run bigint[] default null, birth_id text[] default null,
     birth_explicit boolean[] default null, birth_workflow text[] default null,
@@ -190,11 +192,11 @@ begin
 
     insert into durable.journal (
         run, position, op, kind, name, input, result, failure, at, site, digest, seq, key)
-    select j.run, j.position, j.op, j.kind, j.name, j.input, j.result, j.failure, j.at, j.site,
-        j.digest, j.seq, j.key
-    from unnest(row_run, row_position, row_op, row_kind, row_name, row_input, row_result,
-        row_failure, row_at, row_site, row_digest, row_seq, row_key)
-        j(run, position, op, kind, name, input, result, failure, at, site, digest, seq, key)
+    select j.run, j.position, j.op, shape_kind[j.shape], shape_name[j.shape], j.input, j.result,
+        j.failure, shape_at[j.shape], shape_site[j.shape], j.digest, j.seq, j.key
+    from unnest(row_run, row_position, row_op, row_input, row_result, row_failure, row_digest,
+        row_seq, row_key, row_shape)
+        j(run, position, op, input, result, failure, digest, seq, key, shape)
     where all_go or j.run = any(go);
 
     if delivery_to is not null then
