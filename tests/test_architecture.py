@@ -1,10 +1,11 @@
-"""Rooms look inward, and the house stays one that can be read in an evening."""
+"""Rooms look inward; the innermost does nothing outside; each says what it is.
+
+The rooms are those of docs/architecture.md; ``test_sizes.py`` looks after their sizes.
+"""
 
 from __future__ import annotations
 
 import ast
-import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,10 @@ MAY_IMPORT = {
     "embedded": {"errors", "_postgres"},
     "_app": {*INNER, "_authoring", "_store", "_client", "_runtime", "embedded"},
 }
-ROOMS = {path.stem for path in HOUSE.iterdir() if path.is_dir() or path.suffix == ".py"}
+ROOMS = {path.relative_to(HOUSE).with_suffix("").parts[0] for path in HOUSE.rglob("*.py")}
+
+# The outermost rooms import `durable` as a user does, and compose what they need.
+OUTERMOST = {"__init__", "__main__", "cli", "testing", "integrations", "ui"}
 
 # Outside packages that a room may know; the standard library always.
 OUTSIDE = {
@@ -41,11 +45,6 @@ OUTSIDE = {
     "embedded": set(),
     "_app": set(),
 }
-
-FILE_LINES_MAX = 400
-FUNCTION_LINES_MAX = 70
-HOUSE_LINES_MAX = 7_000
-COUNTED = ("_core", "_codec", "_authoring", "_store", "_runtime", "_client")
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -64,14 +63,22 @@ def sources(*folders: str) -> list[Path]:
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
+def test_every_room_has_its_place() -> None:
+    assert MAY_IMPORT.keys() | OUTERMOST >= ROOMS
+
+
 def test_rooms_only_look_inward() -> None:
+    seen = 0
     for path in sources("durable"):
         room = path.relative_to(HOUSE).with_suffix("").parts[0]
         for name in imports(path):
             head, _, rest = name.partition(".")
             target = rest.partition(".")[0]
-            if head == "durable" and room in MAY_IMPORT and target in ROOMS - {room}:
+            if head == "durable" and room in MAY_IMPORT and target != room:
+                # A name that is no room is one of durable/__init__.py, which knows them all.
                 assert target in MAY_IMPORT[room], f"{path} reaches out to {name}"
+                seen += 1
+    assert seen > 100
 
 
 def test_rooms_know_only_the_packages_they_need() -> None:
@@ -97,46 +104,8 @@ def test_no_module_has_the_name_of_something_exported() -> None:
     assert not names & set(durable.__all__)
 
 
-def test_files_and_functions_have_an_end() -> None:
-    for path in sources("durable", "tests", "bench", "examples"):
-        text = path.read_text(encoding="utf-8")
-        assert text.count("\n") <= FILE_LINES_MAX, path
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                lines = (node.end_lineno or 0) - node.lineno - docstring_lines(node)
-                assert lines <= FUNCTION_LINES_MAX, f"{path}:{node.lineno} {node.name} ({lines})"
-
-
-def docstring_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    first = node.body[0]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-        return (first.end_lineno or 0) - first.lineno + 1
-    return 0
-
-
-def test_the_house_can_be_read_in_an_evening() -> None:
-    lines = [
-        line
-        for path in sources(*(f"durable/{room}" for room in COUNTED))
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if line.strip()
-    ]
-    assert len(lines) < HOUSE_LINES_MAX
-
-
 def test_every_module_opens_by_telling_what_it_is() -> None:
     for path in sources("durable"):
         text = path.read_text(encoding="utf-8")
         if text.strip():
             assert ast.get_docstring(ast.parse(text)), path
-
-
-def test_text_speaks_of_the_project_alone() -> None:
-    listed = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.split()
-    foreign = re.compile(r"/work/|/root/\.pyenv|/opt/pypi|files\.pythonhosted|registry\.npmjs")
-    for name in listed:
-        path = ROOT / name
-        if path.suffix in {".py", ".md", ".sql", ".toml", ".csv"} and path != Path(__file__):
-            assert not foreign.search(path.read_text(encoding="utf-8")), name

