@@ -1,0 +1,52 @@
+"""What type checkers must infer. Never run: mypy reads it with all the others."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, assert_type
+
+import asyncpg
+
+from durable import Client, Compensation, Context, Durable, Handle, Operation, activity, workflow
+
+
+@activity
+async def charge(card: str, cents: int = 100) -> str:
+    return f"{card} {cents}"
+
+
+@activity(timeout=5)
+def count(words: list[str]) -> int:
+    return len(words)
+
+
+async def reserve(conn: asyncpg.Connection, sku: str) -> bool:
+    return bool(await conn.fetchval("select $1 = 'socks'", sku))
+
+
+@workflow
+async def order(ctx: Context, card: str, cents: int) -> float:
+    assert_type(ctx.activity(charge, card, cents=cents), Operation[str])
+    assert_type(await ctx.activity(charge, card), str)
+    assert_type(await ctx.activity(count, [card]), int)
+    assert_type(await ctx.options(timeout=1).activity(charge, card), str)
+    assert_type(await ctx.transaction(reserve, "socks"), bool)
+    assert_type(await ctx.sleep(1), None)
+    both = await asyncio.gather(ctx.activity(charge, card), ctx.activity(count, []))
+    assert_type(both, tuple[str, int])
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(ctx.activity(count, []))
+    assert_type(task.result(), int)
+    async with Compensation() as undo:
+        undo.push_async_callback(ctx.activity, charge, card)
+    assert_type(await asyncio.wait_for(ctx.activity(charge, card), 5), str)
+    return 1.0
+
+
+async def host(app: Durable, client: Client) -> None:
+    assert_type(await app.run(order, "visa", 5), float)
+    assert_type(await app.start(order, "visa", 5, id="order-1"), Handle[float])
+    assert_type(await app.handle("order-1", order).result(), float)
+    assert_type(app.handle("order-1"), Handle[Any])
+    assert_type(await client.start("order", "visa", 5), Handle[Any])
+    assert_type(await charge("visa"), str)

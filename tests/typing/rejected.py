@@ -1,0 +1,29 @@
+"""What type checkers must refuse. Never run: an ignore that is not needed is an error, so each
+of these lines proves that the mistake above it is caught."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from durable import Context, Durable, activity, workflow
+from tests.typing.accepted import charge, order, reserve
+
+
+async def mistakes(ctx: Context, app: Durable, conn: asyncpg.Connection) -> None:
+    await ctx.activity(charge)  # type: ignore[call-overload]
+    await ctx.activity(charge, 5)  # type: ignore[call-overload]
+    await ctx.activity(charge, "visa", pence=5)  # type: ignore[call-arg]
+    await ctx.transaction(reserve)  # type: ignore[call-arg]
+    await ctx.transaction(reserve, conn, "socks")  # type: ignore[arg-type, call-arg]
+    await app.run(order, "visa")  # type: ignore[arg-type]
+    await app.run(order, "visa", "five")  # type: ignore[arg-type, call-arg]
+    length: int = await app.run(order, "visa", 5)  # type: ignore[arg-type, call-arg]
+    print(length)
+
+
+@workflow  # type: ignore[type-var]
+def not_async(ctx: Context) -> None: ...
+
+
+@activity(retries=5)  # type: ignore[call-overload, untyped-decorator]
+async def misspelt() -> None: ...
