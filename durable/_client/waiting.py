@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from .._core.statuses import CLOSED
 from .._store.protocol import Outcome
+from ..errors import StoreUnavailable
 
 PAUSE_FIRST, PAUSE_MAX, GROWTH = 0.02, 0.5, 1.3
 
@@ -81,6 +82,8 @@ class Waiting:
                 continue
             try:
                 outcomes = await self._ask(runs)
+            except StoreUnavailable:
+                continue  # a lost database costs time only
             except Exception as error:  # noqa: BLE001 - each waiter raises it
                 self.fail(error)
                 return

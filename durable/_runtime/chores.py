@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from .._core import commands
 from .._core.leases import is_dead
-from .._store.protocol import HandBack, Suspect, Unavailable
+from .._store.protocol import HandBack, Suspect
 from ..errors import StoreUnavailable
 from . import process
 from .instance import Instance
@@ -61,7 +61,7 @@ class Chores:
                 if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
                     self._swept_at = time.monotonic()
                     await self._worker.store.runs.sweep_unserved()
-            except Unavailable as error:
+            except StoreUnavailable as error:
                 log.warning("the database did not answer a chore: %s", error)
 
     async def _judge(self) -> None:
@@ -76,7 +76,7 @@ class Chores:
             judged_at = suspect.beat_at if why.startswith("silent") else None
             try:
                 count = await worker.store.workers.take_over(suspect.worker, judged_at=judged_at)
-            except Unavailable as error:
+            except StoreUnavailable as error:
                 log.warning("worker %s cannot be taken over yet: %s", suspect.name, error)
                 continue
             log.warning("worker %s is dead (%s); %d runs taken over", suspect.name, why, count)
@@ -91,7 +91,7 @@ class Chores:
                 await worker.store.runs.set_stuck(
                     registration.worker, run, claim, report=report, build=registration.build
                 )
-            except (Unavailable, StoreUnavailable):
+            except StoreUnavailable:
                 await asyncio.sleep(0.5)
             else:
                 return

@@ -18,8 +18,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from .._core import commands
-from .._store.protocol import Claimed, JournalRow, Message, Unavailable
-from ..errors import CodecError, Divergence, InternalError, LeaseLost
+from .._store.protocol import Claimed, JournalRow, Message
+from ..errors import CodecError, Divergence, InternalError, LeaseLost, StoreUnavailable
 from . import rows
 from .committer import SLICE_SECONDS
 from .instance import Arrival, Begin, Cancel, Due, Instance, Redo
@@ -70,7 +70,7 @@ class Claimer:
                 await self._look()
             except LeaseLost:
                 self._worker.lost(self._worker.registration.worker)
-            except Unavailable as error:
+            except StoreUnavailable as error:
                 log.warning("the database did not answer a claim: %s", error)
                 self._poked.set()
                 await asyncio.sleep(0.2)
@@ -107,9 +107,14 @@ class Claimer:
         messages = await self._read_messages(instances)
         slice_end = time.monotonic() + SLICE_SECONDS
         for instance in instances:
-            slice_end = await self._bring_up(
-                instance, histories[instance.run], messages[instance.run], slice_end
-            )
+            history, mail = histories[instance.run], messages[instance.run]
+            try:
+                slice_end = await self._bring_up(instance, history, mail, slice_end)
+            except (Divergence, CodecError) as error:
+                self._give_up(instance, str(error))
+            except Exception as error:
+                log.exception("run %r could not be loaded", instance.id)
+                self._give_up(instance, f"it could not be loaded: {error!r}")
 
     def _instance_of(self, claimed: Claimed) -> Instance | None:
         """The run's instance, kept from before or new; None if its code cannot take it."""
@@ -135,6 +140,10 @@ class Claimer:
             return None
         instance.loaded = True
         return instance
+
+    def _give_up(self, instance: Instance, report: str) -> None:
+        self._worker.forget(instance)
+        self._set_stuck(instance.run, instance.id, instance.claim, report)
 
     def _set_stuck(self, run: int, id: str, claim: int, report: str) -> None:
         log.error("run %r is stuck: %s", id, report)
@@ -165,18 +174,12 @@ class Claimer:
         if any(row.kind == "voided" for row in history) and instance.position > 0:
             # A retry took back what the kept instance has seen: begin from the start.
             return await self._reload(instance, slice_end)
-        try:
-            read = rows.read(history)
-            for row in read.rows:
-                instance.replay([row])
-                if time.monotonic() > slice_end:
-                    await asyncio.sleep(0)
-                    slice_end = time.monotonic() + SLICE_SECONDS
-        except (Divergence, CodecError) as error:
-            instance.replayer.close()
-            instance.lost = True
-            self._set_stuck(instance.run, instance.id, instance.claim, str(error))
-            return slice_end
+        read = rows.read(history)
+        for row in read.rows:
+            instance.replay([row])
+            if time.monotonic() > slice_end:
+                await asyncio.sleep(0)
+                slice_end = time.monotonic() + SLICE_SECONDS
         if history:
             instance.position = max(instance.position, history[-1].position + 1)
         self._go_on(instance, read.redo, messages)
@@ -191,7 +194,6 @@ class Claimer:
 
     def _go_on(self, instance: Instance, redo: JournalRow | None, messages: list[Message]) -> None:
         worker = self._worker
-        worker.adopt(instance)
         if redo is not None:
             instance.arrivals.append(Redo(redo))
         elif instance.position == 0:
@@ -201,6 +203,7 @@ class Claimer:
             instance.seen = max(instance.seen, message.seq)
         if instance.replayer.closed:
             raise InternalError("an open run whose code has ended", run=instance.run)
+        worker.adopt(instance)
         if instance.loaded and instance.position > 1:
             waits_for, waits_at = instance.waiting()
             log.info(

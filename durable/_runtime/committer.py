@@ -136,6 +136,10 @@ class Committer:
         self._watchdog.begin(instance)
         try:
             advance = instance.advance(now)
+        except Exception as error:
+            log.exception("run %r could not be fed", instance.id)
+            self._on_refused(instance, f"it could not be fed: {error!r}")
+            return
         finally:
             self._watchdog.end()
         if advance is not None:
@@ -228,7 +232,13 @@ class Committer:
 
     def _settle(self, instance: Instance, verdict: Verdict) -> None:
         instance.in_flight = False
-        if not instance.lost:
+        if instance.lost:
+            return
+        try:
             self._on_written(instance, verdict)
-            if instance.arrivals:
-                self.submit(instance)
+        except Exception as error:
+            log.exception("run %r could not go on", instance.id)
+            self._on_refused(instance, f"it could not go on: {error!r}")
+            return
+        if instance.arrivals:
+            self.submit(instance)

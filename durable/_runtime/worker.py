@@ -15,10 +15,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
+
 from .._authoring.definitions import Definition
 from .._core import commands
 from .._store.postgres.store import Store
 from .._store.protocol import Beat, Outcome, Registration, Verdict
+from ..errors import StoreError
 from . import process
 from .attempts import Attempts
 from .cache import Cache
@@ -103,9 +106,10 @@ class LiveWorker:
                 while self.committer.busy() or any(e.in_flight for e in self.active.values()):
                     await asyncio.sleep(0.005)
                 await self.chores.hand_back()
-        except TimeoutError:
-            log.warning("the database was away while draining; the runs wait for the lease")
-        await self._end()
+        except (TimeoutError, StoreError, asyncpg.PostgresError) as error:
+            log.warning("draining was cut short (%r); others take the runs over", error)
+        finally:
+            await self._end()
 
     async def _end(self) -> None:
         self.committer.clear()
@@ -179,8 +183,7 @@ class LiveWorker:
         """Begin all that the code waits for: after a load, or for what a turn asked."""
         for command in list(instance.replayer.open.values()):
             self._begin(instance, command)
-        if instance.arrivals:
-            self.committer.submit(instance)
+        self.committer.submit(instance)  # also without news: it may be put away again
 
     # News
 
@@ -273,6 +276,10 @@ class LiveWorker:
         log.error("run %r is stuck: %s", instance.id, report)
         self.attempts.drop_run(instance)
         self.forget(instance)
+        born = self._births.pop(instance.run, None)
+        if born is not None:  # it was never written: whoever starts it does so the other way
+            born.set_result(Verdict.LOST)
+            return
         self.own(self.chores.set_stuck(instance.run, instance.claim, report))
         self._made_room()
 

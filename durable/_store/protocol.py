@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
+from ..errors import StoreUnavailable
+
 
 class JournalRow(NamedTuple):
     """One event as it stands in the journal; the order of fields is that of the columns."""
@@ -225,7 +227,5 @@ class Registration:
     lease_seconds: float
 
 
-class Unavailable(Exception):
-    """The store did not answer, or not in time: what was asked may or may not have happened.
-
-    Of the postgres implementation's own; verbs that are safe to repeat repeat themselves."""
+class Unavailable(StoreUnavailable):
+    """The store did not answer, or not in time: what was asked may or may not have happened."""
