@@ -20,7 +20,7 @@ _BETWEEN = (
 )
 
 _foreign: dict[CodeType, bool] = {}
-_sites: dict[tuple[CodeType, int], str] = {}
+_sites: dict[tuple[CodeType, int], str] = {}  # by code and instruction
 
 
 def call_site() -> str:
@@ -33,13 +33,10 @@ def call_site() -> str:
             name = code.co_filename
             foreign = _foreign[code] = not (name.startswith(_BETWEEN) or "/anyio/" in name)
         if foreign:
-            return _named(code, frame.f_lineno)
+            key = (code, frame.f_lasti)
+            site = _sites.get(key)
+            if site is None:  # the line is worked out from the instruction: once
+                site = _sites[key] = f"{Path(code.co_filename).name}:{frame.f_lineno}"
+            return site
         frame = frame.f_back
     return "?"
-
-
-def _named(code: CodeType, line: int) -> str:
-    site = _sites.get((code, line))
-    if site is None:
-        site = _sites[code, line] = f"{Path(code.co_filename).name}:{line}"
-    return site
