@@ -189,7 +189,12 @@ def sleeper(children: list[subprocess.Popen[str]], uid: int, gid: int) -> subpro
 
 
 def test_a_full_server_is_joined_not_started_again(directory: Path) -> None:
-    few = {**FAST_AND_FORGETFUL, "max_connections": "1", "superuser_reserved_connections": "0", "max_wal_senders": "0"}  # fmt: skip
+    few = {
+        **FAST_AND_FORGETFUL,
+        "max_connections": "1",
+        "superuser_reserved_connections": "0",
+        "max_wal_senders": "0",
+    }
 
     async def join() -> bool:
         connection = await asyncpg.connect(first.url())
