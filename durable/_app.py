@@ -120,7 +120,7 @@ class Durable(Client):
             )
         from .embedded import EmbeddedPostgres, default_directory
 
-        directory = default_directory()
+        directory = await asyncio.to_thread(default_directory)
         self._embedded = EmbeddedPostgres(directory)
         await asyncio.to_thread(self._embedded.start)
         _speak_up()
