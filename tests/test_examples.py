@@ -19,8 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture
 def server(dsn: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    # No line per request: nobody reads on, and a full pipe would stop the server.
     process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "examples.fastapi_app:app", "--port", "0"],
+        [sys.executable, "-m", "uvicorn", "examples.fastapi_app:app", "--port", "0"]
+        + ["--no-access-log"],
         cwd=ROOT,
         env={**os.environ, "DURABLE_DATABASE_URL": dsn},
         stdout=subprocess.PIPE,
@@ -57,6 +59,7 @@ def test_posting_twice_is_one_order_and_sigterm_drains(
         end = time.monotonic() + 20
         while web.get("/orders/7").json()["status"] != "completed":
             assert time.monotonic() < end
+            time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     # uvicorn drains, then ends by the signal it was sent.
     assert process.wait(20) in (0, -signal.SIGTERM)

