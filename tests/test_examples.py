@@ -16,13 +16,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# No line per request: nobody reads on, and a full pipe would stop the server.
+ARGUMENTS = ("examples.fastapi_app:app", "--port", "0", "--no-access-log")
+
 
 @pytest.fixture
 def server(dsn: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    # No line per request: nobody reads on, and a full pipe would stop the server.
     process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "examples.fastapi_app:app", "--port", "0"]
-        + ["--no-access-log"],
+        [sys.executable, "-m", "uvicorn", *ARGUMENTS],
         cwd=ROOT,
         env={**os.environ, "DURABLE_DATABASE_URL": dsn},
         stdout=subprocess.PIPE,
