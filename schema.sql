@@ -176,6 +176,24 @@ create table durable.outcome (
     primary key (run, op)       -- the transaction happens once
 );
 
+-- Activities under way that are worth knowing of: longer than a second, retrying, or with
+-- `record_start`. Written and removed by the owner's commits; it tells the next owner what has
+-- begun. Rows change and vanish often: room in the page, and no index but the key.
+create table durable.attempt (
+    run      bigint not null,
+    op       bigint not null,
+    name     text not null,     -- of the activity
+    digest   bytea not null,    -- of its input: what has begun must not become something else
+    attempt  bigint not null check (attempt > 0), -- under way, or the last one
+    since    timestamptz not null, -- when the first attempt began
+    began_at timestamptz not null, -- when this one did
+    failure  bytea,             -- of the attempt before the next
+    next_at  timestamptz,       -- when the next one begins; null while one is under way
+    details  bytea,             -- of its latest heartbeat
+    worker   uuid not null,     -- that wrote this
+    primary key (run, op)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
 -- Live processes. The row is the fence. No index but the key, and room in the page: a beat
 -- is a HOT update.
 create table durable.worker (

@@ -99,7 +99,12 @@ class Durable(Client):
             await schema_room.prepare(
                 dsn, schema=self._schema, upgrade=self._migrate or self._embedded is not None
             )
-            store = await Store.open(dsn, name="worker", schema=self._schema)
+            store = await Store.open(
+                dsn,
+                name="worker",
+                schema=self._schema,
+                transactions_max=self._options.transactions_max,
+            )
             await self._attach(store)
             self._worker = LiveWorker(
                 store, definitions, self._options, on_closed=self.waiting.tell

@@ -78,10 +78,25 @@ class Delivery(NamedTuple):
     op: int | None = None  # the sender's op, which a refusal answers
 
 
+class Note(NamedTuple):
+    """An activity under way, for people and for the run's next owner."""
+
+    op: int
+    name: str
+    digest: bytes  # of its input
+    attempt: int  # from 1: the one under way, or the last
+    since: datetime  # the first attempt began
+    began_at: datetime  # this one did
+    failure: bytes | None
+    next_at: datetime | None  # the next attempt begins; None while one is under way
+    details: bytes | None  # of the latest heartbeat
+
+
 class Advance(NamedTuple):
     """What the turns of one run since its last commit want written: all or nothing.
 
-    ``rows`` have contiguous positions. ``rows`` may be empty only to park."""
+    ``rows`` have contiguous positions. They may be empty to park, or for notes alone; then
+    ``at`` is where the journal must end, so that a note that comes late is not taken."""
 
     run: int
     claim: int
@@ -90,6 +105,9 @@ class Advance(NamedTuple):
     close: Close | None = None
     park: Park | None = None
     deliveries: tuple[Delivery, ...] = ()
+    notes: tuple[Note, ...] = ()
+    ended: tuple[int, ...] = ()  # ops whose notes are to go
+    at: int | None = None
 
 
 class Verdict(StrEnum):

@@ -108,7 +108,7 @@ def _arguments(worker: UUID, advances: Sequence[Advance], patient: bool) -> tupl
         worker,
         [advance.run for advance in advances],
         [advance.claim for advance in advances],
-        [advance.rows[0].position if advance.rows else None for advance in advances],
+        [advance.rows[0].position if advance.rows else advance.at for advance in advances],
         [advance.rows[0].key if advance.rows else None for advance in advances],
         *_columns(rows),
         patient,
@@ -117,9 +117,13 @@ def _arguments(worker: UUID, advances: Sequence[Advance], patient: bool) -> tupl
     closes = [(a.run, *a.close) for a in advances if a.close is not None]
     parks = [(a.run, *a.park) for a in advances if a.park is not None]
     deliveries = [(a.run, *delivery) for a in advances for delivery in a.deliveries]
-    if not (births or closes or parks or deliveries):
+    notes = [(a.run, *note) for a in advances for note in a.notes]
+    ended = [(a.run, op) for a in advances for op in a.ended]
+    if not (births or closes or parks or deliveries or notes or ended):
         return "commit", arguments
-    for values, width in ((births, 10), (closes, 6), (parks, 5), (deliveries, 7)):
+    for values, width in (
+        (births, 10), (closes, 6), (parks, 5), (deliveries, 7), (notes, 10), (ended, 2)
+    ):  # fmt: skip
         arguments += zip(*values, strict=True) if values else _NONE * width
     return "commit_all", arguments
 

@@ -40,7 +40,7 @@ class Outcomes:
         application: str,
         on_open: Callable[[Session], None],
         on_close: Callable[[Session], None],
-        connections_max: int = CONNECTIONS_MAX,
+        connections_max: int,
     ) -> None:
         self._line = line
         self._sql = statements.load("outcomes", schema)

@@ -15,12 +15,13 @@ from datetime import datetime
 from typing import Self
 
 from . import migrate, statements
+from .attempts import Attempts
 from .connecting import Session
 from .inbox import Inbox
 from .journal import Journal
 from .line import Line
 from .listing import Listing
-from .outcomes import Outcomes
+from .outcomes import CONNECTIONS_MAX, Outcomes
 from .patience import Patience
 from .runs import Runs
 from .workers import Heartbeat, Workers
@@ -36,7 +37,7 @@ PATIENT_LOCK_SECONDS = 0.5
 class Store:
     """Made by ``open``. Belongs to the event loop it was opened in."""
 
-    def __init__(self, dsn: str, name: str, schema: str) -> None:
+    def __init__(self, dsn: str, name: str, schema: str, transactions_max: int) -> None:
         self._dsn = dsn
         self._name = name
         self._schema = schema
@@ -50,6 +51,7 @@ class Store:
         self._notify_sql = statements.load("listening", schema)["notify"]
         self.runs = Runs(calls, patience, schema)
         self.journal = Journal(commits, aside, calls, schema)
+        self.attempts = Attempts(calls, schema)
         self.inbox = Inbox(calls, patience, schema)
         self.workers = Workers(calls, aside, schema)
         self.listing = Listing(calls, schema)
@@ -60,17 +62,25 @@ class Store:
             application=name,
             on_open=self._opened,
             on_close=self._closed,
+            connections_max=transactions_max,
         )
 
     @classmethod
-    async def open(cls, dsn: str, *, name: str, schema: str = "durable") -> Self:
+    async def open(
+        cls,
+        dsn: str,
+        *,
+        name: str,
+        schema: str = "durable",
+        transactions_max: int = CONNECTIONS_MAX,
+    ) -> Self:
         """Connect, and see that the schema fits this code.
 
         Raises:
             ConfigurationError, StoreUnavailable: what is wrong with the database, in words.
             SchemaMismatch: it has no schema yet, or one that does not fit.
         """
-        store = cls(dsn, name, schema)
+        store = cls(dsn, name, schema, transactions_max)
         try:
             await store._calls.open()
             await store._calls.call(lambda connection: migrate.check_open(connection, schema))

@@ -18,7 +18,8 @@
 create or replace function durable.commit(
     by_worker uuid,
     runs bigint[], claims bigint[],
-    firsts bigint[], keys bytea[],      -- position and key of each advance's first row, or null
+    firsts bigint[], keys bytea[],      -- position and key of each advance's first row, or null;
+                                        -- of notes alone: where the journal must end, and null
     row_run bigint[], row_position bigint[], row_op bigint[], row_input bytea[],
     row_result bytea[], row_failure bytea[], row_digest bytea[], row_seq bigint[],
     row_key bytea[],
@@ -39,6 +40,12 @@ create or replace function durable.commit(
     delivery_kind text[] default null, delivery_name text[] default null,
     delivery_key text[] default null, delivery_payload bytea[] default null,
     delivery_op bigint[] default null,
+    note_run bigint[] default null, note_op bigint[] default null, note_name text[] default null,
+    note_digest bytea[] default null, note_attempt bigint[] default null,
+    note_since timestamptz[] default null, note_began timestamptz[] default null,
+    note_failure bytea[] default null, note_next timestamptz[] default null,
+    note_details bytea[] default null,
+    ended_run bigint[] default null, ended_op bigint[] default null,
     out verdicts text[], out parked bigint[]
 )
 language plpgsql
@@ -190,6 +197,24 @@ begin
         ) c;
     end if;
 
+    -- Notes of attempts come before the journal, their removal after it: one that arrives late
+    -- finds the journal longer than its sender knew, and is lost.
+    if note_run is not null then
+        insert into durable.attempt as known (
+            run, op, name, digest, attempt, since, began_at, failure, next_at, details, worker)
+        select n.run, n.op, n.name, n.digest, n.attempt, n.since, n.began_at, n.failure, n.next_at,
+            n.details, by_worker
+        from unnest(note_run, note_op, note_name, note_digest, note_attempt, note_since, note_began,
+            note_failure, note_next, note_details)
+            n(run, op, name, digest, attempt, since, began_at, failure, next_at, details)
+        where all_go or n.run = any(go)
+        order by n.run, n.op
+        on conflict (run, op) do update
+        set name = excluded.name, digest = excluded.digest, attempt = excluded.attempt,
+            since = excluded.since, began_at = excluded.began_at, failure = excluded.failure,
+            next_at = excluded.next_at, details = excluded.details, worker = excluded.worker;
+    end if;
+
     insert into durable.journal (
         run, position, op, kind, name, input, result, failure, at, site, digest, seq, key)
     select j.run, j.position, j.op, shape_kind[j.shape], shape_name[j.shape], j.input, j.result,
@@ -198,6 +223,12 @@ begin
         row_seq, row_key, row_shape)
         j(run, position, op, input, result, failure, digest, seq, key, shape)
     where all_go or j.run = any(go);
+
+    if ended_run is not null then
+        delete from durable.attempt known
+        using unnest(ended_run, ended_op) e(run, op)
+        where known.run = e.run and known.op = e.op and (all_go or e.run = any(go));
+    end if;
 
     if delivery_to is not null then
         with sent as (

@@ -12,6 +12,7 @@ begin
         greatest(latest.at, durable.now()), uuid_send(gen_random_uuid()));
     insert into durable.result (run, next_op, reason)
     values (closed, coalesce(latest.op, 0) + 1, why);
+    delete from durable.attempt known where known.run = closed;
     update durable.run r
     set status = 'terminated', closed_at = durable.now(), worker = null, due_at = null,
         waits_for = null, waits_at = null

@@ -48,3 +48,14 @@ left join lateral (
     limit 1
 ) last on true
 where r.closed_at is null;
+
+-- One row per activity under way, once it has run for a second, has failed and will be tried
+-- again, or was asked to record its start. `next_at` is null while an attempt is under way.
+create or replace view durable.running as
+select r.id, a.name as activity, a.attempt, a.since, a.began_at,
+    durable.readable_failure(a.failure) - 'traceback' as last_failure,
+    a.next_at, durable.readable(a.details) as details,
+    coalesce(w.name, a.worker::text) as worker, r.status, a.op, a.run
+from durable.attempt a
+join durable.run r on r.run = a.run
+left join durable.worker w on w.worker = a.worker;
