@@ -34,6 +34,16 @@ class Call(NamedTuple):
     definition: Definition
     input: bytes
     nth: int  # the n-th call with this name and input in this run
+    args: tuple[Any, ...] | None  # what decoding ``input`` would give, if that is known
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """
+        Raises:
+            DecodeError: the arguments do not fit the annotations.
+        """
+        if self.args is not None:
+            return self.args, {}
+        return self.definition.signature.decode_call(self.input)
 
 
 class Context:
@@ -185,13 +195,14 @@ class Context:
     def _ask(
         self, definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Operation[Any]:
-        payload = definition.signature.encode_call(args, kwargs)
+        signature, name = definition.signature, definition.name
+        payload = signature.encode_call(args, kwargs)
         print_of_input = digest(payload)
-        key = (definition.name, print_of_input)
-        nth = self._uses.get(key, 0)
-        self._uses[key] = nth + 1
-        call = Call(definition, payload, nth)
-        return self._replayer.ask(definition.kind, definition.name, print_of_input, call)
+        key = (name, print_of_input)
+        nth = self._uses[key] = self._uses.get(key, -1) + 1
+        known = args if not kwargs and signature.keeps(args) else None
+        call = Call(definition, payload, nth, known)
+        return self._replayer.ask(definition.kind, name, print_of_input, call)
 
 
 class Options:

@@ -210,7 +210,9 @@ def with_options(definition: Definition, changes: dict[str, Any]) -> Definition:
 
 
 def _marked(fn: Any, *, kind: str) -> Definition:
-    mark = getattr(fn, _MARK, None)
+    mark: tuple[Any, Definition] | None = getattr(fn, _MARK, None)
+    if mark is not None and mark[0] is fn and mark[1].kind == kind:
+        return mark[1]
     if mark is None and inspect.iscoroutine(fn):
         fn.close()
         raise DefinitionError(
@@ -225,12 +227,9 @@ def _marked(fn: Any, *, kind: str) -> Definition:
         raise NotRegistered(
             kind=kind, name=definition.name, advice=f"Put @{kind} outermost of its decorators."
         )
-    if definition.kind != kind:
-        raise NotRegistered(
-            kind=kind, name=definition.name, advice=f"It is defined with @{definition.kind}."
-        )
-    assert isinstance(definition, Definition)
-    return definition
+    raise NotRegistered(
+        kind=kind, name=definition.name, advice=f"It is defined with @{definition.kind}."
+    )
 
 
 def _name_of(fn: Any, name: str | None, *, kind: str) -> str:

@@ -28,6 +28,9 @@ Kwargs: TypeAlias = dict[str, Any]
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _UNLIMITED = sys.maxsize
 
+# Combinations of types that one function is called with: a few, unless somebody plays tricks.
+SHAPES_MAX = 64
+
 
 class Signature:
     """Made once per function. ``skip`` leaves out first parameters: ctx, or a connection.
@@ -55,6 +58,7 @@ class Signature:
         self._named = frozenset(each.name for each in named)
         self._named_required = frozenset(p.name for p in named if p.default is p.empty)
         self._count_max = len(positional) if self._star is None else _UNLIMITED
+        self._kept_calls: dict[tuple[type, ...], bool] = {}  # by types of arguments
 
     @classmethod
     def of(cls, fn: Callable[..., Any], *, skip: int = 0) -> Signature:
@@ -105,6 +109,33 @@ class Signature:
             EncodeError, PayloadTooLarge: it cannot be recorded.
         """
         return values.encode(value, path=self._result_path)
+
+    def record_result(self, value: Any) -> tuple[bytes, Any]:
+        """The payload of a result, and what decoding it gives.
+
+        Raises:
+            EncodeError, PayloadTooLarge: it cannot be recorded.
+            DecodeError: it does not fit the annotation.
+        """
+        payload = values.encode(value, path=self._result_path)
+        if type(value) in self._kept_results:
+            return payload, value
+        return payload, self.decode_result(payload)
+
+    def keeps(self, args: Args) -> bool:
+        """Whether positional arguments come back as the very objects they are: immutable ones,
+        each of just the type that its annotation names. To decode them would tell nothing."""
+        kinds = tuple(map(type, args))
+        kept = self._kept_calls.get(kinds)
+        if kept is None:
+            hints, names = self._hints[0], self._names
+            kept = len(args) <= len(names) and all(
+                _keeps(hints.get(name, Any), kind)
+                for name, kind in zip(names, kinds, strict=False)
+            )
+            if len(self._kept_calls) < SHAPES_MAX:
+                self._kept_calls[kinds] = kept
+        return kept
 
     def decode_result(self, payload: bytes) -> Any:
         """
@@ -186,6 +217,11 @@ class Signature:
         return {name: fitter(each) for name, each in hints.items() if each is not Any}
 
     @functools.cached_property
+    def _kept_results(self) -> frozenset[type]:
+        hint = self._hints[0].get("return", Any)
+        return frozenset(kind for kind in values.SCALARS if _keeps(hint, kind))
+
+    @functools.cached_property
     def _positional_fitters(self) -> tuple[Fitter | None, ...]:
         return tuple(self._fitters.get(name) for name in self._names)
 
@@ -202,6 +238,10 @@ class Signature:
                 except Exception as error:  # noqa: BLE001 - a name under TYPE_CHECKING, a typo
                     unresolved[name] = f"{type(error).__name__}: {error}"
         return resolved, unresolved
+
+
+def _keeps(hint: Any, kind: type) -> bool:
+    return kind in values.SCALARS and (hint is kind or hint is Any)
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature:

@@ -67,7 +67,9 @@ def encode(value: object, *, path: str = "value") -> bytes:
         PayloadTooLarge: more than ``PAYLOAD_BYTES_MAX`` bytes.
     """
     try:
-        packed = _packed(value)
+        packed = _pack(value)
+        if len(packed) > DEPTH_MAX:  # what is shorter cannot be deeper
+            _check_depth(packed)
     except Exception as error:  # noqa: BLE001 - a user's object may raise anything
         raise _explained(value, path, error) from None
     if len(packed) >= PAYLOAD_BYTES_MAX:
@@ -81,7 +83,8 @@ def copied(value: object, *, bytes_max: int) -> Any:
     Raises:
         Exception: any, if it cannot be recorded or takes too much; nobody explains why.
     """
-    packed = _packed(value)
+    packed = _pack(value)
+    _check_depth(packed)
     if len(packed) > bytes_max:
         raise ValueError(f"it takes {len(packed)} bytes")
     return _DECODERS[0](packed)
@@ -109,9 +112,15 @@ def decode(payload: bytes, expected: Any = Any) -> Any:
     return conversion.fitter(expected)(value)
 
 
+# A payload up to this size is its own digest: no longer than a hash that nobody can forge.
+_DIGEST_BYTES = 16
+
+
 def digest(payload: bytes) -> bytes:
-    """Eight bytes that tell payloads apart: BLAKE2b."""
-    return hashlib.blake2b(payload, digest_size=8).digest()
+    """At most 16 bytes that tell payloads apart: a short one itself, else its BLAKE2b hash."""
+    if len(payload) < _DIGEST_BYTES:
+        return payload
+    return hashlib.blake2b(payload, digest_size=_DIGEST_BYTES).digest()
 
 
 def _refused(payload: bytes) -> DecodeError | PayloadTooLarge:
@@ -163,23 +172,22 @@ def _inside(value: Any) -> Any:
 
 # Writing
 
-_SCALARS = frozenset({int, str, float, bool, bytes, type(None)})
+# Immutable, and read back as themselves.
+SCALARS: frozenset[type] = frozenset({int, str, float, bool, bytes, type(None)})
 # To begin with. msgpack's own 256 KiB are a call of the kernel each time two are in use.
 _BUFFER_BYTES = 2048
-_NATIVE = (_SCALARS | {list, dict, bytearray}) - {int}
+_NATIVE = (SCALARS | {list, dict, bytearray}) - {int}
 _pack_plain = msgspec.msgpack.Encoder().encode  # the same bytes, in a tenth of the time
 
 
-def _packed(value: object) -> bytes:
-    packed = _pack(value)
+def _check_depth(packed: bytes) -> None:
     if _may_be_deep(packed) and _is_deep(_DECODERS[0](packed)):
         raise ValueError(f"it is nested more than {DEPTH_MAX} deep")
-    return packed
 
 
 def _pack(value: object) -> bytes:
     kind = type(value)
-    if kind in _SCALARS or (kind is list and _SCALARS.issuperset(map(type, value))):  # type: ignore[call-overload]
+    if kind in SCALARS or (kind is list and SCALARS.issuperset(map(type, value))):  # type: ignore[call-overload]
         try:
             return _pack_plain(value)
         except OverflowError:  # an int beyond 64 bits

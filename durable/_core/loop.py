@@ -18,6 +18,7 @@ from asyncio import _get_running_loop, _set_running_loop
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import Context, copy_context
+from datetime import datetime
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from ..errors import NotInWorkflow
@@ -35,6 +36,8 @@ class NoProgress(Exception):
 
 
 class TimerKeeper(Protocol):
+    now: datetime  # what the loop's time is; it stands still while code runs
+
     def timer_asked(self, handle: asyncio.TimerHandle) -> None: ...
     def timer_dropped(self, handle: asyncio.TimerHandle) -> None: ...
 
@@ -42,6 +45,7 @@ class TimerKeeper(Protocol):
 class OrderedFuture(asyncio.Future[T]):
     """A future that hashes by its birth in this loop, not by its address."""
 
+    __slots__ = ("_birth",)
     _birth: int
 
     def __hash__(self) -> int:
@@ -101,10 +105,9 @@ class _Handle:
 
 
 class ReplayLoop(asyncio.AbstractEventLoop):
-    """The loop of one run. ``now`` is set by the replayer, in seconds since 1970."""
+    """The loop of one run. Its time is the replayer's, in seconds since 1970."""
 
     def __init__(self, keeper: TimerKeeper, seed: bytes) -> None:
-        self.now = 0.0
         self.dead = False
         self.tasks: set[asyncio.Task[Any]] = set()
         self.progress = 0  # counts tasks begun and ended, and whatever the replayer notes
@@ -182,7 +185,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         *args: Any,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        return self.call_at(self.now + max(0.0, delay), callback, *args, context=context)
+        return self.call_at(self.time() + max(0.0, delay), callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
         self,
@@ -199,7 +202,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         self._keeper.timer_dropped(handle)
 
     def time(self) -> float:
-        return self.now
+        return self._keeper.now.timestamp()
 
     def create_future(self) -> asyncio.Future[Any]:
         return OrderedFuture(loop=self)

@@ -22,9 +22,11 @@ class Operation(OrderedFuture[R], Coroutine[Any, Any, R]):
 
     # Set once by whoever makes it: there is no __init__, since one is made per step and the
     # future's own is in C.
+    __slots__ = ("_steps", "op", "take_back")
+
     op: int
     take_back: Callable[[Operation[Any]], None]
-    _steps: Generator[Any, None, R] | None = None
+    _steps: Generator[Any, None, R]
 
     def cancel(self, msg: Any | None = None) -> bool:
         cancelled = super().cancel(msg=msg)
@@ -35,15 +37,17 @@ class Operation(OrderedFuture[R], Coroutine[Any, Any, R]):
     # The coroutine's half, for those who drive it by hand as a task does.
 
     def send(self, value: Any) -> Any:
-        if self._steps is None:
-            self._steps = self.__await__()
-        return self._steps.send(value)
+        return self._driven().send(value)
 
     def throw(self, *error: Any) -> Any:
-        if self._steps is None:
-            self._steps = self.__await__()
-        return self._steps.throw(*error)
+        return self._driven().throw(*error)
 
     def close(self) -> None:
-        if self._steps is not None:
-            self._steps.close()
+        self._driven().close()
+
+    def _driven(self) -> Generator[Any, None, R]:
+        try:
+            return self._steps
+        except AttributeError:
+            self._steps = self.__await__()
+            return self._steps

@@ -75,24 +75,24 @@ class Replayer:
         # Tests of types, the usual ones first: a pattern match would take the tuples apart.
         if isinstance(event, events.Answered):
             operation = self._answer(event)
-            self._set_time(event.at)
+            self.now = event.at
             operation.set_result(event.value)
         elif isinstance(event, events.TimerFired):
             handle = self._fire(event)
-            self._set_time(event.at)
+            self.now = event.at
             self._loop.fire(handle)
         elif isinstance(event, events.Failed):
             operation = self._answer(event)
-            self._set_time(event.at)
+            self.now = event.at
             self._failures.append((event.error, event.position))
             operation.set_exception(event.error)
         elif isinstance(event, events.Started):
             divergence.check_start(event.position, begun=self._main is not None)
-            self._set_time(event.at)
+            self.now = event.at
             self._main = self._begin()
         elif isinstance(event, events.CancelRequested):
             divergence.check_begun(event.position, begun=self._main is not None)
-            self._set_time(event.at)
+            self.now = event.at
             self._cancelled = True
             assert self._main is not None
             self._main.cancel()
@@ -111,15 +111,16 @@ class Replayer:
     def ask(self, kind: str, name: str, digest: bytes, call: Any) -> Operation[Any]:
         """Ask for an activity or a transaction; the answer resolves what is returned."""
         op = self._take_op()
-        operation: Operation[Any] = Operation(loop=self._loop)
+        loop = self._loop
+        operation: Operation[Any] = Operation(loop=loop)
         operation.op = op
         operation.take_back = self._take_back
-        if not self._loop.dead:
+        if not loop.dead:
             command = commands.Run(op, kind, name, digest, call_site(), call)
             self.open[op] = command
             self._operations[op] = operation
             self._asked.append(command)
-            self._loop.progress += 1
+            loop.progress += 1
         return operation
 
     def ask_sleep(self, due: datetime) -> Operation[None]:
@@ -178,11 +179,6 @@ class Replayer:
         handle = self._timers.pop(event.op)
         del self._timer_ops[handle]
         return handle
-
-    def _set_time(self, at: datetime) -> None:
-        if at is not self.now:
-            self.now = at
-            self._loop.now = at.timestamp()
 
     # One turn
 

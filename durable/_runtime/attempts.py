@@ -55,6 +55,16 @@ class Work:
         self.abandoned = False  # nobody waits for it any more
         self.task: Task | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its attempts need nothing but the call."""
+        definition = self.call.definition
+        return (
+            definition.kind == "activity"
+            and definition.is_async
+            and definition.options.timeout is None
+        )
+
     def attempt(self) -> authoring.Attempt:
         """What ``durable.attempt()`` tells the activity."""
         seed, name, digest = self.instance.seed, self.command.name, self.command.digest
@@ -104,7 +114,12 @@ class Attempts:
             work.instance = instance  # loaded again: the attempt goes on for the new one
             return
         work = self._under_way[key] = Work(instance, command, key)
-        work.task = _start(self._run(work), self._host)
+        if self._free and work.is_plain and self._may_begin() is None:
+            self._free -= 1
+            work.number = 1
+            work.task = _start(self._run_plain(work), self._host)
+        else:
+            work.task = _start(self._run(work), self._host)
 
     def drop(self, run: int, op: int) -> None:
         """The workflow no longer waits: cancel the attempt, if it can be."""
@@ -136,14 +151,35 @@ class Attempts:
 
     # One op, all its attempts
 
-    async def _run(self, work: Work) -> None:
+    async def _run_plain(self, work: Work) -> None:
+        """A first attempt that needs nothing but the call, as most do; it says in few
+        instructions what ``_run`` says in full, and leaves to it what fails."""
+        definition = work.call.definition
+        failed: BaseException | None = None
+        try:
+            authoring.enter(work.attempt)
+            args, kwargs = work.call.arguments()
+            value = await definition.fn(*args, **kwargs)
+            payload, seen = encoded(definition.signature, value)
+        except BaseException as error:  # noqa: BLE001 - whatever it raised, it has failed
+            failed = error
+        self._give_slot_back()
+        if failed is not None:
+            await self._run(work, failed)
+            return
+        if self._under_way.get(work.key) is work:
+            del self._under_way[work.key]
+        self._on_result(work.instance, Result(work.command.op, seen, payload, None, None))
+
+    async def _run(self, work: Work, failed: BaseException | None = None) -> None:
+        """``failed`` is what an attempt has raised already."""
         runner = self._runners[work.command.kind]
         try:
-            while True:
+            result = None if failed is None else self._judged(work, failed)
+            while not isinstance(result, Result):
+                if result is not None:
+                    await asyncio.sleep(result)
                 result = await self._attempt(work, runner)
-                if isinstance(result, Result):
-                    break
-                await asyncio.sleep(result)
         except asyncio.CancelledError:
             if not work.abandoned:
                 raise
@@ -170,16 +206,18 @@ class Attempts:
             finally:
                 self._give_slot_back()
             return Result(work.command.op, value, payload, None, None)
-        except asyncio.CancelledError as error:
-            if work.abandoned or _is_being_cancelled():
-                raise
-            failed: BaseException = error  # the activity's own doing
-        except LeaseLost:
-            raise
         except BaseException as error:  # noqa: BLE001 - whatever it raised, it has failed
-            failed = error
-        pause = self._judge(work, failed)
-        return self._failed(work, failed) if pause is None else pause
+            return self._judged(work, error)
+
+    def _judged(self, work: Work, error: BaseException) -> Result | float:
+        """What a failed attempt leads to. Not all that is raised is the activity's doing."""
+        is_ours = isinstance(error, asyncio.CancelledError) and (
+            work.abandoned or _is_being_cancelled()
+        )
+        if is_ours or isinstance(error, LeaseLost):
+            raise error
+        pause = self._judge(work, error)
+        return self._failed(work, error) if pause is None else pause
 
     def _judge(self, work: Work, error: BaseException) -> float | None:
         """Seconds until the next attempt; None if there is none."""
@@ -206,7 +244,8 @@ class Attempts:
 
     def _give_slot_back(self) -> None:
         self._free += 1
-        self._wake_next()
+        if self._waiters:
+            self._wake_next()
 
     def _wake_next(self) -> None:
         while self._waiters:
@@ -238,7 +277,7 @@ class Attempts:
     async def _run_activity(self, work: Work) -> tuple[bytes, Any]:
         definition = work.call.definition
         signature, timeout = definition.signature, definition.options.timeout
-        args, kwargs = signature.decode_call(work.call.input)
+        args, kwargs = work.call.arguments()
         authoring.enter(work.attempt)
         if timeout is None and definition.is_async:
             value = await definition.fn(*args, **kwargs)
@@ -289,8 +328,9 @@ def encoded(signature: Any, value: Any) -> tuple[bytes, Any]:
             again: the run learns of it as a failure.
     """
     try:
-        payload = signature.encode_result(value)
-        return payload, signature.decode_result(payload)
+        payload: bytes
+        payload, seen = signature.record_result(value)
+        return payload, seen
     except CodecError as error:
         raise Unrecordable(
             f"the activity returned, but its result cannot be recorded: {error}"

@@ -133,7 +133,7 @@ class Committer:
             self._more.set()
 
     def _gather(self, instance: Instance, now: datetime) -> None:
-        self._watchdog.begin(instance)
+        self._watchdog.running = instance
         try:
             advance = instance.advance(now)
         except Exception as error:
@@ -141,7 +141,7 @@ class Committer:
             self._on_refused(instance, f"it could not be fed: {error!r}")
             return
         finally:
-            self._watchdog.end()
+            self._watchdog.running = None
         if advance is not None:
             instance.in_flight = True
             self._gathered.append((instance, advance))

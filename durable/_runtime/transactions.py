@@ -61,7 +61,7 @@ class Transactions:
 
     async def _attempt(self, work: Work, connection: Connection) -> tuple[bytes, Any]:
         definition, worker = work.call.definition, self._worker
-        args, kwargs = definition.signature.decode_call(work.call.input)
+        args, kwargs = work.call.arguments()
         authoring.enter(work.attempt)
         async with connection.transaction():
             value = await definition.fn(connection, *args, **kwargs)

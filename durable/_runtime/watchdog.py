@@ -23,20 +23,13 @@ BLOCKED_AFTER = 2.0
 
 
 class Watchdog:
-    """Watches the turns of one thread. ``begin`` and ``end`` cost two assignments."""
+    """Watches the turns of one thread. To say which run has one costs an assignment."""
 
     def __init__(self) -> None:
-        self._turn: tuple[Instance, float] | None = None
-        self._told: tuple[Instance, float] | None = None
+        self.running: Instance | None = None  # whose turn it is
         self._thread_id = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-
-    def begin(self, instance: Instance) -> None:
-        self._turn = (instance, time.monotonic())
-
-    def end(self) -> None:
-        self._turn = None
 
     def start(self) -> None:
         """Watch the calling thread until ``stop``."""
@@ -52,12 +45,17 @@ class Watchdog:
             self._thread = None
 
     def _run(self) -> None:
-        while not self._stop.wait(BLOCKED_AFTER / 2):
-            turn = self._turn
-            if turn is None or turn is self._told:
-                continue
-            if time.monotonic() - turn[1] > BLOCKED_AFTER:
-                self._told = turn
+        """A run that stands at the same position for so long, with its turn not over."""
+        seen: tuple[Instance, int] | None = None
+        since = told = 0.0
+        while not self._stop.wait(BLOCKED_AFTER / 4):
+            running = self.running
+            now = time.monotonic()
+            turn = None if running is None else (running, running.position)
+            if turn is None or turn != seen:
+                seen, since = turn, now
+            elif now - since > BLOCKED_AFTER and told != since:
+                told = since
                 self._tell(turn[0])
 
     def _tell(self, instance: Instance) -> None:
