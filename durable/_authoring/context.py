@@ -59,7 +59,9 @@ class Context:
         self.workflow = workflow
         self.log = RunLog(replayer, id)
         self._replayer = replayer
-        self._uses: dict[tuple[str, bytes], int] = {}  # calls so far, by name and input
+        # Calls so far, by name and input. The keys are bytes, since tuples would be walked by
+        # the garbage collector for as long as the run is in memory.
+        self._uses: dict[bytes, int] = {}
         self._random: random.Random | None = None
         self._uuids = 0
 
@@ -198,7 +200,7 @@ class Context:
         signature, name = definition.signature, definition.name
         payload = signature.encode_call(args, kwargs)
         print_of_input = digest(payload)
-        key = (name, print_of_input)
+        key = b"%b\0%b" % (name.encode(), print_of_input)
         nth = self._uses[key] = self._uses.get(key, -1) + 1
         known = args if not kwargs and signature.keeps(args) else None
         call = Call(definition, payload, nth, known)

@@ -130,8 +130,7 @@ class Signature:
         if kept is None:
             hints, names = self._hints[0], self._names
             kept = len(args) <= len(names) and all(
-                _keeps(hints.get(name, Any), kind)
-                for name, kind in zip(names, kinds, strict=False)
+                _keeps(hints.get(name, Any), kind) for name, kind in zip(names, kinds, strict=False)
             )
             if len(self._kept_calls) < SHAPES_MAX:
                 self._kept_calls[kinds] = kept

@@ -65,7 +65,8 @@ class Stop(NamedTuple):
 
 Open: TypeAlias = Run | Wait
 Close: TypeAlias = Complete | Fail | Stop
-Command: TypeAlias = Run | Wait | Drop | Say | Complete | Fail | Stop
+Request: TypeAlias = Open | Drop | Say
+Command: TypeAlias = Request | Close
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -30,6 +30,8 @@ from .watchdog import Watchdog
 
 log = logging.getLogger("durable")
 
+LEFT_OUT = Verdict.LEFT_OUT
+
 # The host's loop is ours for this long at a time, in seconds; half of what is promised.
 SLICE_SECONDS = 0.0025
 
@@ -174,7 +176,7 @@ class Committer:
         self.commits += 1
         end = time.monotonic() + SLICE_SECONDS
         for (instance, advance), verdict in zip(batch, verdicts, strict=True):
-            if verdict is Verdict.LEFT_OUT:
+            if verdict is LEFT_OUT:
                 self._set_aside(instance, advance)
             else:
                 self._settle(instance, verdict)
@@ -222,7 +224,7 @@ class Committer:
                 except LeaseLost:
                     self._on_fenced()
                     return
-                if verdict is not Verdict.LEFT_OUT:
+                if verdict is not LEFT_OUT:
                     self._settle(instance, verdict)
                     return
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
@@ -25,6 +24,8 @@ from . import rows
 # A run that waits only for things further off than this is put away: its memory is worth
 # more than the claim that brings it back. Shorter waits stay where they are.
 PARK_AFTER = timedelta(seconds=5)
+
+_CLOSES = (commands.Complete, commands.Fail, commands.Stop)
 
 # A commit key is this process's random part and a count: unique, and cheap to make.
 _KEY_PREFIX = os.urandom(8)
@@ -63,15 +64,6 @@ class Redo(NamedTuple):
 Arrival: TypeAlias = Begin | Result | Due | Cancel | Redo
 
 
-@dataclass(slots=True)
-class Requests:
-    """What a turn asked of the world, held until the turn is written."""
-
-    asked: list[commands.Open]
-    dropped: list[int]
-    said: list[commands.Say]
-
-
 class Instance:
     """A run, live. ``in_flight`` is True while a commit of it is under way."""
 
@@ -97,7 +89,7 @@ class Instance:
         self.seen = 0  # messages read from the inbox
         self.arrivals: deque[Arrival] = deque()
         self.rows: list[JournalRow] = []
-        self.requests = Requests([], [], [])
+        self.requests: list[commands.Request] = []  # of the world, held until it is written
         self.birth: Birth | None = None
         self.close: Close | None = None
         self.outcome: commands.Close | None = None
@@ -204,17 +196,12 @@ class Instance:
                           None, seq, key)  # fmt: skip
 
     def _take(self, asked: list[commands.Command]) -> None:
-        requests = self.requests
         for command in asked:
-            if isinstance(command, commands.Run | commands.Wait):
-                requests.asked.append(command)
-            elif isinstance(command, commands.Drop):
-                requests.dropped.append(command.op)
-            elif isinstance(command, commands.Say):
-                requests.said.append(command)
-            else:
+            if isinstance(command, _CLOSES):
                 self.outcome = command
                 self.close = self._closing(command)
+            else:
+                self.requests.append(command)
 
     def _closing(self, outcome: commands.Close) -> Close:
         next_op = self.replayer.next_op

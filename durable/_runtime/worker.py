@@ -36,6 +36,9 @@ from .timers import Timers
 from .transactions import Transactions
 from .watchdog import Watchdog
 
+# Enum members are looked up anew each time on Python 3.11, and these are asked for per step.
+DONE, PARKED = Verdict.DONE, Verdict.PARKED
+
 log = logging.getLogger("durable")
 workflow_log = logging.getLogger("durable.workflow")
 
@@ -210,20 +213,21 @@ class LiveWorker:
     # Verdicts
 
     def _written(self, instance: Instance, verdict: Verdict) -> None:
-        born = self._births.pop(instance.run, None) if instance.birth is not None else None
-        if born is not None and not born.done():
-            born.set_result(verdict)
-        instance.birth = None
-        if verdict in (Verdict.LOST, Verdict.TAKEN):
+        if instance.birth is not None:
+            instance.birth = None
+            born = self._births.pop(instance.run, None)
+            if born is not None and not born.done():
+                born.set_result(verdict)
+        if verdict is not DONE and verdict is not PARKED:
             self.attempts.drop_run(instance)
             self.forget(instance)
             return
-        self._let_out(instance, parked=verdict is Verdict.PARKED)
+        self._let_out(instance, parked=verdict is PARKED)
         if instance.close is not None:
             self._closed(instance)
         elif instance.report is not None:
             self._refused(instance, instance.report)
-        elif verdict is Verdict.PARKED:
+        elif verdict is PARKED:
             del self.active[instance.run]
             self._drop_timers(instance)
             self.cache.keep(instance)
@@ -232,20 +236,18 @@ class LiveWorker:
     def _let_out(self, instance: Instance, *, parked: bool) -> None:
         """The turn is written: now the world may see it. A parked run asks for nothing: its
         row holds when it must be taken up again."""
-        requests = instance.requests
-        for said in requests.said:
-            workflow_log.log(said.level, said.message, *said.args, extra={"run": instance.id})
-        requests.said.clear()
-        for op in requests.dropped:
-            self.attempts.drop(instance.run, op)
-            self.timers.drop(instance.run, op)
-        requests.dropped.clear()
-        asked, requests.asked = requests.asked, []
-        if self.draining or parked:
-            return
+        requests, instance.requests = instance.requests, []
         still_open = instance.replayer.open
-        for command in asked:
-            if command.op in still_open:
+        begins = not (self.draining or parked)
+        for command in requests:
+            if isinstance(command, commands.Say):
+                workflow_log.log(
+                    command.level, command.message, *command.args, extra={"run": instance.id}
+                )
+            elif isinstance(command, commands.Drop):
+                self.attempts.drop(instance.run, command.op)
+                self.timers.drop(instance.run, command.op)
+            elif begins and command.op in still_open:
                 self._begin(instance, command)
 
     def _begin(self, instance: Instance, command: commands.Open) -> None:
