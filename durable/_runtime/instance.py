@@ -68,9 +68,9 @@ class Instance:
     """A run, live. ``in_flight`` is True while a commit of it is under way."""
 
     __slots__ = (
-        "arrivals", "birth", "claim", "close", "ctx", "definition", "in_flight", "is_queued",
-        "loaded", "lost", "outcome", "position", "replayer", "report", "requests", "rows", "run",
-        "seed", "seen",
+        "arrivals", "birth", "claim", "close", "ctx", "definition", "id", "in_flight", "input",
+        "is_queued", "loaded", "lost", "outcome", "position", "replayer", "report", "requests",
+        "rows", "run", "seed", "seen",
     )  # fmt: skip
 
     def __init__(
@@ -79,13 +79,13 @@ class Instance:
         """Raises:
         DecodeError: the arguments do not fit the workflow's annotations any more."""
         self.run = run
+        self.id = id
         self.claim = claim
         self.seed = seed
         self.definition = definition
-        args, kwargs = definition.signature.decode_call(input)
-        self.replayer = Replayer(lambda: run_workflow(ctx, definition, args, kwargs), seed)
-        self.ctx = ctx = Context(self.replayer, id=id, workflow=definition.name)
+        self.input = input
         self.position = 0  # of the next event
+        self._begin_code()
         self.seen = 0  # messages read from the inbox
         self.arrivals: deque[Arrival] = deque()
         self.rows: list[JournalRow] = []
@@ -99,9 +99,19 @@ class Instance:
         self.loaded = False  # rebuilt from its journal, so attempts may have run elsewhere
         self.lost = False
 
-    @property
-    def id(self) -> str:
-        return self.ctx.id
+    def _begin_code(self) -> None:
+        definition = self.definition
+        args, kwargs = definition.signature.decode_call(self.input)
+        self.replayer = Replayer(lambda: run_workflow(ctx, definition, args, kwargs), self.seed)
+        self.ctx = ctx = Context(self.replayer, id=self.id, workflow=definition.name)
+
+    def rewind(self) -> None:
+        """Throw the code away and stand before the first event again. What is under way for
+        the run goes on: it is known by its op."""
+        self.replayer.close()
+        self.position = 0
+        self.loaded = True
+        self._begin_code()
 
     def replay(self, history: list[JournalRow]) -> None:
         """Feed recorded rows; what the code asked for in those turns is already done, or

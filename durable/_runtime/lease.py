@@ -16,11 +16,10 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 from uuid import UUID
 
 from .._core.leases import FREE_LOCK_SECONDS
-from .._store.protocol import Beat, Registration, Unavailable
+from .._store.protocol import Beat, Heartbeat, Registration, Unavailable
 
 log = logging.getLogger("durable")
 
@@ -33,24 +32,13 @@ HINT_PAUSE_SECONDS = 0.01
 START_DEADLINE = FREE_LOCK_SECONDS
 
 
-class Beats(Protocol):
-    """A connection of its own, opened in the thread that beats. It calls ``on_news`` when
-    somebody hints that something is due."""
-
-    on_news: Callable[[], object]
-
-    async def register(self, registration: Registration) -> None: ...
-    async def beat(self, worker: UUID) -> Beat: ...
-    async def close(self) -> None: ...
-
-
 class Lease:
     """``on_beat`` is called in the host's loop for each answer; ``on_lost`` when somebody has
     declared this worker dead."""
 
     def __init__(
         self,
-        connect: Callable[[], Awaitable[Beats]],
+        connect: Callable[[], Awaitable[Heartbeat]],
         registration: Registration,
         *,
         on_beat: Callable[[Beat], None],
@@ -136,7 +124,7 @@ class Lease:
         finally:
             await beats.close()
 
-    async def _beat(self, beats: Beats, ready: asyncio.Future[None]) -> float:
+    async def _beat(self, beats: Heartbeat, ready: asyncio.Future[None]) -> float:
         """One beat; returns the seconds until the next."""
         sent = time.monotonic()
         worker = self.registration.worker

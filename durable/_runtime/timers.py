@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 from collections.abc import Callable
 from datetime import datetime
 
-from .clock import Clock
-
-# One wake-up of the loop is never asked for further off than this; the clock may be
-# corrected meanwhile, and some platforms take no longer sleeps.
-WAKE_MAX_SECONDS = 3600.0
+from .clock import Alarm, Clock
 
 # Dropped entries kept beyond the number of live ones before the heap is rebuilt.
 DROPPED_MAX = 1_000
@@ -25,9 +20,8 @@ class Timers:
         self._on_due = on_due
         self._heap: list[tuple[datetime, int, int]] = []
         self._live: set[tuple[int, int]] = set()
-        self._wake: asyncio.TimerHandle | None = None
+        self._wake: Alarm | None = None
         self._wakes_at: datetime | None = None
-        self._host = asyncio.get_running_loop()
 
     def arm(self, run: int, op: int, due: datetime) -> None:
         heapq.heappush(self._heap, (due, run, op))
@@ -63,7 +57,5 @@ class Timers:
             self._wake.cancel()
             self._wake = self._wakes_at = None
         if self._heap:
-            due = self._heap[0][0]
-            wait = (due - self._clock.now()).total_seconds()
-            self._wakes_at = due
-            self._wake = self._host.call_later(min(max(wait, 0.0), WAKE_MAX_SECONDS), self._fire)
+            self._wakes_at = self._heap[0][0]
+            self._wake = self._clock.call_at(self._wakes_at, self._fire)

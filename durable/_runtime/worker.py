@@ -15,13 +15,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
-import asyncpg
-
 from .._authoring.definitions import Definition
 from .._core import commands
-from .._store.postgres.store import Store
-from .._store.protocol import Beat, Outcome, Registration, Verdict
-from ..errors import StoreError
+from .._store.protocol import Beat, Outcome, Registration, Store, Verdict
 from . import process
 from .attempts import Attempts
 from .cache import Cache
@@ -109,7 +105,7 @@ class LiveWorker:
                 while self.committer.busy() or any(e.in_flight for e in self.active.values()):
                     await asyncio.sleep(0.005)
                 await self.chores.hand_back()
-        except (TimeoutError, StoreError, asyncpg.PostgresError) as error:
+        except Exception as error:  # noqa: BLE001 - it leaves, whatever the database says
             log.warning("draining was cut short (%r); others take the runs over", error)
         finally:
             await self._end()

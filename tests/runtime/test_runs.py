@@ -132,6 +132,13 @@ async def waits_for_ever(ctx: Context) -> None:
 
 
 @workflow
+async def lingers(ctx: Context) -> None:
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await ctx.sleep(days=1)
+
+
+@workflow
 async def sleeper(ctx: Context, seconds: float) -> float:
     before = ctx.now()
     await ctx.sleep(seconds)
@@ -295,6 +302,19 @@ async def test_leaving_hands_runs_back_and_another_process_goes_on(dsn: str) -> 
         assert await second.handle("handed").cancel()
         with pytest.raises(RunCancelled):
             await second.handle("handed").result()
+
+
+async def test_a_cancel_that_was_read_is_not_read_again_by_the_next_process(dsn: str) -> None:
+    for times in (1, 2):
+        async with Durable(dsn) as app:
+            handle = await app.start(lingers, id="lingers")
+            await handle.cancel()
+            while (await handle.describe()).events < 1 + times:
+                await asyncio.sleep(0.005)
+            while await handle.status() is not Status.WAITING:
+                await asyncio.sleep(0.005)
+            kinds = [event["kind"] for event in await app.history("lingers")]
+            assert kinds == ["started", *["cancel"] * times]
 
 
 async def test_failed_attempts_are_logged_with_number_and_next_delay(

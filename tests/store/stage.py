@@ -16,13 +16,13 @@ import asyncpg
 
 from durable._store.postgres import journal, statements
 from durable._store.postgres.store import Store
-from durable._store.postgres.workers import Heartbeat
 from durable._store.protocol import (
     Advance,
     Birth,
     Close,
     Delivered,
     Delivery,
+    Heartbeat,
     JournalRow,
     Park,
     Registration,

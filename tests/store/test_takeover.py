@@ -181,6 +181,7 @@ async def test_a_dropped_heartbeat_connection_shows_as_a_free_lock(stage: Stage)
     judge = await stage.worker()
     await heartbeat.beat(worker)
     assert not (await stage.store.workers.suspects(judge))[0].lock_is_free
+    assert isinstance(heartbeat, workers.Heartbeat)
     assert heartbeat._line.session is not None
     pid = heartbeat._line.session.pid
     await stage.value("select pg_terminate_backend($1)", pid)

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import asyncpg
 
-from ...errors import LeaseLost
-from ..protocol import Advance, JournalRow, Verdict
+from ...errors import LeaseLost, StoreError
+from ..protocol import Advance, JournalRow, Unavailable, Unwritable, Verdict
 from . import statements
 from .line import Line
 
@@ -25,6 +25,11 @@ RACES_MAX = 5
 # many times over.
 PAGE_BYTES = 4 * 1024 * 1024
 PAGE_ROWS = 10_000
+
+# SQLSTATEs that mean "these values cannot be written": class 22 (data exception), class 54
+# (a limit of the program), and of class 23 the checks. Nothing else is the batch's fault.
+_DATA_ERRORS = ("22", "54")
+_DATA_ERROR_STATES = frozenset({"23502", "23514"})
 
 _ROW_OVERHEAD = 64  # as in journal.sql
 
@@ -50,8 +55,9 @@ class Journal:
 
         Raises:
             LeaseLost: this worker was declared dead. Nothing was written.
-            Unavailable: unknown whether it was written. Send the same advances again.
-            asyncpg.PostgresError: refused; nothing was written.
+            Unavailable: unknown whether it was written, or refused for now. Send the same
+                advances again.
+            Unwritable: a value among them cannot be written. Nothing was.
         """
         statement, arguments = _arguments(worker, advances, patient)
         query = self._sql[statement]
@@ -60,18 +66,14 @@ class Journal:
         while True:
             try:
                 row = await line.fetchrow(query, *arguments)
-            except asyncpg.UniqueViolationError:
+            except asyncpg.UniqueViolationError as error:
                 races += 1
                 if races > RACES_MAX:
-                    raise
-            except asyncpg.LockNotAvailableError:
-                if not patient or len(advances) > 1:
-                    raise
-                return [Verdict.LEFT_OUT]
+                    raise _refusal(error) from error
             except asyncpg.PostgresError as error:
-                if error.sqlstate == FENCED:
-                    raise LeaseLost(str(error)) from None
-                raise
+                if patient and isinstance(error, asyncpg.LockNotAvailableError):
+                    return [Verdict.LEFT_OUT]
+                raise _refusal(error) from error
             else:
                 return _verdicts(advances, row["verdicts"], row["parked"])
 
@@ -95,6 +97,15 @@ class Journal:
             later = [each for each in starts if each[0] > last.run]
             starts = [(last.run, last.position + 1), *later]
         return read
+
+
+def _refusal(error: asyncpg.PostgresError) -> StoreError:
+    state = error.sqlstate or ""
+    if state == FENCED:
+        return LeaseLost(str(error))
+    if state[:2] in _DATA_ERRORS or state in _DATA_ERROR_STATES:
+        return Unwritable(str(error))
+    return Unavailable(f"the commit was refused: {error}")
 
 
 def _size(row: JournalRow) -> int:

@@ -101,7 +101,6 @@ class Outcomes:
         name: str,
         digest: bytes | None,
         result: bytes | None,
-        failure: bytes | None = None,
     ) -> None:
         """The last act of the transaction: the fence, then the outcome. Both rows that it locks
         stay as they are until the commit, so the transaction counts or is nothing.
@@ -116,7 +115,7 @@ class Outcomes:
             raise LeaseLost(f"worker {worker} was declared dead")
         if not fence["owns"]:
             raise LeaseLost(f"run {run} is not this worker's any more")
-        await connection.execute(self._sql["record"], run, op, name, digest, result, failure)
+        await connection.execute(self._sql["record"], run, op, name, digest, result)
 
     async def settle(self, pid: int, started: datetime) -> bool:
         """End a session whose commit is unknown. True once it is gone for sure: then the

@@ -14,8 +14,8 @@ select exists (
 ) as owns
 
 -- name: record
-insert into durable.outcome (run, op, name, digest, result, failure)
-values ($1, $2, $3, $4, $5, $6)
+insert into durable.outcome (run, op, name, digest, result)
+values ($1, $2, $3, $4, $5)
 
 -- name: end_backend
 select pg_terminate_backend(s.pid)

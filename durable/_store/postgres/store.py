@@ -14,6 +14,7 @@ import asyncio
 from datetime import datetime
 from typing import Self
 
+from .. import protocol
 from . import migrate, statements
 from .attempts import Attempts
 from .connecting import Session
@@ -49,13 +50,13 @@ class Store:
         self._lines = (calls, commits, aside)
         self._calls = calls
         self._notify_sql = statements.load("listening", schema)["notify"]
-        self.runs = Runs(calls, patience, schema)
-        self.journal = Journal(commits, aside, calls, schema)
-        self.attempts = Attempts(calls, schema)
-        self.inbox = Inbox(calls, patience, schema)
-        self.workers = Workers(calls, aside, schema)
-        self.listing = Listing(calls, schema)
-        self.outcomes = Outcomes(
+        self.runs: protocol.Runs = Runs(calls, patience, schema)
+        self.journal: protocol.Journal = Journal(commits, aside, calls, schema)
+        self.attempts: protocol.Attempts = Attempts(calls, schema)
+        self.inbox: protocol.Inbox = Inbox(calls, patience, schema)
+        self.workers: protocol.Workers = Workers(calls, aside, schema)
+        self.listing: protocol.Listing = Listing(calls, schema)
+        self._outcomes = Outcomes(
             calls,
             schema,
             dsn=dsn,
@@ -64,6 +65,7 @@ class Store:
             on_close=self._closed,
             connections_max=transactions_max,
         )
+        self.outcomes: protocol.Outcomes = self._outcomes
 
     @classmethod
     async def open(
@@ -91,7 +93,7 @@ class Store:
 
     async def close(self) -> None:
         """Bounded, whatever the database does."""
-        await asyncio.gather(*(line.close() for line in self._lines), self.outcomes.close())
+        await asyncio.gather(*(line.close() for line in self._lines), self._outcomes.close())
 
     async def open_heartbeat(self) -> Heartbeat:
         """A worker's heartbeat on a connection of its own; belongs to the loop (and thread)

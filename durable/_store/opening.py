@@ -1,0 +1,21 @@
+"""The store's door: which implementation stands behind a database URL."""
+
+from __future__ import annotations
+
+from .postgres.outcomes import CONNECTIONS_MAX
+from .postgres.store import Store as PostgresStore
+from .protocol import Store
+
+
+async def open_store(
+    dsn: str, *, name: str, schema: str, transactions_max: int = CONNECTIONS_MAX
+) -> Store:
+    """Connect as ``name``, and see that the schema fits this code. ``transactions_max`` bounds
+    the connections of ``ctx.transaction``.
+
+    Raises:
+        ConfigurationError, StoreUnavailable, SchemaMismatch: what is wrong, in words.
+    """
+    return await PostgresStore.open(
+        dsn, name=name, schema=schema, transactions_max=transactions_max
+    )
