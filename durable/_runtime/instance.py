@@ -12,6 +12,8 @@ from collections import deque
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
+import msgspec
+
 from .._authoring.context import Context, run_workflow
 from .._authoring.definitions import Definition
 from .._codec.failures import encode_failure
@@ -169,8 +171,8 @@ class Instance:
             return None
         op, kind, name, digest, site, call = asked
         p = self.position
-        row = JournalRow(self.run, p, op, kind, name, call.input, result.result, result.failure,
-                         at, site, None, None, _next_key())  # fmt: skip
+        row = JournalRow(self.run, p, kind, at, _next_key(), op, name, call.input, result.result,
+                         result.failure, site)  # fmt: skip
         if result.error is not None:
             return row, events.Failed(p, at, op, kind, name, digest, result.error)
         return row, events.Answered(p, at, op, kind, name, digest, result.value)
@@ -186,24 +188,20 @@ class Instance:
                 if not isinstance(timer, commands.Wait):
                     return None
                 at = max(at, timer.due)
-                row = JournalRow(self.run, p, op, "timer", None, None, None, None, at,
-                                 timer.site, timer.digest, None, key)  # fmt: skip
+                row = JournalRow(self.run, p, "timer", at, key, op, site=timer.site,
+                                 digest=timer.digest)  # fmt: skip
                 return row, events.TimerFired(p, at, op, timer.digest)
             case Begin():
-                row = self._row("started", at, None, key)
+                row = JournalRow(self.run, p, "started", at, key)
                 return row, events.Started(p, at)
             case Cancel(seq):
-                row = self._row("cancel", at, seq, key)
+                row = JournalRow(self.run, p, "cancel", at, key, seq=seq)
                 return row, events.CancelRequested(p, at)
             case Redo(old):
-                row = old._replace(position=p, at=at, key=key)
-                if row.kind == "timer":
-                    row = row._replace(at=max(at, old.at))
+                if old.kind == "timer":
+                    at = max(at, old.at)
+                row = msgspec.structs.replace(old, position=p, at=at, key=key)
                 return row, rows.to_event(row, self.replayer.open)
-
-    def _row(self, kind: str, at: datetime, seq: int | None, key: bytes) -> JournalRow:
-        return JournalRow(self.run, self.position, None, kind, None, None, None, None, at, None,
-                          None, seq, key)  # fmt: skip
 
     def _take(self, asked: list[commands.Command]) -> None:
         for command in asked:

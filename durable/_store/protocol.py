@@ -16,25 +16,28 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
+import msgspec
+
 from ..errors import StoreError, StoreUnavailable
 
 
-class JournalRow(NamedTuple):
-    """One event as it stands in the journal; the order of fields is that of the columns."""
+class JournalRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One event as it stands in the journal. Many are made a second: without work for the
+    garbage collector, and written as JSON in C."""
 
     run: int
     position: int
-    op: int | None
     kind: str
-    name: str | None
-    input: bytes | None
-    result: bytes | None
-    failure: bytes | None
     at: datetime
-    site: str | None
-    digest: bytes | None
-    seq: int | None  # of the inbox message that this event is, if it is one
     key: bytes  # 16 random bytes of the turn that was sent; equality after an unknown commit
+    op: int | None = None
+    name: str | None = None
+    input: bytes | None = None
+    result: bytes | None = None
+    failure: bytes | None = None
+    site: str | None = None
+    digest: bytes | None = None
+    seq: int | None = None  # of the inbox message that this event is, if it is one
 
 
 class Birth(NamedTuple):
@@ -73,7 +76,7 @@ class Park(NamedTuple):
 class Delivery(NamedTuple):
     """A message to a run, in the commit of its sender's turn."""
 
-    to: int
+    target: int
     kind: str
     name: str | None
     key: str  # unique per receiver: a repeated send is delivered once

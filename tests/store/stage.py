@@ -155,8 +155,8 @@ class Stage:
         self, connection: asyncpg.Connection[Any], worker: UUID, *advances: Advance
     ) -> Any:
         """The same statement that the store sends, in a transaction that the test holds."""
-        name, arguments = journal._arguments(worker, advances, False)
-        return await connection.fetchrow(statements.load("journal", self.schema)[name], *arguments)
+        sql = statements.load("journal", self.schema)["commit"]
+        return await connection.fetchrow(sql, worker, *journal._arguments(advances), False)
 
     # What can be seen
 

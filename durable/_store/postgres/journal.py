@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import Any
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from ...errors import LeaseLost, StoreError
 from ..protocol import Advance, JournalRow, Unavailable, Unwritable, Verdict
@@ -33,8 +33,6 @@ _DATA_ERROR_STATES = frozenset({"23502", "23514"})
 
 _ROW_OVERHEAD = 64  # as in journal.sql
 
-_NONE = (None,)
-
 
 class Journal:
     """``aside`` is a second connection, for turns that wait in the lock queue."""
@@ -59,13 +57,12 @@ class Journal:
                 advances again.
             Unwritable: a value among them cannot be written. Nothing was.
         """
-        statement, arguments = _arguments(worker, advances, patient)
-        query = self._sql[statement]
+        query, arguments = self._sql["commit"], _arguments(advances)
         line = self._aside if patient else self._line
         races = 0
         while True:
             try:
-                row = await line.fetchrow(query, *arguments)
+                row = await line.fetchrow(query, worker, *arguments, patient)
             except asyncpg.UniqueViolationError as error:
                 races += 1
                 if races > RACES_MAX:
@@ -112,49 +109,49 @@ def _size(row: JournalRow) -> int:
     return _ROW_OVERHEAD + len(row.input or b"") + len(row.result or b"") + len(row.failure or b"")
 
 
-def _arguments(worker: UUID, advances: Sequence[Advance], patient: bool) -> tuple[str, list[Any]]:
-    """The statement's name and its arguments: one array per column."""
-    rows = list(chain.from_iterable([advance.rows for advance in advances]))
-    arguments: list[Any] = [
-        worker,
-        [advance.run for advance in advances],
-        [advance.claim for advance in advances],
-        [advance.rows[0].position if advance.rows else advance.at for advance in advances],
-        [advance.rows[0].key if advance.rows else None for advance in advances],
-        *_columns(rows),
-        patient,
+class _Head(msgspec.Struct, gc=False):
+    """An advance without what it wants written: what it is judged by."""
+
+    run: int
+    claim: int
+    first: int | None  # position and key of its first row
+    key: bytes | None
+
+
+# Bytes in base64, times in ISO 8601, fields under their names: as `commit.sql` reads them.
+_encode = msgspec.json.Encoder().encode
+
+
+def _arguments(advances: Sequence[Advance]) -> tuple[str, str, str | None]:
+    """Advances, rows and effects, each as JSON."""
+    heads = [
+        _Head(a.run, a.claim, a.rows[0].position, a.rows[0].key)
+        if a.rows
+        else _Head(a.run, a.claim, a.at, None)
+        for a in advances
     ]
-    births = [(a.run, *a.birth) for a in advances if a.birth is not None]
-    closes = [(a.run, *a.close) for a in advances if a.close is not None]
-    parks = [(a.run, *a.park) for a in advances if a.park is not None]
-    deliveries = [(a.run, *delivery) for a in advances for delivery in a.deliveries]
-    notes = [(a.run, *note) for a in advances for note in a.notes]
-    ended = [(a.run, op) for a in advances for op in a.ended]
-    if not (births or closes or parks or deliveries or notes or ended):
-        return "commit", arguments
-    for values, width in (
-        (births, 10), (closes, 6), (parks, 5), (deliveries, 7), (notes, 10), (ended, 2)
-    ):  # fmt: skip
-        arguments += zip(*values, strict=True) if values else _NONE * width
-    return "commit_all", arguments
+    rows = [row for advance in advances for row in advance.rows]
+    effects = {
+        "births": [_told(a, a.birth) for a in advances if a.birth is not None],
+        "closes": [_told(a, a.close) for a in advances if a.close is not None],
+        "parks": [_told(a, a.park) for a in advances if a.park is not None],
+        "deliveries": [_told(a, delivery) for a in advances for delivery in a.deliveries],
+        "notes": [_told(a, note) for a in advances for note in a.notes],
+        "ended": [{"run": a.run, "op": op} for a in advances for op in a.ended],
+    }
+    some = any(effects.values())
+    return _json(heads), _json(rows), _json(effects) if some else None
 
 
-def _columns(rows: Sequence[JournalRow]) -> list[Any]:
-    """One array per column, as ``commit.sql`` lists them. To send an element costs more Python
-    than to look it up: what is the same in many rows goes once, as a *shape*, and a column
-    without any value does not go at all."""
-    shapes: dict[tuple[Any, ...], int] = {}
-    which: list[int] = []
-    for row in rows:
-        shape = (row.kind, row.name, row.at, row.site)
-        which.append(shapes.setdefault(shape, len(shapes) + 1))
-    run, position, op, _, _, input, result, failure, _, _, digest, seq, key = (
-        zip(*rows, strict=True) if rows else ((),) * len(JournalRow._fields)
-    )
-    sparse = [column if any(each is not None for each in column) else None
-              for column in (input, result, failure, digest, seq)]  # fmt: skip
-    kinds = zip(*shapes, strict=True) if shapes else ((), (), (), ())
-    return [run, position, op, *sparse, key, which, *kinds]
+def _told(advance: Advance, effect: Any) -> dict[str, Any]:
+    return {"run": advance.run, **effect._asdict()}
+
+
+def _json(value: object) -> str:
+    try:
+        return _encode(value).decode()
+    except UnicodeEncodeError as error:  # half a character, in a name
+        raise Unwritable(str(error)) from error
 
 
 def _verdicts(
