@@ -178,6 +178,9 @@ def activity_of(fn: Callable[..., Any]) -> Definition:
         NotRegistered: not an activity.
         DefinitionError: the call was made already, so there is nothing left to record.
     """
+    mark: tuple[Any, Definition] | None = getattr(fn, _MARK, None)
+    if mark is not None and mark[0] is fn and mark[1].kind == "activity":
+        return mark[1]
     return _marked(fn, kind="activity")
 
 
@@ -211,8 +214,6 @@ def with_options(definition: Definition, changes: dict[str, Any]) -> Definition:
 
 def _marked(fn: Any, *, kind: str) -> Definition:
     mark: tuple[Any, Definition] | None = getattr(fn, _MARK, None)
-    if mark is not None and mark[0] is fn and mark[1].kind == kind:
-        return mark[1]
     if mark is None and inspect.iscoroutine(fn):
         fn.close()
         raise DefinitionError(
@@ -227,9 +228,11 @@ def _marked(fn: Any, *, kind: str) -> Definition:
         raise NotRegistered(
             kind=kind, name=definition.name, advice=f"Put @{kind} outermost of its decorators."
         )
-    raise NotRegistered(
-        kind=kind, name=definition.name, advice=f"It is defined with @{definition.kind}."
-    )
+    if definition.kind != kind:
+        raise NotRegistered(
+            kind=kind, name=definition.name, advice=f"It is defined with @{definition.kind}."
+        )
+    return definition
 
 
 def _name_of(fn: Any, name: str | None, *, kind: str) -> str:

@@ -7,6 +7,7 @@ in ``requests`` until the committer says that those rows are written. No I/O her
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
 from datetime import datetime, timedelta
@@ -31,7 +32,7 @@ _CLOSES = (commands.Complete, commands.Fail, commands.Stop)
 
 # A commit key is this process's random part and a count: unique, and cheap to make.
 _KEY_PREFIX = os.urandom(8)
-_keys = 0
+_keys = itertools.count()
 
 
 class Begin(NamedTuple):
@@ -263,6 +264,4 @@ class Instance:
 
 
 def _next_key() -> bytes:
-    global _keys
-    _keys += 1
-    return _KEY_PREFIX + _keys.to_bytes(8, "big")
+    return _KEY_PREFIX + next(_keys).to_bytes(8, "big")
