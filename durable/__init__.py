@@ -13,6 +13,7 @@ from ._authoring.context import Context, current
 from ._authoring.definitions import activity, workflow
 from ._client.client import Client
 from ._client.handle import Description, Handle
+from ._client.starting import Start, Started
 from ._core.operation import Operation
 from ._core.retries import Retry
 from ._core.statuses import Status
@@ -49,6 +50,8 @@ __all__ = [
     "RunFailed",
     "RunStuck",
     "RunTerminated",
+    "Start",
+    "Started",
     "Status",
     "Worker",
     "WorkerOptions",

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from ._authoring import registry
 from ._authoring.definitions import Definition
 from ._client.client import Client
-from ._codec.values import digest
 from ._core.shims import check_python
 from ._runtime.instance import Instance
 from ._runtime.options import Health, WorkerOptions
@@ -22,7 +21,7 @@ from ._runtime.versions import versions
 from ._runtime.worker import LiveWorker
 from ._store.opening import open_store
 from ._store.postgres import migrate as schema_room
-from ._store.protocol import Birth, Store, Verdict
+from ._store.protocol import Birth, NewRun, Store, Verdict
 from .errors import ConfigurationError, InvalidCall
 
 if TYPE_CHECKING:
@@ -161,28 +160,36 @@ class Durable(Client):
 
     # Starting in this process
 
-    async def _start_here(
-        self,
-        definition: Definition | None,
-        id: str,
-        explicit_id: bool,
-        queue: str,
-        payload: bytes,
-    ) -> int | None:
+    async def _start_here(self, new: NewRun, definition: Definition | None) -> int | None:
         worker = self._worker
         if (
             worker is None
             or definition is None
             or worker.definitions.get(definition.name) is not definition
-            or queue not in worker.options.queues
+            or new.queue not in worker.options.queues
+            or new.begins_at is not None
+            or new.begins_after is not None
             or not worker.room
         ):
             return None
-        seed = os.urandom(16)
         run = await self._next_key()
-        instance = Instance(run, id=id, claim=1, seed=seed, definition=definition, input=payload)
+        instance = Instance(
+            run, id=new.id, claim=1, seed=new.seed, definition=definition, input=new.input
+        )
+        deadline = new.ends_at
+        if new.ends_after is not None:
+            deadline = worker.clock.now() + new.ends_after
         instance.birth = Birth(
-            id, explicit_id, definition.name, queue, 0, seed, versions(), payload, digest(payload)
+            new.id,
+            new.explicit_id,
+            new.workflow,
+            new.queue,
+            new.priority,
+            new.seed,
+            versions(),
+            new.input,
+            new.input_digest,
+            deadline,
         )
         verdict = await worker.bear(instance)
         return run if verdict in (Verdict.DONE, Verdict.PARKED) else None

@@ -175,8 +175,12 @@ class RunFailed(RunError):
 
 
 class RunCancelled(RunError):
-    def __init__(self, *, id: str) -> None:
-        super().__init__(f"Run {id!r} was cancelled.", id=id)
+    """The run was asked to stop, and did. ``reason`` says why, if it was no request of yours:
+    that its deadline has passed."""
+
+    def __init__(self, *, id: str, reason: str | None = None) -> None:
+        super().__init__(f"Run {id!r} was cancelled{f': {reason}' if reason else ''}.", id=id)
+        self.reason = reason
 
 
 class RunTerminated(RunError):
@@ -216,15 +220,22 @@ class RunExists(DurableError):
 
 
 class IdReused(DurableError):
-    """The id names a run of another workflow, or one with other arguments."""
+    """The id names a run of another workflow, or one with other arguments.
 
-    def __init__(self, *, id: str, difference: str) -> None:
+    ``path`` leads to what differs (``workflow``, ``args[0].items[3].price``); ``before`` is what
+    the run has there, ``now`` what was given.
+    """
+
+    def __init__(self, *, id: str, path: str, before: object, now: object) -> None:
         super().__init__(
-            f"The id {id!r} already names a run with another {difference}. An id stands for one "
-            "piece of work: use another id, or if_exists='replace' to drop the old run."
+            f"The id {id!r} already names a run with another {path} (it was {shorten(before)}, "
+            f"now {shorten(now)}). An id stands for one piece of work: use another id, "
+            "compare=False to take the run as it is, or if_exists='replace' to drop it."
         )
         self.id = id
-        self.difference = difference
+        self.path = path
+        self.before = before
+        self.now = now
 
 
 class RetryRefused(DurableError):

@@ -167,7 +167,7 @@ async def test_wrong_calls_of_start_write_nothing(app: Durable) -> None:
 
 async def test_an_id_used_again_with_other_arguments_names_the_difference(app: Durable) -> None:
     assert await app.run(adds, 1, id="x") == 2
-    with pytest.raises(IdReused, match=r"argument 1 \(it was 1, now 5\)"):
+    with pytest.raises(IdReused, match=r"args\[0\] \(it was 1, now 5\)"):
         await app.start(adds, 5, id="x")
     with pytest.raises(IdReused, match="workflow"):
         await app.start(keeps_ctx, id="x")

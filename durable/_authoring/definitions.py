@@ -164,9 +164,8 @@ def workflow_of(fn: Callable[..., Any] | str) -> Definition:
     if isinstance(fn, str):
         definition = registry.find("workflow", fn)
         if definition is None:
-            raise NotRegistered(
-                kind="workflow", name=fn, advice="Import the module that defines it."
-            )
+            advice = registry.near("workflow", fn) or "Import the module that defines it."
+            raise NotRegistered(kind="workflow", name=fn, advice=advice)
         return definition
     return _marked(fn, kind="workflow")
 

@@ -7,6 +7,7 @@ error that tells both places.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,13 @@ def add(definition: Definition) -> None:
 
 def find(kind: str, name: str) -> Definition | None:
     return _definitions.get((kind, name))
+
+
+def near(kind: str, name: str) -> str:
+    """What may have been meant, in words; empty if nothing here is called alike."""
+    known = [other for of_kind, other in _definitions if of_kind == kind]
+    found = difflib.get_close_matches(name, known, cutoff=0.75)
+    return f"Did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
 def workflows() -> dict[str, Definition]:

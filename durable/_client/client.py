@@ -5,44 +5,46 @@ from __future__ import annotations
 import asyncio
 import builtins
 import os
-from collections.abc import Callable, Coroutine
-from datetime import datetime
+from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
-from typing import (
-    Any,
-    Literal,
-    Self,
-    TypeAlias,
-    TypeVar,
-    TypeVarTuple,
-    get_args,
-    overload,
-)
+from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 from uuid import uuid4
 
 import asyncpg
 
 from .._authoring.context import Context
-from .._authoring.definitions import Definition, workflow_of
-from .._codec.signatures import Signature
-from .._codec.values import digest
-from .._core.statuses import Status
+from .._authoring.definitions import Definition
 from .._store.opening import open_store
-from .._store.protocol import Outcome, Started, Store
-from ..errors import IdReused, InvalidCall, NotRegistered, RetryRefused, RunExists, RunNotFound
+from .._store.protocol import NewRun, Outcome, Store
+from ..errors import (
+    DecodeError,
+    DurableError,
+    InvalidCall,
+    RetryRefused,
+    RunNotFound,
+    StoreError,
+)
 from .handle import Description, Handle
+from .listing import Lists, described
+from .starting import (
+    Start,
+    Started,
+    StartOptions,
+    check_answer,
+    check_fits,
+    checked_name,
+    definition_of,
+    prepared,
+    unfit,
+    unhurried,
+)
 from .waiting import Waiting
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
-IfExists: TypeAlias = Literal["use", "reject", "after_close", "after_failure", "replace"]
 
-# Ids stand in a unique index and in many a log line.
-ID_MAX = 255
-
-
-class Client:
+class Client(Lists):
     """A connection to the runs of one database.
 
     Args:
@@ -90,7 +92,9 @@ class Client:
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
-        self._waiting = Waiting(store.runs.outcomes, is_live=self._is_live)
+        self._waiting = Waiting(
+            store.runs.settled, listen=store.listen_for_ends, is_live=self._is_live
+        )
 
     async def _close(self) -> None:
         store, self._store = self._store, None
@@ -108,10 +112,8 @@ class Client:
         workflow: Callable[[Context, *Ts], Coroutine[Any, Any, R]],
         /,
         *args: *Ts,
-        id: str | None = None,
-        if_exists: IfExists = "use",
-        queue: str = "default",
         connection: asyncpg.Connection | None = None,
+        **options: Unpack[StartOptions],
     ) -> Handle[R]: ...
     @overload
     async def start(
@@ -119,20 +121,16 @@ class Client:
         workflow: str,
         /,
         *args: Any,
-        id: str | None = None,
-        if_exists: IfExists = "use",
-        queue: str = "default",
         connection: asyncpg.Connection | None = None,
+        **options: Unpack[StartOptions],
     ) -> Handle[Any]: ...
     async def start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
         self,
         workflow: Any,
         /,
         *args: Any,
-        id: str | None = None,
-        if_exists: IfExists = "use",
-        queue: str = "default",
         connection: asyncpg.Connection | None = None,
+        **options: Any,
     ) -> Handle[Any]:
         """Start a run, or find the one that has this id already.
 
@@ -146,40 +144,83 @@ class Client:
             if_exists: what to do if the id names a run: ``use`` it, open or closed (with the
                 same arguments); ``reject``; start another ``after_close`` or
                 ``after_failure`` of the old one; ``replace`` an open one.
+            compare: False lets ``use`` take a run with whatever arguments.
             queue: whose workers may take it.
+            priority: -2 to 2; what is due is taken in this order, the larger first.
+            delay, at: when it begins: seconds (or a timedelta) from now, or an aware datetime.
+            deadline: when it is cancelled if it is still open: seconds (or a timedelta) after
+                it may begin, or an aware datetime.
             connection: an asyncpg connection of yours; the start joins its transaction and
                 is undone if that is rolled back.
 
         Raises:
             IdReused: the id names a run with other arguments, or of another workflow.
             RunExists: ``if_exists`` forbids it.
-            InvalidCall, EncodeError: a bad id or arguments; nothing was written.
+            InvalidCall, EncodeError: bad arguments, or ones that the workflow does not take;
+                nothing was written.
         """
-        definition = self._definition(workflow)
-        name = definition.name if definition is not None else str(workflow)
-        signature = definition.signature if definition is not None else _ANY
-        checked = _checked_id(id)
-        if if_exists not in get_args(IfExists):
-            raise InvalidCall(f"if_exists={if_exists!r} is not one of {get_args(IfExists)}.")
-        payload = signature.encode_call(args, {})
+        start = Start[Any](workflow, *args, **options)
+        new, definition = prepared(start)
         if connection is None:
-            run = await self._start_here(definition, checked, id is not None, queue, payload)
+            try:
+                run = await self._start_here(new, definition)
+            except DecodeError as error:
+                raise unfit(new, error) from None
             if run is not None:
-                return Handle(self, checked, run=run, definition=definition)
-        started = await self.store.runs.start(
-            id=checked,
-            workflow=name,
-            queue=queue,
-            priority=0,
-            input=payload,
-            input_digest=digest(payload),
-            if_exists=if_exists,
-            connection=connection,
-        )
-        _check_started(started, name, checked, payload, if_exists)
-        if connection is None and started.created:
+                return Handle(self, new.id, run=run, definition=definition)
+        check_fits(new, definition)
+        answer = await self.store.runs.start(new, connection=connection)
+        check_answer(new, answer, definition, compare=start.compare)
+        if connection is None and answer.created:
             await self._started_elsewhere()
-        return Handle(self, checked, run=started.run, definition=definition)
+        return Handle(self, new.id, run=answer.run, definition=definition)
+
+    async def start_many(
+        self, starts: Iterable[Start[R]], /, *, connection: asyncpg.Connection | None = None
+    ) -> builtins.list[Started[R]]:
+        """Start many runs in few round trips: 500 of them are one.
+
+        One that is refused costs the others nothing: each has its own answer, in the order
+        given. Only if the database is lost does the call raise, and some may have been
+        started; with ids of yours it can be repeated.
+
+        Args:
+            starts: :class:`Start` for each; it takes what ``start`` takes.
+            connection: an asyncpg connection of yours; all of them join its transaction.
+
+        Example:
+            starts = [Start(order, each, id=each.id) for each in orders]
+            for each in await client.start_many(starts):
+                if each.error is not None:
+                    print(each.id, each.error)
+        """
+        results: builtins.list[Started[R]] = []
+        wanted: builtins.list[tuple[int, Start[R], NewRun, Definition | None]] = []
+        async for start in unhurried(starts):
+            try:
+                new, definition = prepared(start)
+                check_fits(new, definition)
+            except DurableError as error:
+                results.append(Started(str(start.id), False, error, None))
+            else:
+                wanted.append((len(results), start, new, definition))
+                results.append(Started(new.id, False, None, None))
+        news = [new for _, _, new, _ in wanted]
+        answers = await self.store.runs.start_many(news, connection=connection) if news else []
+        pairs = zip(wanted, answers, strict=True)
+        async for (n, start, new, definition), answer in unhurried(pairs):
+            try:
+                if isinstance(answer, StoreError):
+                    raise answer
+                check_answer(new, answer, definition, compare=start.compare)
+            except DurableError as error:
+                results[n] = Started(new.id, False, error, None)
+            else:
+                handle = Handle[R](self, new.id, run=answer.run, definition=definition)
+                results[n] = Started(new.id, answer.created, None, handle)
+        if connection is None and any(each.created for each in results):
+            await self._started_elsewhere()
+        return results
 
     @overload
     async def run(
@@ -187,35 +228,19 @@ class Client:
         workflow: Callable[[Context, *Ts], Coroutine[Any, Any, R]],
         /,
         *args: *Ts,
-        id: str | None = None,
-        if_exists: IfExists = "use",
-        queue: str = "default",
+        **options: Unpack[StartOptions],
     ) -> R: ...
     @overload
-    async def run(
-        self,
-        workflow: str,
-        /,
-        *args: Any,
-        id: str | None = None,
-        if_exists: IfExists = "use",
-        queue: str = "default",
-    ) -> Any: ...
+    async def run(self, workflow: str, /, *args: Any, **options: Unpack[StartOptions]) -> Any: ...
     async def run(  # type: ignore[misc]  # as above
-        self,
-        workflow: Any,
-        /,
-        *args: Any,
-        id: str | None = None,
-        if_exists: IfExists = "use",
-        queue: str = "default",
+        self, workflow: Any, /, *args: Any, **options: Any
     ) -> Any:
         """``start`` and wait for the result. Idempotent by ``id``: after a crash of the caller
         the same call finds the same run, open or closed.
 
         Raises: what ``start`` and ``Handle.result`` raise.
         """
-        handle = await self.start(workflow, *args, id=id, if_exists=if_exists, queue=queue)
+        handle = await self.start(workflow, *args, **options)
         return await handle.result()
 
     @overload
@@ -227,36 +252,8 @@ class Client:
     def handle(self, id: str, workflow: Any = None, /) -> Handle[Any]:
         """A handle on the run that ``id`` names, typed by its workflow if that is given. Sends
         no statement."""
-        definition = self._definition(workflow) if workflow is not None else None
-        return Handle(self, _checked_id(id), run=None, definition=definition)
-
-    async def list(
-        self,
-        *,
-        status: Status | str | None = None,
-        workflow: str | None = None,
-        limit: int = 100,
-        before: tuple[datetime, int] | None = None,
-    ) -> builtins.list[Description]:
-        """Runs, the youngest first. ``before`` is the last row's ``(created_at, run)``, for the
-        next page."""
-        if status is not None:
-            status = Status(status)
-        return [
-            _described(row)
-            for row in await self.store.listing.page(
-                status=status, workflow=workflow, limit=limit, before=before
-            )
-        ]
-
-    async def history(self, id: str) -> builtins.list[dict[str, Any]]:
-        """The journal of the run that ``id`` names, payloads readable: one dict per event
-        with position, at, kind, name, input, result, failure, traceback and site."""
-        return await self.store.listing.history(id)
-
-    async def count_by_status(self) -> dict[str, int]:
-        """How many runs stand in each status."""
-        return await self.store.listing.counts()
+        definition = definition_of(workflow) if workflow is not None else None
+        return Handle(self, checked_name(id, "id"), run=None, definition=definition)
 
     # For handles
 
@@ -318,19 +315,16 @@ class Client:
         row = await self.store.listing.describe(id)
         if row is None:
             raise RunNotFound(id=id)
-        return _described(row)
+        return described(row)
 
     # What a process that also works does better
 
-    async def _start_here(
-        self,
-        definition: Definition | None,
-        id: str,
-        explicit_id: bool,
-        queue: str,
-        payload: bytes,
-    ) -> int | None:
-        """Start the run in this process and return its key; None if that cannot be."""
+    async def _start_here(self, new: NewRun, definition: Definition | None) -> int | None:
+        """Start the run in this process and return its key; None if that cannot be.
+
+        Raises:
+            DecodeError: the workflow does not take these arguments.
+        """
         return None
 
     def _is_live(self, run: int) -> bool:
@@ -342,59 +336,3 @@ class Client:
 
     async def _news_for(self, run: int | None) -> None:
         await self.store.notify()
-
-    def _definition(self, workflow: Any) -> Definition | None:
-        try:
-            return workflow_of(workflow)
-        except NotRegistered:
-            if isinstance(workflow, str):
-                return None  # served by another process
-            raise
-
-
-def _any(*args: Any) -> Any:
-    """Stands for a workflow whose code is elsewhere: all arguments pass as they are."""
-
-
-_ANY = Signature.of(_any)
-
-
-def _described(row: dict[str, Any]) -> Description:
-    fields: dict[str, Any] = {**row, "status": Status(row["status"])}
-    return Description(**fields)
-
-
-def _checked_id(id: str | None) -> str:
-    if id is None:
-        return str(uuid4())
-    if not 1 <= len(id) <= ID_MAX or "\0" in id:
-        raise InvalidCall(
-            f"id={id!r} cannot name a run: it must be a text of 1 to {ID_MAX} characters, "
-            "without NUL."
-        )
-    return id
-
-
-def _check_started(
-    started: Started, workflow: str, id: str, payload: bytes, if_exists: str
-) -> None:
-    if started.created:
-        return
-    if if_exists != "use":
-        raise RunExists(id=id, status=started.status, policy=if_exists)
-    if started.workflow != workflow:
-        raise IdReused(id=id, difference=f"workflow ({started.workflow!r}, not {workflow!r})")
-    if started.input_digest != digest(payload):
-        raise IdReused(id=id, difference=_difference(started.input, payload))
-
-
-def _difference(before: bytes | None, now: bytes) -> str:
-    """Which argument differs, as far as it can be told."""
-    if before is None:
-        return "input"
-    old, _ = _ANY.decode_call(before)
-    new, _ = _ANY.decode_call(now)
-    for index, (a, b) in enumerate(zip(old, new, strict=False)):
-        if a != b:
-            return f"argument {index + 1} (it was {a!r:.60}, now {b!r:.60})"
-    return f"number of arguments (it was {len(old)}, now {len(new)})"

@@ -11,7 +11,7 @@ from .._codec.failures import decode_failure
 from .._codec.values import decode
 from .._core.statuses import Status
 from .._store.protocol import Outcome
-from ..errors import InternalError, RunCancelled, RunFailed, RunStuck, RunTerminated
+from ..errors import InternalError, RunCancelled, RunFailed, RunNotFound, RunStuck, RunTerminated
 
 if TYPE_CHECKING:
     from .client import Client
@@ -27,16 +27,19 @@ class Description:
     id: str
     workflow: str
     queue: str
+    priority: int  # -2 to 2; the larger is taken first
     status: Status
     created_at: datetime
     started_at: datetime | None
     closed_at: datetime | None
     due_at: datetime | None  # when it must be taken up again
+    deadline: datetime | None  # when it is asked to cancel; None once it was
     events: int  # length of its journal
     worker: str | None  # who owns it now
     waits_for: str | None  # in words, as of when it was put away
     waits_at: str | None  # file:line
     report: str | None  # why it is stuck
+    reason: str | None  # why it was cancelled, or closed from outside
     input: object  # readable: what ``durable.readable`` makes of it
     result: object
     failure: object
@@ -128,7 +131,9 @@ class Handle(Generic[R]):
                     traceback=failure.traceback,
                 )
             case "cancelled":
-                raise RunCancelled(id=self.id)
+                raise RunCancelled(id=self.id, reason=outcome.reason)
+            case "absent":
+                raise RunNotFound(id=self.id)
             case "stuck":
                 raise RunStuck(id=self.id, report=outcome.report or "no reason was recorded")
             case _:

@@ -103,6 +103,17 @@ class Signature:
             call[len(self._names) :] = rest
         return tuple(call), self._fitted(kwargs) if kwargs else {}
 
+    def encode_whole(self, payload: bytes) -> bytes:
+        """A recorded call with its defaults filled in, each value as its annotation has it.
+
+        Raises:
+            CodecError: it does not fit the function.
+        """
+        args, kwargs = self.decode_call(payload)
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return values.encode([*bound.args, values.Keywords(sorted(bound.kwargs.items()))])
+
     def encode_result(self, value: Any) -> bytes:
         """
         Raises:

@@ -62,6 +62,8 @@ class Fail(NamedTuple):
 class Stop(NamedTuple):
     """The run was asked to cancel, and did."""
 
+    reason: str | None
+
 
 Open: TypeAlias = Run | Wait
 Close: TypeAlias = Complete | Fail | Stop

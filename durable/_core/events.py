@@ -51,8 +51,11 @@ class TimerFired(NamedTuple):
 
 
 class CancelRequested(NamedTuple):
+    """``reason``: why, in words, unless somebody simply asked."""
+
     position: int
     at: datetime
+    reason: str | None = None
 
 
 class Voided(NamedTuple):

@@ -57,7 +57,7 @@ class Replayer:
         self._timer_ops: dict[asyncio.TimerHandle, int] = {}
         self._main: asyncio.Task[None] | None = None
         self._outcome: commands.Close | None = None
-        self._cancelled = False
+        self._stop: commands.Stop | None = None  # as first asked to cancel
         self._winding_up = False
         # Failures handed to the code, to find the one that a run failed with.
         self._failures: deque[tuple[BaseException, int]] = deque(maxlen=FAILURES_KEPT)
@@ -93,7 +93,7 @@ class Replayer:
         elif isinstance(event, events.CancelRequested):
             divergence.check_begun(event.position, begun=self._main is not None)
             self.now = event.at
-            self._cancelled = True
+            self._stop = self._stop or commands.Stop(event.reason)
             assert self._main is not None
             self._main.cancel()
         else:
@@ -190,7 +190,7 @@ class Replayer:
         try:
             self._outcome = commands.Complete(await self._code())
         except asyncio.CancelledError as error:
-            self._outcome = commands.Stop() if self._cancelled else self._fail(error)
+            self._outcome = self._stop or self._fail(error)
         except GeneratorExit:  # evicted: the run is not over
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, it ends this run only

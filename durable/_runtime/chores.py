@@ -2,6 +2,7 @@
 at once, and again, without harm.
 
 - *takeover*: runs of a worker that is dead go back to be claimed;
+- *deadlines*: runs whose time is up are asked to cancel;
 - *unserved*: due runs whose workflow no live worker knows are marked, and unmarked;
 - at the end of this worker: its own runs are handed back.
 """
@@ -28,6 +29,9 @@ log = logging.getLogger("durable")
 
 SWEEP_SECONDS = 5.0
 
+# Hints that runs have closed are at least this far apart.
+ANNOUNCE_SECONDS = 0.02
+
 # A row that a stranger holds is asked for again this often before the worker leaves.
 HAND_BACK_TRIES = 20
 
@@ -36,11 +40,22 @@ class Chores:
     def __init__(self, worker: LiveWorker) -> None:
         self._worker = worker
         self._poked = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._overdue = False
         self._swept_at = time.monotonic()
 
     def poke(self) -> None:
         """Another worker's heartbeat is late."""
         self._poked.set()
+
+    def deadline_passed(self) -> None:
+        """A run is still open at its deadline."""
+        self._overdue = True
+        self._poked.set()
+
+    def run_closed(self) -> None:
+        """Somebody may be waiting for that elsewhere."""
+        self._ended.set()
 
     async def greet(self) -> None:
         """At the start: take over from processes of this machine that are gone, and bring back
@@ -57,6 +72,9 @@ class Chores:
                 pass
             self._poked.clear()
             try:
+                if self._overdue:
+                    self._overdue = False
+                    await self._expire()
                 await self._judge()
                 if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
                     self._swept_at = time.monotonic()
@@ -81,6 +99,25 @@ class Chores:
                 continue
             log.warning("worker %s is dead (%s); %d runs taken over", suspect.name, why, count)
             worker.claimer.poke()
+
+    async def _expire(self) -> None:
+        worker = self._worker
+        if await worker.store.runs.expire():
+            worker.claimer.mail_came()
+            await worker.store.notify()
+            worker.look_again()  # there may be more of them
+
+    async def announce(self) -> None:
+        """Hint to those who wait for results elsewhere that runs have closed; hints that come
+        together are one."""
+        while True:
+            await self._ended.wait()
+            self._ended.clear()
+            try:
+                await self._worker.store.notify_ends()
+            except StoreUnavailable as error:
+                log.debug("nobody was told that runs have closed (%s); they ask anyway", error)
+            await asyncio.sleep(ANNOUNCE_SECONDS)
 
     async def set_stuck(self, run: int, claim: int, report: str) -> None:
         """Note that no code here can continue the run; tried until the database answers."""

@@ -21,6 +21,7 @@ from .._core import commands
 from .._store.protocol import Claimed, JournalRow, Message
 from ..errors import CodecError, Divergence, InternalError, LeaseLost, StoreUnavailable
 from . import rows
+from .clock import Alarm
 from .committer import SLICE_SECONDS
 from .instance import Arrival, Begin, Cancel, Due, Instance, Redo
 from .versions import versions
@@ -43,11 +44,21 @@ class Claimer:
         self._mail = False
         self._backlog = False  # the last claim was full: more is due
         self._looking = False
+        self._wake: Alarm | None = None
         self._reconciled_at = time.monotonic()
 
     def poke(self) -> None:
         """Runs are due, or may be."""
         self._poked.set()
+
+    def poke_at(self, when: datetime) -> None:
+        """Runs are due then, none before."""
+        self.clear()
+        self._wake = self._worker.clock.call_at(when, self.poke)
+
+    def clear(self) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
 
     def mail_came(self) -> None:
         """A run of ours has a message that is not read yet."""
@@ -95,6 +106,8 @@ class Claimer:
             self._backlog = len(claimed) == limit
             await self._load(claimed)
             if not self._backlog:
+                if claimed:  # when are the next?
+                    worker.look_again()
                 break
         if time.monotonic() - self._reconciled_at > RECONCILE_SECONDS:
             self._reconciled_at = time.monotonic()
@@ -263,7 +276,7 @@ class Claimer:
 def arrival_of(message: Message) -> Arrival:
     match message.kind:
         case "cancel":
-            return Cancel(message.seq, message.at)
+            return Cancel(message.seq, message.name)
         case _:
             raise InternalError("this version knows no such message", kind=message.kind)
 

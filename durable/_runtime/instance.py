@@ -55,7 +55,7 @@ class Due(NamedTuple):
 
 class Cancel(NamedTuple):
     seq: int
-    at: datetime
+    reason: str | None
 
 
 class Redo(NamedTuple):
@@ -195,9 +195,9 @@ class Instance:
             case Begin():
                 row = JournalRow(self.run, p, "started", at, key)
                 return row, events.Started(p, at)
-            case Cancel(seq):
-                row = JournalRow(self.run, p, "cancel", at, key, seq=seq)
-                return row, events.CancelRequested(p, at)
+            case Cancel(seq, reason):
+                row = JournalRow(self.run, p, "cancel", at, key, name=reason, seq=seq)
+                return row, events.CancelRequested(p, at, reason)
             case Redo(old):
                 if old.kind == "timer":
                     at = max(at, old.at)
@@ -221,8 +221,8 @@ class Instance:
                 except CodecError as error:
                     return Close("failed", None, encode_failure(error), None, next_op)
                 return Close("completed", result, None, None, next_op)
-            case commands.Stop():
-                return Close("cancelled", None, None, None, next_op)
+            case commands.Stop(reason):
+                return Close("cancelled", None, None, None, next_op, reason)
             case commands.Fail(error, failed_at):
                 return Close("failed", None, encode_failure(error), failed_at, next_op)
 

@@ -78,6 +78,10 @@ class Lease:
             return None
         return self._until_beaten()
 
+    def beat_soon(self) -> None:
+        """Beat before the second is over: what is due next may have changed."""
+        self._stop_async()
+
     @property
     def silence(self) -> float:
         """Seconds since the last beat that was answered."""

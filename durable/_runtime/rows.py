@@ -69,7 +69,7 @@ def to_event(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Even
         case "started":
             return events.Started(row.position, row.at)
         case "cancel":
-            return events.CancelRequested(row.position, row.at)
+            return events.CancelRequested(row.position, row.at, row.name)
         case "voided":
             assert row.op is not None
             return events.Voided(row.position, row.op)

@@ -89,7 +89,7 @@ class LiveWorker:
         await self._lease.acquire()
         self._watchdog.start()
         await self.chores.greet()
-        for part in (self.committer.run, self.claimer.run, self.chores.run):
+        for part in (self.committer.run, self.claimer.run, self.chores.run, self.chores.announce):
             self.own(self._forever(part))
         self.claimer.poke()
 
@@ -117,8 +117,16 @@ class LiveWorker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._lease.release()
         self._watchdog.stop()
+        self._forget_all()
+
+    def _forget_all(self) -> None:
         for instance in list(self.active.values()):
             self.forget(instance)
+        for born in self._births.values():  # written or not: whoever starts them finds out
+            if not born.done():
+                born.set_result(Verdict.LOST)
+        self._births.clear()
+        self.claimer.clear()
         self.cache.clear()
         self.timers.clear()
 
@@ -145,6 +153,10 @@ class LiveWorker:
     def room(self) -> int:
         """How many more runs fit."""
         return 0 if self.draining else max(0, self.options.runs_max - len(self.active))
+
+    def look_again(self) -> None:
+        """What is due next may have changed: ask the database before the next second."""
+        self._lease.beat_soon()
 
     @property
     def beaten_since(self) -> float:
@@ -201,6 +213,10 @@ class LiveWorker:
         self.clock.set(beat.now)
         if beat.due:
             self.claimer.poke()
+        elif beat.next_due is not None:
+            self.claimer.poke_at(beat.next_due)
+        if beat.overdue:
+            self.chores.deadline_passed()
         if beat.mail:
             self.claimer.mail_came()
         if beat.suspects:
@@ -255,6 +271,7 @@ class LiveWorker:
     def _closed(self, instance: Instance) -> None:
         close = instance.close
         assert close is not None
+        self.chores.run_closed()
         self._on_closed(
             Outcome(
                 instance.run,
@@ -264,6 +281,7 @@ class LiveWorker:
                 close.result,
                 close.failure,
                 None,
+                close.reason,
             )
         )
         self.forget(instance)
@@ -293,14 +311,7 @@ class LiveWorker:
             return
         log.warning("worker %s was declared dead; it drops its runs and begins again", worker)
         self.committer.clear()
-        for instance in list(self.active.values()):
-            self.forget(instance)
-        for born in self._births.values():
-            if not born.done():
-                born.set_result(Verdict.LOST)
-        self._births.clear()
-        self.cache.clear()
-        self.timers.clear()
+        self._forget_all()
         old, self.registration = self._lease, self._new_registration()
         self._lease = self._new_lease()
         self.own(self._begin_again(old))

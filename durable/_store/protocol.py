@@ -8,10 +8,10 @@ calls. All times are aware datetimes; all payloads are opaque bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -52,6 +52,7 @@ class Birth(NamedTuple):
     versions: str  # loop semantics, Python minor, anyio: what replay depends on
     input: bytes
     input_digest: bytes
+    deadline: datetime | None = None
 
 
 class Close(NamedTuple):
@@ -62,6 +63,7 @@ class Close(NamedTuple):
     failure: bytes | None
     failed_at: int | None  # position of the journaled failure that the run failed with
     next_op: int  # numbering after a retry goes on from here
+    reason: str | None = None  # of a cancelled run: by what
 
 
 class Park(NamedTuple):
@@ -168,6 +170,25 @@ class HandBack(NamedTuple):
     waits_at: str | None
 
 
+class NewRun(NamedTuple):
+    """A run to be started, if its id is free or ``if_exists`` allows it. Times are times, or
+    lengths from now; the deadline's is counted from when the run may begin."""
+
+    id: str
+    workflow: str
+    queue: str
+    priority: int
+    input: bytes
+    input_digest: bytes
+    if_exists: str
+    explicit_id: bool  # False: a random id, which needs no lock
+    seed: bytes  # tells a start that is sent again from another one
+    begins_at: datetime | None = None
+    begins_after: timedelta | None = None
+    ends_at: datetime | None = None
+    ends_after: timedelta | None = None
+
+
 class Started(NamedTuple):
     """The answer to a start: which run the id names now."""
 
@@ -175,7 +196,7 @@ class Started(NamedTuple):
     created: bool
     status: str
     workflow: str
-    input: bytes | None  # of the run that was there, to name the difference; None if created
+    input: bytes | None  # of the run that was there, if its digest is another; None if created
     input_digest: bytes | None
 
 
@@ -198,6 +219,7 @@ class Outcome(NamedTuple):
     result: bytes | None
     failure: bytes | None
     report: str | None  # why it is stuck
+    reason: str | None = None  # why it was cancelled, or closed from outside
 
 
 class Beat(NamedTuple):
@@ -207,6 +229,8 @@ class Beat(NamedTuple):
     now: datetime  # the database's clock
     due: bool  # runs that this worker could claim are due
     mail: bool  # a run that this worker owns has an unread message
+    overdue: bool  # a deadline has passed
+    next_due: datetime | None  # when some parked or delayed run of its queues is due
     suspects: bool  # another worker's heartbeat is late
 
 
@@ -264,18 +288,10 @@ class Unwritable(StoreError):
 
 class Runs(Protocol):
     async def keys(self, count: int) -> list[int]: ...
-    async def start(
-        self,
-        *,
-        id: str,
-        workflow: str,
-        queue: str,
-        priority: int,
-        input: bytes,
-        input_digest: bytes,
-        if_exists: str,
-        connection: Any = None,
-    ) -> Started: ...
+    async def start(self, new: NewRun, *, connection: Any = None) -> Started: ...
+    async def start_many(
+        self, new: Sequence[NewRun], *, connection: Any = None
+    ) -> list[Started | StoreError]: ...
     async def claim(
         self, worker: UUID, *, limit: int, versions: str | None = None
     ) -> list[Claimed]: ...
@@ -287,6 +303,8 @@ class Runs(Protocol):
     async def sweep_unserved(self) -> int: ...
     async def current(self, id: str) -> int | None: ...
     async def outcomes(self, runs: Sequence[int]) -> list[Outcome]: ...
+    async def settled(self, runs: Sequence[int]) -> list[Outcome]: ...
+    async def expire(self) -> int: ...
     async def retry(self, id: str) -> str | None: ...
 
 
@@ -360,12 +378,20 @@ class Listing(Protocol):
     async def describe(self, id: str) -> dict[str, Any] | None: ...
     async def page(
         self,
+        filters: Mapping[str, Any],
         *,
-        status: str | None,
-        workflow: str | None,
+        oldest_first: bool,
         limit: int,
-        before: tuple[datetime, int] | None,
+        beyond: tuple[datetime, int] | None,
     ) -> list[dict[str, Any]]: ...
+    async def delete(
+        self,
+        *,
+        older_than: timedelta,
+        status: Sequence[str] | None,
+        workflow: str | None,
+        dry_run: bool,
+    ) -> int: ...
     async def history(self, id: str) -> list[dict[str, Any]]: ...
     async def counts(self) -> dict[str, int]: ...
 
@@ -383,4 +409,6 @@ class Store(Protocol):
 
     async def open_heartbeat(self) -> Heartbeat: ...
     async def notify(self) -> None: ...
+    async def notify_ends(self) -> None: ...
+    async def listen_for_ends(self, on_ends: Callable[..., None]) -> None: ...
     async def close(self) -> None: ...

@@ -24,6 +24,7 @@ from durable._store.protocol import (
     Delivery,
     Heartbeat,
     JournalRow,
+    NewRun,
     Park,
     Registration,
     Started,
@@ -55,6 +56,11 @@ def birth(id: str, *, explicit: bool = True, workflow: str = "order") -> Birth:
 
 def message(to: int, key: str, *, op: int | None = None) -> Delivery:
     return Delivery(to, "signal", "shipped", key, b"\xc3", op)
+
+
+def new_run(id: str, if_exists: str = "use", **given: Any) -> NewRun:
+    usual = NewRun(id, "order", "default", 0, b"\x90", b"digest", if_exists, True, os.urandom(16))
+    return usual._replace(**given)
 
 
 def completed() -> Close:
@@ -141,10 +147,8 @@ class Stage:
         return keys
 
     async def start(self, id: str, if_exists: str = "use", **given: Any) -> Started:
-        arguments = {"workflow": "order", "queue": "default", "priority": 0, **given}
-        return await self.store.runs.start(
-            id=id, input=b"\x90", input_digest=b"digest", if_exists=if_exists, **arguments
-        )
+        joined = given.pop("connection", None)
+        return await self.store.runs.start(new_run(id, if_exists, **given), connection=joined)
 
     async def send(self, id: str, key: str, **given: Any) -> Delivered:
         return await self.store.inbox.deliver(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -158,9 +159,9 @@ async def test_lists_go_from_the_youngest_back_without_gaps(stage: Stage) -> Non
     runs = [(await stage.start(f"r{number}")).run for number in range(7)]
     await stage.start("other", workflow="another")
     listed: list[int] = []
-    before = None
+    before: tuple[datetime, int] | None = None
     while page := await stage.store.listing.page(
-        status="pending", workflow="order", limit=3, before=before
+        {"status": "pending", "workflow": "order"}, oldest_first=False, limit=3, beyond=before
     ):
         listed += [each["run"] for each in page]
         before = (page[-1]["created_at"], page[-1]["run"])

@@ -41,10 +41,12 @@ async def test_seeds_differ(stage: Stage) -> None:
 
 async def test_starting_again_finds_the_run_and_what_it_was_started_with(stage: Stage) -> None:
     first = await stage.start("a")
-    second = await stage.start("a", workflow="another")
+    second = await stage.start("a", workflow="another", input=b"\x91\x01", input_digest=b"other")
+    third = await stage.start("a")
 
     assert (second.run, second.created) == (first.run, False)
     assert (second.workflow, second.input, second.input_digest) == ("order", b"\x90", b"digest")
+    assert third.input is None, "what is the same is not sent back"
 
 
 @pytest.mark.parametrize(

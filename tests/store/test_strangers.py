@@ -15,7 +15,7 @@ from durable._store.postgres.line import Line
 from durable._store.protocol import HandBack, Verdict
 from durable.errors import StoreUnavailable
 
-from .stage import NOW, Stage, birth, completed, message, parked, turn
+from .stage import NOW, Stage, birth, completed, message, new_run, parked, turn
 
 DONE, PARKED, LEFT_OUT, LOST = Verdict.DONE, Verdict.PARKED, Verdict.LEFT_OUT, Verdict.LOST
 
@@ -27,9 +27,8 @@ TRIES = 5
 
 async def start_on(connection: asyncpg.Connection[Any], id: str, if_exists: str = "use") -> Any:
     return await connection.fetchrow(
-        statements.load("runs", "durable")["start"],
-        id, "order", "default", 0, b"\x90", b"digest", if_exists,
-    )  # fmt: skip
+        statements.load("runs", "durable")["start"], *new_run(id, if_exists)
+    )
 
 
 async def signal_on(connection: asyncpg.Connection[Any], id: str, key: str = "k") -> Any:

@@ -1,13 +1,24 @@
-"""Runs as people look at them."""
+"""Runs as people look at them, and the removal of those that nobody looks at any more.
+
+On a connection of its own: no list holds up a worker's calls.
+"""
 
 from __future__ import annotations
 
 import json
-from datetime import datetime
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from . import statements
 from .line import Line
+
+# Deleted in one statement: it locks these runs, and writes about as many rows of WAL.
+DELETE_RUNS, DELETE_EVENTS = 1_000, 20_000
+
+# With none of these, a list probes workflow after workflow.
+_PICKY = {"uncompleted", "workflow", "id_prefix", "closed_since", "closed_until"}
 
 
 class Listing:
@@ -22,16 +33,36 @@ class Listing:
 
     async def page(
         self,
+        filters: Mapping[str, Any],
         *,
-        status: str | None,
-        workflow: str | None,
+        oldest_first: bool,
         limit: int,
-        before: tuple[datetime, int] | None,
+        beyond: tuple[datetime, int] | None,
     ) -> list[dict[str, Any]]:
-        """The youngest runs before a (created_at, run)."""
-        at, run = before if before is not None else (None, None)
-        rows = await self._line.fetch(self._sql["page"], status, workflow, at, run, limit)
+        """Runs after a (created_at, run), the youngest first if not the oldest. ``filters``
+        hold an argument for each ``filter_`` of ``listing.sql`` that is wanted."""
+        wanted: dict[str, tuple[Any, ...]] = {name: (each,) for name, each in filters.items()}
+        if "id_prefix" in wanted:
+            wanted["id_prefix"] = (like(filters["id_prefix"]),)
+        if wanted.get("status", ("completed",)) != ("completed",):
+            wanted["uncompleted"] = ()
+        if beyond is not None:
+            wanted["beyond"] = beyond
+        arguments = [each for values in wanted.values() for each in values]
+        is_picky = not _PICKY.isdisjoint(wanted)
+        query = self._page(tuple(wanted), is_picky=is_picky, oldest_first=oldest_first)
+        rows = await self._line.fetch(query, *arguments, *(limit,) * (1 if is_picky else 2))
         return [_described(row) for row in rows]
+
+    def _page(self, filters: tuple[str, ...], *, is_picky: bool, oldest_first: bool) -> str:
+        sql = self._sql
+        found = sql["found" if is_picky else "found_everywhere"]
+        found = found.replace("filters", " ".join(sql[f"filter_{name}"] for name in filters))
+        query = sql["page"].replace("(found)", f"({found})")
+        if oldest_first:
+            query = query.replace(" desc", "").replace("r.run) < (", "r.run) > (")
+        first, *rest = query.split("?")
+        return first + "".join(f"${n}{part}" for n, part in enumerate(rest, start=1))
 
     async def history(self, id: str) -> list[dict[str, Any]]:
         """The events of the run that the id names, payloads readable."""
@@ -41,6 +72,35 @@ class Listing:
         """How many runs stand in each status."""
         rows = await self._line.fetch(self._sql["counts"])
         return {row["status"]: row["count"] for row in rows}
+
+    async def delete(
+        self,
+        *,
+        older_than: timedelta,
+        status: Sequence[str] | None,
+        workflow: str | None,
+        dry_run: bool,
+    ) -> int:
+        """Remove closed runs with all their rows, batch by batch; returns how many."""
+        before = await self._line.fetchval(self._sql["time_before"], older_than)
+        which = (before, status, workflow)
+        if dry_run:
+            count: int = await self._line.fetchval(self._sql["count_closed"], *which)
+            return count
+        total = 0
+        at, run = None, None
+        while True:
+            deleted, at, run = await self._line.fetchrow(
+                self._sql["delete_closed"], *which, at, run, DELETE_RUNS, DELETE_EVENTS
+            )
+            if at is None:
+                return total
+            total += deleted
+
+
+def like(prefix: str) -> str:
+    """The pattern of texts that begin with ``prefix``."""
+    return re.sub(r"([\\%_])", r"\\\1", prefix) + "%"
 
 
 def _described(row: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 -- name: describe
-select r.run, r.id, r.workflow, r.queue, r.status, r.created_at, r.started_at, r.closed_at,
-    r.due_at, w.name as worker, r.waits_for, r.waits_at, r.report,
+select r.run, r.id, r.workflow, r.queue, r.priority, r.status, r.created_at, r.started_at,
+    r.closed_at, r.due_at, r.deadline, w.name as worker, r.waits_for, r.waits_at, r.report,
+    e.reason,
     (select count(*) from durable.journal j where j.run = r.run) as events,
     durable.readable(i.args)::text as input,
     durable.readable(e.result)::text as result,
@@ -12,25 +13,77 @@ left join durable.worker w on w.worker = r.worker
 where r.id = $1 and r.current
 
 -- name: page
--- The youngest first; the next page begins after the last row's (created_at, run).
-select r.run, r.id, r.workflow, r.queue, r.status, r.created_at, r.started_at, r.closed_at,
-    r.due_at, w.name as worker, r.waits_for, r.waits_at, r.report,
+-- A list is planned for the filters that it has: `found` stands for one of the two below, a
+-- `?` for the next argument.
+select r.run, r.id, r.workflow, r.queue, r.priority, r.status, r.created_at, r.started_at,
+    r.closed_at, r.due_at, r.deadline, w.name as worker, r.waits_for, r.waits_at, r.report,
+    e.reason,
     (select count(*) from durable.journal j where j.run = r.run) as events,
     durable.readable(i.args)::text as input,
     durable.readable(e.result)::text as result,
     durable.readable_failure(e.failure)::text as failure
-from (
-    select s.run from durable.run s
-    where ($1::text is null or s.status = $1) and ($2::text is null or s.workflow = $2)
-        and ($3::timestamptz is null or (s.created_at, s.run) < ($3, $4::bigint))
-    order by s.created_at desc, s.run desc
-    limit $5
-) page
+from (found) page
 join durable.run r on r.run = page.run
 join durable.input i on i.run = r.run
 left join durable.result e on e.run = r.run
 left join durable.worker w on w.worker = r.worker
 order by r.created_at desc, r.run desc
+
+-- name: found
+select r.run from durable.run r
+where true filters
+order by r.created_at desc, r.run desc
+limit ?
+
+-- name: found_everywhere
+-- The names of workflows are hopped to by the index, and each has its own page.
+with recursive known (workflow) as (
+    select min(r.workflow) from durable.run r
+    union all
+    select (select min(r.workflow) from durable.run r where r.workflow > known.workflow)
+    from known where known.workflow is not null
+)
+select each.run
+from known
+cross join lateral (
+    select r.run, r.created_at from durable.run r
+    where r.workflow = known.workflow filters
+    order by r.created_at desc, r.run desc
+    limit ?
+) each
+order by each.created_at desc, each.run desc
+limit ?
+
+-- name: filter_status
+and r.status = ?
+
+-- name: filter_uncompleted
+-- Said once more, in words that the index on statuses understands.
+and r.status <> 'completed'
+
+-- name: filter_workflow
+and r.workflow = ?
+
+-- name: filter_queue
+and r.queue = ?
+
+-- name: filter_id_prefix
+and r.id like ? and r.current
+
+-- name: filter_created_since
+and r.created_at >= ?
+
+-- name: filter_created_until
+and r.created_at < ?
+
+-- name: filter_closed_since
+and r.closed_at >= ?
+
+-- name: filter_closed_until
+and r.closed_at < ?
+
+-- name: filter_beyond
+and (r.created_at, r.run) < (?, ?)
 
 -- name: history
 select h.position, h.at, h.kind, h.name, h.input::text, h.result::text, h.failure::text,
@@ -41,3 +94,15 @@ order by h.position
 
 -- name: counts
 select r.status, count(*) as count from durable.run r group by r.status
+
+-- name: time_before
+select durable.now() - $1::interval
+
+-- name: delete_closed
+select deleted, last_at, last_run
+from durable.delete_closed($1, $2, $3, $4, $5, $6, $7)
+
+-- name: count_closed
+select count(*) from durable.run r
+where r.closed_at < $1 and ($2::text[] is null or r.status = any($2))
+    and ($3::text is null or r.workflow = $3)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from ...errors import LeaseLost
-from ..protocol import Claimed, HandBack, Outcome, Started
+from ...errors import LeaseLost, StoreError
+from ..protocol import Claimed, HandBack, NewRun, Outcome, Started, Unavailable
 from . import statements
 from .journal import FENCED
 from .line import Line
 from .patience import Patience
+
+# Starts in one statement. Each explicit id is a lock of Postgres' shared table, which has room
+# for 6,400 by default and is everybody's.
+START_MAX, START_BYTES = 500, 8 * 1024 * 1024
+
+# Runs told of their deadline in one statement: it locks them.
+EXPIRE_MAX = 1_000
 
 
 class Runs:
@@ -26,29 +33,55 @@ class Runs:
         """Run keys that nobody else will ever get."""
         return [row["run"] for row in await self._line.fetch(self._sql["keys"], count)]
 
-    async def start(
-        self,
-        *,
-        id: str,
-        workflow: str,
-        queue: str,
-        priority: int,
-        input: bytes,
-        input_digest: bytes,
-        if_exists: str,
-        connection: Any = None,
-    ) -> Started:
+    async def start(self, new: NewRun, *, connection: Any = None) -> Started:
         """Start a run, or find the one that has the id. With ``connection`` (an asyncpg
         connection of the caller's) it joins the transaction there.
 
         Raises:
             StoreUnavailable: another transaction holds the id and does not end.
         """
-        arguments = (id, workflow, queue, priority, input, input_digest, if_exists)
         if connection is not None:
-            row = await connection.fetchrow(self._sql["start"], *arguments)
-        else:
-            row = await self._patience.fetchrow(f"id {id!r}", self._sql["start"], *arguments)
+            return Started(*await connection.fetchrow(self._sql["start"], *new))
+        return await self._start(new)
+
+    async def start_many(
+        self, new: Sequence[NewRun], *, connection: Any = None
+    ) -> list[Started | StoreError]:
+        """As many starts, in few statements: each with its own answer. One whose id a stranger
+        holds, or whose values the database refuses, costs the others nothing."""
+        if connection is not None:
+            rows = await connection.fetch(self._sql["start_many"], *zip(*new, strict=True))
+            return [Started(*row) for row in rows]
+        answers: list[Started | StoreError] = []
+        for chunk in chunks(new):
+            answers += await self._start_chunk(chunk)
+        return answers
+
+    async def _start_chunk(self, new: Sequence[NewRun]) -> list[Started | StoreError]:
+        if len(new) == 1:
+            try:
+                return [await self._start(new[0])]
+            except StoreError as error:
+                return [error]
+            except asyncpg.PostgresError as error:
+                return [StoreError(f"The database refuses run {new[0].id!r}: {error}")]
+        query, arguments = self._sql["start_many"], list(zip(*new, strict=True))
+        try:
+            try:
+                rows = await self._line.fetch(query, *arguments)
+            except Unavailable:  # perhaps it has happened: the seeds will tell
+                rows = await self._line.fetch(query, *arguments)
+        except asyncpg.PostgresError:
+            middle = len(new) // 2
+            return [*await self._start_chunk(new[:middle]), *await self._start_chunk(new[middle:])]
+        return [Started(*row) for row in rows]
+
+    async def _start(self, new: NewRun) -> Started:
+        query, what = self._sql["start"], f"id {new.id!r}"
+        try:
+            row = await self._patience.fetchrow(what, query, *new)
+        except Unavailable:
+            row = await self._patience.fetchrow(what, query, *new)
         return Started(*row)
 
     async def claim(
@@ -101,6 +134,15 @@ class Runs:
         run: int | None = await self._line.fetchval(self._sql["current"], id)
         return run
 
+    async def expire(self) -> int:
+        """Ask runs to cancel whose deadline has passed. Returns how many were asked; as many as
+        ``EXPIRE_MAX`` if there may be more."""
+        return len(await self._line.fetch(self._sql["expire"], EXPIRE_MAX))
+
+    async def settled(self, runs: Sequence[int]) -> list[Outcome]:
+        """Those of these runs that are over, stuck, or ``absent``."""
+        return [Outcome(*row) for row in await self._line.fetch(self._sql["settled"], list(runs))]
+
     async def outcomes(self, runs: Sequence[int]) -> list[Outcome]:
         """How these runs stand."""
         return [Outcome(*row) for row in await self._line.fetch(self._sql["outcomes"], list(runs))]
@@ -110,3 +152,17 @@ class Runs:
         row = await self._patience.fetchrow(f"run {id!r}", self._sql["retry"], id)
         refusal: str | None = row[0]
         return refusal
+
+
+def chunks(new: Sequence[NewRun]) -> Iterator[list[NewRun]]:
+    """As many as one statement should take."""
+    chunk: list[NewRun] = []
+    size = 0
+    for each in new:
+        if chunk and (len(chunk) >= START_MAX or size + len(each.input) > START_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(each)
+        size += len(each.input)
+    if chunk:
+        yield chunk

@@ -1,6 +1,27 @@
 -- name: start
-select run, created, status, workflow, input, input_digest
-from durable.start_run($1, $2, $3, $4, $5, $6, $7)
+select run, created, status, workflow,
+    case when input_digest <> $6 then input end as input, input_digest
+from durable.start_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+
+-- name: start_many
+-- Ids are locked in the order of their locks, so that two calls never wait for each other.
+select s.run, s.created, s.status, s.workflow,
+    case when s.input_digest <> a.digest then s.input end as input, s.input_digest
+from (
+    select u.n, u.id, u.workflow, u.queue, u.priority, u.args, u.digest, u.if_exists, u.explicit,
+        u.seed, u.begins_at, u.begins_after, u.ends_at, u.ends_after
+    from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[], $6::bytea[],
+        $7::text[], $8::boolean[], $9::bytea[], $10::timestamptz[], $11::interval[],
+        $12::timestamptz[], $13::interval[]) with ordinality
+        u(id, workflow, queue, priority, args, digest, if_exists, explicit, seed, begins_at,
+            begins_after, ends_at, ends_after, n)
+    order by durable.id_key(u.id), u.n
+    offset 0
+) a
+cross join lateral durable.start_run(
+    a.id, a.workflow, a.queue, a.priority, a.args, a.digest, a.if_exists, a.explicit, a.seed,
+    a.begins_at, a.begins_after, a.ends_at, a.ends_after) s
+order by a.n
 
 -- name: claim
 select run, id, workflow, queue, claim, seed, versions, input, crashes
@@ -14,10 +35,42 @@ select run from durable.run where id = $1 and current
 
 -- name: outcomes
 -- How runs stand, many at once.
-select r.run, r.id, r.workflow, r.status, e.result, e.failure, r.report
+select r.run, r.id, r.workflow, r.status, e.result, e.failure, r.report, e.reason
 from durable.run r
 left join durable.result e on e.run = r.run
 where r.run = any($1::bigint[])
+
+-- name: settled
+-- Those of many runs that have ended, are stuck, or are gone.
+select a.run, r.id, r.workflow, coalesce(r.status, 'absent'), e.result, e.failure, r.report,
+    e.reason
+from unnest($1::bigint[]) a(run)
+left join durable.run r on r.run = a.run
+left join durable.result e on e.run = r.run
+where r.run is null or r.closed_at is not null or r.status = 'stuck'
+
+-- name: expire
+-- Runs whose deadline has passed are asked to cancel: once, whoever owns them.
+with held as (
+    select r.run, r.last_seq + 1 as seq, r.deadline from durable.run r
+    where r.deadline <= durable.now() and r.closed_at is null
+    order by r.deadline
+    limit $1
+    for no key update skip locked
+), sent as (
+    insert into durable.inbox (run, seq, kind, name, key, at)
+    select held.run, held.seq, 'cancel', 'its deadline of '
+        || to_char(held.deadline at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC has passed',
+        'deadline', durable.now()
+    from held
+)
+update durable.run r
+set last_seq = held.seq, deadline = null,
+    due_at = case when r.status in ('pending', 'running', 'waiting', 'unserved')
+        then least(r.due_at, durable.now()) else r.due_at end
+from held
+where r.run = held.run
+returning r.run
 
 -- name: retry
 select durable.retry($1)

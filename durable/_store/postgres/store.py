@@ -3,6 +3,7 @@
 - *calls*: short calls of client and worker; waits 100 ms for a lock at most
 - *commits*: the committer's own
 - *aside*: what must wait for a stranger's lock, half a second at a time
+- *lists*: what may look at, or remove, much
 - the heartbeat's, opened in its own thread, and those of ``ctx.transaction``
 
 All but *calls* are opened when they are first used.
@@ -11,6 +12,7 @@ All but *calls* are opened when they are first used.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime
 from typing import Self
 
@@ -35,6 +37,9 @@ LOCK_SECONDS = 0.08
 PATIENT_LOCK_SECONDS = 0.5
 
 
+ENDS = "durable_ends"  # as in listening.sql
+
+
 class Store:
     """Made by ``open``. Belongs to the event loop it was opened in."""
 
@@ -47,15 +52,17 @@ class Store:
         commits = self._line(LOCK_SECONDS)
         aside = self._line(PATIENT_LOCK_SECONDS)
         patience = Patience(calls, aside)
-        self._lines = (calls, commits, aside)
+        lists = self._line(LOCK_SECONDS)
+        self._lines = (calls, commits, aside, lists)
         self._calls = calls
-        self._notify_sql = statements.load("listening", schema)["notify"]
+        self._sql = statements.load("listening", schema)
+        self._listening: Session | None = None
         self.runs: protocol.Runs = Runs(calls, patience, schema)
         self.journal: protocol.Journal = Journal(commits, aside, calls, schema)
         self.attempts: protocol.Attempts = Attempts(calls, schema)
         self.inbox: protocol.Inbox = Inbox(calls, patience, schema)
         self.workers: protocol.Workers = Workers(calls, aside, schema)
-        self.listing: protocol.Listing = Listing(calls, schema)
+        self.listing: protocol.Listing = Listing(lists, schema)
         self._outcomes = Outcomes(
             calls,
             schema,
@@ -104,7 +111,19 @@ class Store:
 
     async def notify(self) -> None:
         """A hint to idle workers elsewhere that something is due. Never needed: they poll."""
-        await self._calls.fetch(self._notify_sql)
+        await self._calls.fetch(self._sql["notify"])
+
+    async def notify_ends(self) -> None:
+        """A hint to those who wait for results elsewhere. Never needed: they poll."""
+        await self._calls.fetch(self._sql["notify_ends"])
+
+    async def listen_for_ends(self, on_ends: Callable[..., None]) -> None:
+        """Call ``on_ends`` at such hints, for as long as the present connection lives. Behind a
+        pooler none arrive."""
+        session = self._calls.session
+        if session is not None and session is not self._listening and not session.pooled:
+            await self._calls.call(lambda c: c.add_listener(ENDS, on_ends))
+            self._listening = self._calls.session
 
     def _line(self, lock_timeout: float) -> Line:
         return Line(

@@ -33,6 +33,21 @@ select exists (select from beat) as alive,
     exists (
         select from durable.run r where r.worker = $1 and r.due_at is not null) as mail,
     exists (
+        select from durable.run r
+        where r.deadline <= durable.now() and r.closed_at is null) as overdue,
+    (
+        select min(found.due_at) from beat b
+        cross join unnest(b.queues) q(queue)
+        cross join generate_series(-2, 2) p(priority)
+        cross join lateral (
+            select r.due_at from durable.run r
+            where r.worker is null and r.status in ('pending', 'waiting')
+                and r.queue = q.queue and r.priority = p.priority
+                and r.due_at > durable.now()
+            order by r.due_at
+            limit 1
+        ) found) as next_due,
+    exists (
         select from durable.worker o
         where o.worker <> $1
             and (o.state = 'dead' or o.beat_at < durable.now() - interval '3 s')) as suspects

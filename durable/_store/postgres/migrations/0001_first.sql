@@ -40,7 +40,7 @@ create sequence durable.run_key as bigint;
 
 create table durable.run (
     run             bigint not null primary key,
-    id              text not null               -- the caller's name for it
+    id              text collate "C" not null   -- the caller's name for it; "C": lists by prefix
                     check (char_length(id) between 1 and 255),
     current         boolean not null default true, -- the run that the id names now
     previous        bigint,                     -- the run that the id named before
@@ -62,6 +62,7 @@ create table durable.run (
                         'terminated',   -- was not asked
                         'continued')),  -- went on as a new run, with a fresh journal
     due_at          timestamptz,                -- when somebody must look: its owner, or a claim
+    deadline        timestamptz,                -- when it is asked to cancel; null once it was
     worker          uuid,                       -- the owner
     claim           bigint not null default 0,  -- counts ownerships: with worker, the right to write
     last_seq        bigint not null default 0,  -- of the newest message in its inbox; 0 if none
@@ -100,8 +101,19 @@ create index run_owner on durable.run (worker, due_at) where worker is not null;
 -- Runs that wait for other code: few, and looked for whenever a worker comes.
 create index run_set_aside on durable.run (status, workflow) where status in ('stuck', 'unserved');
 
--- Lists, the youngest first.
-create index run_created on durable.run (created_at, run);
+-- Lists, the youngest first. A list of all workflows probes one after the other: cheaper than
+-- an index more, and than walking past all the others to find those of one.
+create index run_listed on durable.run (workflow, created_at, run);
+
+-- Lists by status. What completed is the bulk of all runs, and in the way of no list.
+create index run_status on durable.run (status, created_at, run) where status <> 'completed';
+
+-- Lists by the time of the end, and what is old enough to be deleted.
+create index run_closed on durable.run (closed_at, run) where closed_at is not null;
+
+-- Who is to be asked to cancel, and when.
+create index run_deadline on durable.run (deadline)
+    where deadline is not null and closed_at is null;
 
 -- The advisory lock that stands for an id. Salted by the table, so that two schemas in one
 -- database do not wait for each other.

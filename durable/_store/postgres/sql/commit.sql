@@ -126,12 +126,12 @@ begin
         with born as (
             insert into durable.run (
                 run, id, workflow, queue, priority, status, worker, claim, seed, versions,
-                created_at, started_at)
+                deadline, created_at, started_at)
             select b.run, b.id, b.workflow, b.queue, b.priority, 'running', by_worker, 1,
-                decode(b.seed, 'base64'), b.versions, moment, moment
+                decode(b.seed, 'base64'), b.versions, b.deadline, moment, moment
             from json_to_recordset(effects -> 'births') b(
                 run bigint, id text, workflow text, queue text, priority bigint, seed text,
-                versions text)
+                versions text, deadline timestamptz)
             where b.run <> all(hung)
             order by b.id
             on conflict do nothing
@@ -255,8 +255,12 @@ begin
             update durable.run r
             set last_seq = r.last_seq + f.count,
                 due_at = case when r.status in ('pending', 'running', 'waiting', 'unserved')
+                        and (r.started_at is not null or f.cancels)
                     then least(r.due_at, moment) else r.due_at end
-            from (select g.target, count(*) as count from fresh g group by g.target) f
+            from (
+                select g.target, count(*) as count, bool_or(g.kind = 'cancel') as cancels
+                from fresh g group by g.target
+            ) f
             where r.run = f.target
             returning r.run, r.last_seq - f.count as base
         )
@@ -272,10 +276,11 @@ begin
             waits_for = null, waits_at = null
         from json_to_recordset(effects -> 'closes') c(run bigint, status text)
         where r.run = c.run and (all_go or c.run = any(go));
-        insert into durable.result (run, result, failure, failed_at, next_op)
-        select c.run, decode(c.result, 'base64'), decode(c.failure, 'base64'), c.failed_at, c.next_op
+        insert into durable.result (run, result, failure, failed_at, next_op, reason)
+        select c.run, decode(c.result, 'base64'), decode(c.failure, 'base64'), c.failed_at,
+            c.next_op, c.reason
         from json_to_recordset(effects -> 'closes') c(
-            run bigint, result text, failure text, failed_at bigint, next_op bigint)
+            run bigint, result text, failure text, failed_at bigint, next_op bigint, reason text)
         where all_go or c.run = any(go);
     end if;
 

@@ -59,6 +59,8 @@ begin
         update durable.run r
         set last_seq = r.last_seq + 1,
             due_at = case when r.status in ('pending', 'running', 'waiting', 'unserved')
+                    -- Only a cancel lets a delayed run begin before its time.
+                    and (r.started_at is not null or message_kind = 'cancel')
                 then least(r.due_at, moment) else r.due_at end
         where r.run = old.run;
         state := 'accepted';

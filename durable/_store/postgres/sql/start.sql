@@ -24,12 +24,20 @@ $$;
 -- 'use' it, 'reject', start another 'after_close' or 'after_failure' of it, or 'replace' it,
 -- which closes it if it is open. `created` is false if no run was started.
 --
+-- The seed tells whose start it was: a start that is repeated after a lost answer, under any
+-- policy, finds the run that it has created. Times are given as such, or as lengths from now;
+-- the deadline's is counted from when the run may begin.
+--
 -- The lock on the id is held until the transaction ends, so nobody else gives the id to
 -- another run meanwhile; statuses may still change, so each step looks again. In a transaction
 -- that sees the past (repeatable read) Postgres raises 40001 where that would mislead.
 create or replace function durable.start_run(
     new_id text, new_workflow text, new_queue text, new_priority bigint, args bytea, digest bytea,
     if_exists text,
+    explicit boolean default true,      -- false: a random id, which needs no lock
+    new_seed bytea default null,
+    begins_at timestamptz default null, begins_after interval default null,
+    ends_at timestamptz default null, ends_after interval default null,
     out run bigint, out created boolean, out status text, out workflow text,
     out input bytea, out input_digest bytea
 )
@@ -37,28 +45,34 @@ language plpgsql as $$
 #variable_conflict use_column
 declare
     moment timestamptz := durable.now();
+    begins timestamptz := greatest(moment, coalesce(begins_at, moment + begins_after));
     old record;
 begin
     if if_exists not in ('use', 'reject', 'after_close', 'after_failure', 'replace') then
         raise exception 'if_exists is %', if_exists using errcode = '22023';
     end if;
-    perform pg_advisory_xact_lock(durable.id_key(new_id));
+    if explicit then
+        perform pg_advisory_xact_lock(durable.id_key(new_id));
+    end if;
     loop
-        select r.run, r.status, r.workflow, r.closed_at into old
+        select r.run, r.status, r.workflow, r.closed_at, r.seed into old
         from durable.run r where r.id = new_id and r.current;
         if found then
-            if if_exists = 'replace' and old.closed_at is null then
+            created := coalesce(old.seed = new_seed, false);
+            if created or not (if_exists = 'replace'
+                or if_exists = 'after_close' and old.closed_at is not null
+                or if_exists = 'after_failure'
+                    and old.status in ('failed', 'cancelled', 'terminated')) then
+                select old.run, old.status, old.workflow, i.args, i.digest
+                into run, status, workflow, input, input_digest
+                from durable.input i where i.run = old.run;
+                return;
+            end if;
+            if old.closed_at is null then
                 perform from durable.run r
                 where r.run = old.run and r.closed_at is null for update;
                 continue when not found;
                 perform durable.close_from_outside(old.run, 'replaced');
-            elsif not (if_exists in ('after_close', 'replace') and old.closed_at is not null
-                or if_exists = 'after_failure'
-                    and old.status in ('failed', 'cancelled', 'terminated')) then
-                select old.run, false, old.status, old.workflow, i.args, i.digest
-                into run, created, status, workflow, input, input_digest
-                from durable.input i where i.run = old.run;
-                return;
             end if;
             -- Not if a retry has opened it again.
             update durable.run r set current = false
@@ -66,10 +80,12 @@ begin
             continue when not found;
         end if;
         insert into durable.run (
-            run, id, previous, workflow, queue, priority, status, due_at, seed, created_at)
+            run, id, previous, workflow, queue, priority, status, due_at, deadline, seed,
+            created_at)
         values (nextval('durable.run_key'), new_id, old.run, new_workflow, new_queue,
-            new_priority, 'pending', moment,
-            substring(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) for 16),
+            new_priority, 'pending', begins, coalesce(ends_at, begins + ends_after),
+            coalesce(new_seed, substring(
+                sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) for 16)),
             moment)
         on conflict do nothing
         returning run.run into start_run.run;

@@ -7,7 +7,7 @@ select r.id, r.workflow, r.status, r.queue, r.created_at, r.started_at, r.closed
     durable.readable(i.args) as input,
     durable.readable(e.result) as result,
     durable.readable_failure(e.failure) - 'traceback' as failure,
-    r.report, r.due_at, w.name as worker, r.current, r.run
+    r.report, e.reason, r.due_at, r.deadline, w.name as worker, r.current, r.run
 from durable.run r
 left join durable.input i on i.run = r.run
 left join durable.result e on e.run = r.run
