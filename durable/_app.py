@@ -21,7 +21,8 @@ from ._runtime.versions import versions
 from ._runtime.worker import LiveWorker
 from ._store.opening import open_store
 from ._store.postgres import migrate as schema_room
-from ._store.protocol import Birth, NewRun, Store, Verdict
+from ._store.protocol import Birth, NewRun, Verdict
+from ._store.verbs import Store
 from .errors import ConfigurationError, InvalidCall
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import asyncpg
 from .._authoring.context import Context
 from .._authoring.definitions import Definition
 from .._store.opening import open_store
-from .._store.protocol import NewRun, Outcome, Store
+from .._store.protocol import NewRun, Outcome
+from .._store.verbs import Store
 from ..errors import (
     DecodeError,
     DurableError,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from .._core.retries import Duration
 from .._core.statuses import Status
-from .._store.protocol import Listing, Store
+from .._store.verbs import Listing, Store
 from ..errors import InvalidCall
 from .handle import Description
 from .starting import aware, moment

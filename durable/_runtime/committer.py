@@ -19,7 +19,8 @@ from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
-from .._store.protocol import Advance, Journal, Unavailable, Unwritable, Verdict
+from .._store.protocol import Advance, Unavailable, Unwritable, Verdict
+from .._store.verbs import Journal
 from ..errors import LeaseLost
 from .clock import Clock
 from .instance import Instance

@@ -19,7 +19,8 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from .._core.leases import FREE_LOCK_SECONDS
-from .._store.protocol import Beat, Heartbeat, Registration, Unavailable
+from .._store.protocol import Beat, Registration, Unavailable
+from .._store.verbs import Heartbeat
 
 log = logging.getLogger("durable")
 

@@ -17,7 +17,8 @@ from uuid import UUID, uuid4
 
 from .._authoring.definitions import Definition
 from .._core import commands
-from .._store.protocol import Beat, Outcome, Registration, Store, Verdict
+from .._store.protocol import Beat, Outcome, Registration, Verdict
+from .._store.verbs import Store
 from . import process
 from .attempts import Attempts
 from .cache import Cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .postgres.outcomes import CONNECTIONS_MAX
 from .postgres.store import Store as PostgresStore
-from .protocol import Store
+from .verbs import Store
 
 
 async def open_store(

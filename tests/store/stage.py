@@ -22,7 +22,6 @@ from durable._store.protocol import (
     Close,
     Delivered,
     Delivery,
-    Heartbeat,
     JournalRow,
     NewRun,
     Park,
@@ -30,6 +29,7 @@ from durable._store.protocol import (
     Started,
     Verdict,
 )
+from durable._store.verbs import Heartbeat
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

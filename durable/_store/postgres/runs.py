@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from ...errors import LeaseLost, StoreError
-from ..protocol import Claimed, HandBack, NewRun, Outcome, Started, Unavailable
+from ..protocol import Claimed, HandBack, NewRun, Outcome, Started, Unavailable, Unwritable
 from . import statements
 from .journal import FENCED
 from .line import Line
@@ -64,7 +64,7 @@ class Runs:
             except StoreError as error:
                 return [error]
             except asyncpg.PostgresError as error:
-                return [StoreError(f"The database refuses run {new[0].id!r}: {error}")]
+                return [Unwritable(f"The database refuses run {new[0].id!r}: {error}")]
         query, arguments = self._sql["start_many"], list(zip(*new, strict=True))
         try:
             try:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Self
 
-from .. import protocol
+from .. import verbs
 from . import migrate, statements
 from .attempts import Attempts
 from .connecting import Session
@@ -57,12 +57,12 @@ class Store:
         self._calls = calls
         self._sql = statements.load("listening", schema)
         self._listening: Session | None = None
-        self.runs: protocol.Runs = Runs(calls, patience, schema)
-        self.journal: protocol.Journal = Journal(commits, aside, calls, schema)
-        self.attempts: protocol.Attempts = Attempts(calls, schema)
-        self.inbox: protocol.Inbox = Inbox(calls, patience, schema)
-        self.workers: protocol.Workers = Workers(calls, aside, schema)
-        self.listing: protocol.Listing = Listing(lists, schema)
+        self.runs: verbs.Runs = Runs(calls, patience, schema)
+        self.journal: verbs.Journal = Journal(commits, aside, calls, schema)
+        self.attempts: verbs.Attempts = Attempts(calls, schema)
+        self.inbox: verbs.Inbox = Inbox(calls, patience, schema)
+        self.workers: verbs.Workers = Workers(calls, aside, schema)
+        self.listing: verbs.Listing = Listing(lists, schema)
         self._outcomes = Outcomes(
             calls,
             schema,
@@ -72,7 +72,7 @@ class Store:
             on_close=self._closed,
             connections_max=transactions_max,
         )
-        self.outcomes: protocol.Outcomes = self._outcomes
+        self.outcomes: verbs.Outcomes = self._outcomes
 
     @classmethod
     async def open(

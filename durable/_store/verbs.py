@@ -1,0 +1,162 @@
+"""What the runtime and the client may ask of the store.
+
+One small class per noun implements the verbs, on Postgres (``postgres/``, where they are
+told) and in dicts (``memory/``, for tests); one suite tests both. Nothing here opens a
+connection, and nobody outside this room sees one, but for the caller's own in joined calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+from ..errors import StoreError
+from .protocol import (
+    Advance,
+    Beat,
+    Claimed,
+    Delivered,
+    HandBack,
+    JournalRow,
+    Message,
+    NewRun,
+    Note,
+    Outcome,
+    Recorded,
+    Registration,
+    Started,
+    Suspect,
+    Verdict,
+    WorkerRow,
+)
+
+
+class Runs(Protocol):
+    async def keys(self, count: int) -> list[int]: ...
+    async def start(self, new: NewRun, *, connection: Any = None) -> Started: ...
+    async def start_many(
+        self, new: Sequence[NewRun], *, connection: Any = None
+    ) -> list[Started | StoreError]: ...
+    async def claim(
+        self, worker: UUID, *, limit: int, versions: str | None = None
+    ) -> list[Claimed]: ...
+    async def owned(self, worker: UUID) -> list[Claimed]: ...
+    async def hand_back(self, worker: UUID, runs: Sequence[HandBack]) -> list[int]: ...
+    async def set_stuck(
+        self, worker: UUID, run: int, claim: int, *, report: str, build: str
+    ) -> bool: ...
+    async def sweep_unserved(self) -> int: ...
+    async def current(self, id: str) -> int | None: ...
+    async def outcomes(self, runs: Sequence[int]) -> list[Outcome]: ...
+    async def settled(self, runs: Sequence[int]) -> list[Outcome]: ...
+    async def expire(self) -> int: ...
+    async def retry(self, id: str) -> str | None: ...
+
+
+class Journal(Protocol):
+    async def commit(
+        self, worker: UUID, advances: Sequence[Advance], *, patient: bool = False
+    ) -> list[Verdict]: ...
+    async def read(self, wanted: Iterable[tuple[int, int]]) -> list[JournalRow]: ...
+
+
+class Attempts(Protocol):
+    async def read(self, runs: Sequence[int]) -> dict[int, list[Note]]: ...
+
+
+class Inbox(Protocol):
+    async def deliver(
+        self,
+        *,
+        id: str,
+        kind: str,
+        name: str | None,
+        key: str,
+        payload: bytes | None,
+        connection: Any = None,
+    ) -> Delivered: ...
+    async def read(self, wanted: Iterable[tuple[int, int]]) -> list[Message]: ...
+    async def mail(self, worker: UUID) -> list[int]: ...
+    async def clear_due(self, worker: UUID, seen: Sequence[tuple[int, int]]) -> None: ...
+
+
+class Outcomes(Protocol):
+    """What runs on its connections speaks asyncpg: see ``_runtime/transactions.py``."""
+
+    async def read(self, run: int, op: int) -> Recorded | None: ...
+    def connection(self) -> AbstractAsyncContextManager[Any]: ...
+    async def record(
+        self,
+        connection: Any,
+        *,
+        worker: UUID,
+        run: int,
+        claim: int,
+        op: int,
+        name: str,
+        digest: bytes | None,
+        result: bytes | None,
+    ) -> None: ...
+    async def settle(self, pid: int, started: datetime) -> bool: ...
+    def backend(self, connection: Any) -> tuple[int, datetime]: ...
+
+
+class Workers(Protocol):
+    async def listed(self) -> list[WorkerRow]: ...
+    async def suspects(self, judge: UUID) -> list[Suspect]: ...
+    async def take_over(self, worker: UUID, *, judged_at: datetime | None = None) -> int: ...
+    async def deregister(self, worker: UUID) -> None: ...
+
+
+class Heartbeat(Protocol):
+    """A worker's own row; it lives in the loop (and thread) that opened it. It calls
+    ``on_news`` when somebody hints that something is due."""
+
+    on_news: Callable[[], object]
+
+    async def register(self, registration: Registration) -> None: ...
+    async def beat(self, worker: UUID) -> Beat: ...
+    async def close(self) -> None: ...
+
+
+class Listing(Protocol):
+    async def describe(self, id: str) -> dict[str, Any] | None: ...
+    async def page(
+        self,
+        filters: Mapping[str, Any],
+        *,
+        oldest_first: bool,
+        limit: int,
+        beyond: tuple[datetime, int] | None,
+    ) -> list[dict[str, Any]]: ...
+    async def delete(
+        self,
+        *,
+        older_than: timedelta,
+        status: Sequence[str] | None,
+        workflow: str | None,
+        dry_run: bool,
+    ) -> int: ...
+    async def history(self, id: str) -> list[dict[str, Any]]: ...
+    async def counts(self) -> dict[str, int]: ...
+
+
+class Store(Protocol):
+    """A plain record of the nouns."""
+
+    runs: Runs
+    journal: Journal
+    attempts: Attempts
+    inbox: Inbox
+    outcomes: Outcomes
+    workers: Workers
+    listing: Listing
+
+    async def open_heartbeat(self) -> Heartbeat: ...
+    async def notify(self) -> None: ...
+    async def notify_ends(self) -> None: ...
+    async def listen_for_ends(self, on_ends: Callable[..., None]) -> None: ...
+    async def close(self) -> None: ...
