@@ -1,6 +1,6 @@
 """A stage for two or three real sessions: a store, workers, and strangers with open
 transactions of their own. Nothing sleeps: a session that must be seen waiting is looked up in
-Postgres until it does."""
+Postgres until it does. ``MemoryStage`` has no sessions, and so only what the verbs do."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import asyncio
 import os
 from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import UUID
 
 import asyncpg
 
+from durable._store.memory.store import Store as MemoryStore
+from durable._store.memory.tables import Tables
 from durable._store.postgres import journal, statements
-from durable._store.postgres.store import Store
+from durable._store.postgres.store import Store as PostgresStore
 from durable._store.protocol import (
     Advance,
     Birth,
@@ -29,7 +32,7 @@ from durable._store.protocol import (
     Started,
     Verdict,
 )
-from durable._store.verbs import Heartbeat
+from durable._store.verbs import Heartbeat, Store
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -94,7 +97,7 @@ class Stage:
     # Who is on the stage
 
     async def another_store(self) -> Store:
-        store = await Store.open(self.dsn, name="test", schema=self.schema)
+        store = await PostgresStore.open(self.dsn, name="test", schema=self.schema)
         self._exits.push_async_callback(store.close)
         return store
 
@@ -179,6 +182,15 @@ class Stage:
     async def value(self, query: str, *arguments: object) -> Any:
         return await self.observer.fetchval(query, *arguments)
 
+    async def now(self) -> datetime:
+        now: datetime = await self.value("select durable.now()")
+        return now
+
+    async def voids(self, run: int, position: int) -> int:
+        query = "select voids from durable.journal where run = $1 and position = $2"
+        voids: int = await self.value(query, run, position)
+        return voids
+
     async def run(self, run: int) -> Any:
         return await self.observer.fetchrow("select * from durable.run where run = $1", run)
 
@@ -193,3 +205,33 @@ class Stage:
             "select seq, kind, key from durable.inbox where run = $1 order by seq", run
         )
         return [tuple(each) for each in rows]
+
+
+class MemoryStage(Stage):
+    """The same workers and verbs, on the store in memory."""
+
+    def __init__(self) -> None:
+        super().__init__("in memory")
+        self.tables = Tables()
+
+    async def __aenter__(self) -> Self:
+        self.store = await self.another_store()
+        return self
+
+    async def another_store(self) -> Store:
+        return MemoryStore(self.tables)
+
+    async def now(self) -> datetime:
+        return self.tables.now()
+
+    async def voids(self, run: int, position: int) -> int:
+        return self.tables.voids[run, position]
+
+    async def run(self, run: int) -> Any:
+        return asdict(self.tables.run[run]) if run in self.tables.run else None
+
+    async def kinds(self, run: int) -> list[str]:
+        return [row.kind for row in self.tables.journal[run]]
+
+    async def inbox(self, run: int) -> list[tuple[int, str, str]]:
+        return [(each.seq, each.kind, key) for key, each in self.tables.inbox[run].items()]

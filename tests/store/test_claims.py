@@ -7,6 +7,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from durable._store.postgres import statements
+from durable._store.postgres.store import Store
 from durable._store.protocol import HandBack, Verdict
 
 from .stage import NOW, Stage, parked, turn
@@ -38,7 +39,7 @@ async def test_a_claim_takes_only_what_the_worker_serves(stage: Stage) -> None:
 async def test_a_claim_leaves_what_is_not_due(stage: Stage) -> None:
     worker = await stage.worker()
     (run,) = await stage.born(worker, "a")
-    now = await stage.value("select durable.now()")
+    now = await stage.now()
     await stage.commit(worker, turn(run, 1, park=parked(due_at=now + timedelta(hours=1))))
 
     assert await claimed(stage, worker) == []
@@ -96,6 +97,7 @@ async def test_a_claim_does_not_walk_the_future(stage: Stage) -> None:
 
     assert await claimed(stage, worker) == [run]
 
+    assert isinstance(stage.store, Store)
     line = stage.store._calls
     await line.fetchval("select pg_stat_force_next_flush()")
     await line.fetchval("select 1")
@@ -109,7 +111,7 @@ async def test_a_claim_does_not_walk_the_future(stage: Stage) -> None:
 
 async def test_a_run_is_handed_back_at_once_or_for_later(stage: Stage) -> None:
     worker = await stage.worker()
-    now = await stage.value("select durable.now()")
+    now = await stage.now()
     due, later, idle, mail = await stage.born(worker, "due", "later", "idle", "mail")
     await stage.send("mail", "k")
     tomorrow = now + timedelta(days=1)

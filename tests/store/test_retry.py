@@ -21,10 +21,7 @@ async def failed_run(stage: Stage, worker: UUID, *, failed_at: int | None, lengt
 
 async def last_row(stage: Stage, run: int) -> tuple[JournalRow, int]:
     row = (await stage.store.journal.read([(run, 0)]))[-1]
-    voids = await stage.value(
-        "select voids from durable.journal where run = $1 and position = $2", run, row.position
-    )
-    return row, voids
+    return row, await stage.voids(run, row.position)
 
 
 async def test_a_failure_at_the_end_is_voided(stage: Stage) -> None:

@@ -1,0 +1,57 @@
+"""What stands beside the journal, in memory: notes of attempts, outcomes of transactions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any, NoReturn
+
+from ...errors import InvalidCall
+from ..protocol import Note, Recorded
+from .tables import Tables, verb
+
+
+class Attempts:
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    @verb
+    def read(self, runs: Sequence[int]) -> dict[int, list[Note]]:
+        notes: defaultdict[int, list[Note]] = defaultdict(list)
+        for (run, _), note in self._tables.attempt.items():
+            if run in runs:
+                notes[run].append(note)
+        return notes
+
+
+class Outcomes:
+    """There is no connection for a transaction to run on."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    @verb
+    def read(self, run: int, op: int) -> Recorded | None:
+        return self._tables.outcome.get((run, op))
+
+    def connection(self) -> AbstractAsyncContextManager[Any]:
+        _refuse()
+
+    async def record(self, connection: Any, **_: Any) -> None:
+        _refuse()
+
+    async def settle(self, pid: int, started: datetime) -> bool:
+        return True
+
+    def backend(self, connection: Any) -> tuple[int, datetime]:
+        _refuse()
+
+
+def _refuse() -> NoReturn:
+    raise InvalidCall(
+        "ctx.transaction() runs on a connection to Postgres, and this test runs on the store in "
+        "memory. Give it a stand-in (durable.stand_in(reserve, returns=...)), or give the test "
+        "a Postgres: the fixture durable_database_url, or Environment(url)."
+    )

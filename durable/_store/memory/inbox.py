@@ -1,0 +1,57 @@
+"""The ``inbox`` table in memory: the verdicts of ``inbox.sql``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from ..protocol import Delivered, Message
+from .runs import refuse_connection
+from .tables import Tables, verb
+
+
+class Inbox:
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    @verb
+    def deliver(
+        self,
+        *,
+        id: str,
+        kind: str,
+        name: str | None,
+        key: str,
+        payload: bytes | None,
+        connection: Any = None,
+    ) -> Delivered:
+        refuse_connection(connection)
+        run = self._tables.named(id)
+        if run is None:
+            return Delivered(None, "absent", None)
+        if key not in self._tables.inbox[run.run] and run.closed_at is not None:
+            return Delivered(run.run, "closed", run.status)
+        self._tables.accept(run, kind, name, key, payload, None)
+        return Delivered(run.run, "accepted", run.status)
+
+    @verb
+    def read(self, wanted: Iterable[tuple[int, int]]) -> list[Message]:
+        inbox = self._tables.inbox
+        return [
+            message
+            for run, seen in sorted(wanted)
+            for message in inbox[run].values()
+            if message.seq > seen
+        ]
+
+    @verb
+    def mail(self, worker: UUID) -> list[int]:
+        return [run.run for run in self._tables.owned_by(worker) if run.due_at is not None]
+
+    @verb
+    def clear_due(self, worker: UUID, seen: Sequence[tuple[int, int]]) -> None:
+        for key, last in seen:
+            run = self._tables.run.get(key)
+            if run is not None and run.worker == worker and run.last_seq == last:
+                run.due_at = None

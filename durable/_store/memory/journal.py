@@ -1,0 +1,138 @@
+"""The ``journal`` table in memory: the verdicts of ``commit.sql``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from ..protocol import Advance, Delivery, JournalRow, Unwritable, Verdict
+from .tables import Result, Run, Tables, verb
+
+
+class Journal:
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    @verb
+    def commit(
+        self, worker: UUID, advances: Sequence[Advance], *, patient: bool = False
+    ) -> list[Verdict]:
+        self._tables.fence(worker)
+        _check_texts(advances)
+        self._bear(worker, advances)
+        verdicts = [self._verdict(worker, advance) for advance in advances]
+        going = [a for a, verdict in zip(advances, verdicts, strict=True) if verdict is None]
+        for advance in going:
+            self._write(advance)
+        self._deliver(going)
+        for advance in going:
+            self._close(advance)
+        return [
+            verdict or (Verdict.PARKED if self._park(advance) else Verdict.DONE)
+            for advance, verdict in zip(advances, verdicts, strict=True)
+        ]
+
+    @verb
+    def read(self, wanted: Iterable[tuple[int, int]]) -> list[JournalRow]:
+        journal = self._tables.journal
+        return [row for run, start in sorted(wanted) for row in journal[run][start:]]
+
+    def _bear(self, worker: UUID, advances: Sequence[Advance]) -> None:
+        moment = self._tables.now()
+        births = [(a.birth, a.run) for a in advances if a.birth is not None]
+        for birth, key in sorted(births, key=lambda pair: pair[0].id):
+            run = Run(
+                run=key,
+                id=birth.id,
+                workflow=birth.workflow,
+                queue=birth.queue,
+                priority=birth.priority,
+                status="running",
+                worker=worker,
+                claim=1,
+                seed=birth.seed,
+                versions=birth.versions,
+                deadline=birth.deadline,
+                created_at=moment,
+                started_at=moment,
+            )
+            self._tables.insert(run, birth.input, birth.input_digest)
+
+    def _verdict(self, worker: UUID, advance: Advance) -> Verdict | None:
+        """What stands in the way of an advance; None if it is to be written."""
+        run = self._tables.run.get(advance.run)
+        rows = self._tables.journal[advance.run]
+        first = advance.rows[0].position if advance.rows else advance.at
+        there = rows[first] if first is not None and first < len(rows) else None
+        if run is None:
+            return Verdict.TAKEN if advance.birth is not None else Verdict.LOST
+        is_ours = (run.worker, run.claim) == (worker, advance.claim)
+        if there is not None and advance.rows and there.key == advance.rows[0].key:
+            if is_ours or advance.close is not None:
+                return Verdict.DONE
+            return Verdict.PARKED if advance.park is not None else Verdict.LOST
+        if is_ours:
+            fits = first is None or first == len(rows)
+            return None if fits else Verdict.LOST
+        put_away = run.worker is None and run.claim == advance.claim and run.status == "waiting"
+        return Verdict.PARKED if first is None and put_away else Verdict.LOST
+
+    def _write(self, advance: Advance) -> None:
+        for note in advance.notes:
+            self._tables.attempt[advance.run, note.op] = note
+        self._tables.journal[advance.run].extend(advance.rows)
+        for op in advance.ended:
+            self._tables.attempt.pop((advance.run, op), None)
+
+    def _deliver(self, advances: Sequence[Advance]) -> None:
+        """All targets as they stand before any of these turns closes or parks."""
+        tables = self._tables
+        for advance in advances:
+            for each in advance.deliveries:
+                target = tables.run.get(each.target)
+                if target is not None and target.closed_at is None:
+                    tables.accept(target, each.kind, each.name, each.key, each.payload, None)
+                else:
+                    self._refuse(advance.run, each)
+
+    def _refuse(self, sender: int, sent: Delivery) -> None:
+        run = self._tables.run[sender]
+        key = f"refused/{sent.target}/{sent.key}"
+        self._tables.accept(run, "refused", sent.kind, key, None, sent.op)
+
+    def _close(self, advance: Advance) -> None:
+        if advance.close is not None:
+            close = advance.close
+            result = Result(
+                close.result, close.failure, close.failed_at, close.next_op, close.reason
+            )
+            self._tables.close(self._tables.run[advance.run], close.status, result)
+
+    def _park(self, advance: Advance) -> bool:
+        run, park = self._tables.run[advance.run], advance.park
+        if park is None or run.last_seq != park.seen:
+            return False
+        run.status, run.worker, run.due_at, run.read_seq = "waiting", None, park.due_at, park.seen
+        run.waits_for, run.waits_at = park.waits_for, park.waits_at
+        return True
+
+
+def _check_texts(advances: Sequence[Advance]) -> None:
+    """What Postgres cannot write as text.
+
+    Raises:
+        Unwritable
+    """
+    for advance in advances:
+        for row in advance.rows:
+            for text in (row.name, row.site):
+                if text is not None and ("\0" in text or not _is_utf8(text)):
+                    raise Unwritable(f"invalid text: {text!r}")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,126 @@
+"""Runs as people look at them, in memory: what ``listing.sql`` answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from .readable import readable, readable_failure
+from .tables import Run, Tables, verb
+
+FILTERS: dict[str, Callable[[Run, Any], bool]] = {
+    "status": lambda run, wanted: run.status == wanted,
+    "workflow": lambda run, wanted: run.workflow == wanted,
+    "queue": lambda run, wanted: run.queue == wanted,
+    "id_prefix": lambda run, wanted: run.current and run.id.startswith(wanted),
+    "created_since": lambda run, wanted: run.created_at >= wanted,
+    "created_until": lambda run, wanted: run.created_at < wanted,
+    "closed_since": lambda run, wanted: run.closed_at is not None and run.closed_at >= wanted,
+    "closed_until": lambda run, wanted: run.closed_at is not None and run.closed_at < wanted,
+}
+
+
+class Listing:
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    @verb
+    def describe(self, id: str) -> dict[str, Any] | None:
+        run = self._tables.named(id)
+        return None if run is None else self._described(run)
+
+    @verb
+    def page(
+        self,
+        filters: Mapping[str, Any],
+        *,
+        oldest_first: bool,
+        limit: int,
+        beyond: tuple[datetime, int] | None,
+    ) -> list[dict[str, Any]]:
+        found = sorted(
+            (run.created_at, run.run)
+            for run in self._tables.run.values()
+            if all(FILTERS[name](run, wanted) for name, wanted in filters.items())
+        )
+        if beyond is not None:
+            found = [at for at in found if (at > beyond if oldest_first else at < beyond)]
+        if not oldest_first:
+            found.reverse()
+        return [self._described(self._tables.run[run]) for _, run in found[:limit]]
+
+    @verb
+    def delete(
+        self,
+        *,
+        older_than: timedelta,
+        status: Sequence[str] | None,
+        workflow: str | None,
+        dry_run: bool,
+    ) -> int:
+        before = self._tables.now() - older_than
+        doomed = [
+            run
+            for run in self._tables.run.values()
+            if run.closed_at is not None and run.closed_at < before
+            and (status is None or run.status in status) and workflow in (None, run.workflow)
+        ]  # fmt: skip
+        if not dry_run:
+            for run in doomed:
+                self._tables.delete(run)
+        return len(doomed)
+
+    @verb
+    def history(self, id: str) -> list[dict[str, Any]]:
+        run = self._tables.named(id)
+        return [] if run is None else [_event(row) for row in self._tables.journal[run.run]]
+
+    @verb
+    def counts(self) -> dict[str, int]:
+        return dict(Counter(run.status for run in self._tables.run.values()))
+
+    def _described(self, run: Run) -> dict[str, Any]:
+        tables = self._tables
+        owner = tables.worker.get(run.worker) if run.worker is not None else None
+        ended = tables.result.get(run.run)
+        args, _ = tables.input[run.run]
+        return {
+            "run": run.run,
+            "id": run.id,
+            "workflow": run.workflow,
+            "queue": run.queue,
+            "priority": run.priority,
+            "status": run.status,
+            "created_at": run.created_at,
+            "started_at": run.started_at,
+            "closed_at": run.closed_at,
+            "due_at": run.due_at,
+            "deadline": run.deadline,
+            "worker": None if owner is None else owner.registration.name,
+            "waits_for": run.waits_for,
+            "waits_at": run.waits_at,
+            "report": run.report,
+            "reason": ended.reason if ended else None,
+            "events": len(tables.journal[run.run]),
+            "input": readable(args),
+            "result": readable(ended.result) if ended else None,
+            "failure": readable_failure(ended.failure) if ended else None,
+        }
+
+
+def _event(row: Any) -> dict[str, Any]:
+    failure = readable_failure(row.failure)
+    traceback = failure.pop("traceback", None) if failure is not None else None
+    return {
+        "position": row.position,
+        "at": row.at,
+        "kind": row.kind,
+        "name": row.name,
+        "input": readable(row.input),
+        "result": readable(row.result),
+        "failure": failure,
+        "traceback": traceback,
+        "site": row.site,
+    }

@@ -1,0 +1,290 @@
+"""The ``run`` table in memory: the verdicts of ``start.sql``, ``claim.sql``, ``retry.sql`` and
+``runs.sql``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from ...errors import InvalidCall, StoreError
+from ..protocol import Claimed, HandBack, JournalRow, NewRun, Outcome, Started
+from .tables import CLAIMABLE, Result, Run, Tables, verb
+
+FAILURES = ("failed", "cancelled", "terminated")
+
+# As in revive_stuck: a worker that registered this long before a run got stuck is news for it.
+REVIVED_BY = timedelta(seconds=5)
+
+
+class Runs:
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    @verb
+    def keys(self, count: int) -> list[int]:
+        return [self._tables.next_key() for _ in range(count)]
+
+    @verb
+    def start(self, new: NewRun, *, connection: Any = None) -> Started:
+        refuse_connection(connection)
+        return self._start(new)
+
+    @verb
+    def start_many(
+        self, new: Sequence[NewRun], *, connection: Any = None
+    ) -> list[Started | StoreError]:
+        refuse_connection(connection)
+        return [self._start(each) for each in new]
+
+    def _start(self, new: NewRun) -> Started:
+        tables, old = self._tables, self._tables.named(new.id)
+        if old is not None:
+            is_again = old.seed == new.seed
+            if is_again or not _may_follow(old, new.if_exists):
+                args, digest = tables.input[old.run]
+                told = None if digest == new.input_digest else args
+                return Started(old.run, is_again, old.status, old.workflow, told, digest)
+            if old.closed_at is None:
+                self._close_from_outside(old, "replaced")
+            tables.retire(old)
+        moment = tables.now()
+        begins = max(moment, _moment(new.begins_at, new.begins_after, moment) or moment)
+        run = Run(
+            run=tables.next_key(),
+            id=new.id,
+            previous=old.run if old else None,
+            workflow=new.workflow,
+            queue=new.queue,
+            priority=new.priority,
+            status="pending",
+            due_at=begins,
+            deadline=_moment(new.ends_at, new.ends_after, begins),
+            seed=new.seed,
+            created_at=moment,
+        )
+        tables.insert(run, new.input, new.input_digest)
+        return Started(run.run, True, "pending", new.workflow, None, None)
+
+    @verb
+    def claim(self, worker: UUID, *, limit: int, versions: str | None = None) -> list[Claimed]:
+        tables, moment = self._tables, self._tables.now()
+        by = tables.fence(worker)
+        due = sorted(
+            (-run.priority, run.due_at, run.run)
+            for run in tables.run.values()
+            if run.worker is None and run.status in CLAIMABLE
+            and run.due_at is not None and run.due_at <= moment and by.serves(run)
+        )  # fmt: skip
+        claimed: list[Claimed] = []
+        for _, _, key in due[:limit]:
+            run, length = tables.run[key], len(tables.journal[key])
+            run.worker, run.status, run.due_at = worker, "running", None
+            run.claim += 1
+            run.started_at = run.started_at or moment
+            run.versions = run.versions or versions
+            if length > run.length_at_claim:
+                run.crashes = 0
+            elif run.from_dead:
+                run.crashes += 1
+            run.length_at_claim, run.from_dead = length, False
+            claimed.append(self._claimed(run))
+        return claimed
+
+    @verb
+    def owned(self, worker: UUID) -> list[Claimed]:
+        return [self._claimed(run) for run in self._tables.owned_by(worker)]
+
+    @verb
+    def hand_back(self, worker: UUID, runs: Sequence[HandBack]) -> list[int]:
+        went: list[int] = []
+        for back in runs:
+            run = self._owned(worker, back.run, back.claim)
+            if run is None:
+                continue
+            if back.due_at is not None:
+                run.make_due(back.due_at)
+            is_due = run.due_at is not None and run.due_at <= self._tables.now()
+            run.worker, run.status = None, "pending" if is_due else "waiting"
+            run.waits_for, run.waits_at = back.waits_for, back.waits_at
+            went.append(run.run)
+        return went
+
+    @verb
+    def set_stuck(self, worker: UUID, run: int, claim: int, *, report: str, build: str) -> bool:
+        row = self._owned(worker, run, claim)
+        if row is None:
+            return False
+        row.status, row.worker, row.due_at = "stuck", None, None
+        row.report, row.stuck_build, row.stuck_at = report, build, self._tables.now()
+        return True
+
+    @verb
+    def sweep_unserved(self) -> int:
+        tables, moment, back = self._tables, self._tables.now(), 0
+        workers = list(tables.worker.values())
+        for run in tables.run.values():
+            is_served = any(worker.serves(run) for worker in workers)
+            if run.status in CLAIMABLE and run.worker is None:
+                if run.due_at is not None and run.due_at <= moment and not is_served:
+                    run.status = "unserved"
+            elif run.status == "unserved" and is_served:
+                run.status = "pending"
+                run.make_due(moment)
+                back += 1
+            elif run.status == "stuck" and self._may_revive(run):
+                self._reopen(run)
+                back += 1
+        return back
+
+    @verb
+    def current(self, id: str) -> int | None:
+        run = self._tables.named(id)
+        return None if run is None else run.run
+
+    @verb
+    def outcomes(self, runs: Sequence[int]) -> list[Outcome]:
+        rows = [self._tables.run[key] for key in runs if key in self._tables.run]
+        return [self._outcome(row) for row in rows]
+
+    @verb
+    def settled(self, runs: Sequence[int]) -> list[Outcome]:
+        rows = [(key, self._tables.run.get(key)) for key in runs]
+        return [
+            self._outcome(row) if row is not None else _absent(key)
+            for key, row in rows
+            if row is None or row.closed_at is not None or row.status == "stuck"
+        ]
+
+    @verb
+    def expire(self) -> int:
+        moment = self._tables.now()
+        late = [run for run in self._tables.run.values() if is_overdue(run, moment)]
+        for run in late:
+            why = f"its deadline of {run.deadline:%Y-%m-%d %H:%M:%S} UTC has passed"
+            self._tables.accept(run, "cancel", why, "deadline", None, None)
+            run.deadline = None
+        return len(late)
+
+    @verb
+    def retry(self, id: str) -> str | None:
+        run = self._tables.named(id)
+        if run is None:
+            return "absent"
+        if run.status == "failed":
+            refusal = self._void(run)
+            if refusal is not None:
+                return refusal
+        elif run.status != "stuck":
+            return f"it is {run.status}; only a failed or a stuck run can be retried"
+        run.crashes = 0
+        self._reopen(run)
+        if is_overdue(run, self._tables.now()):
+            run.deadline = None
+        return None
+
+    def _owned(self, worker: UUID, key: int, claim: int) -> Run | None:
+        run = self._tables.run.get(key)
+        return run if run is not None and (run.worker, run.claim) == (worker, claim) else None
+
+    def _claimed(self, run: Run) -> Claimed:
+        args, _ = self._tables.input[run.run]
+        return Claimed(run.run, run.id, run.workflow, run.queue, run.claim, run.seed, run.versions,
+                       args, run.crashes)  # fmt: skip
+
+    def _outcome(self, run: Run) -> Outcome:
+        ended = self._tables.result.get(run.run)
+        result, failure, reason = (
+            (ended.result, ended.failure, ended.reason) if ended else (None, None, None)
+        )
+        return Outcome(
+            run.run, run.id, run.workflow, run.status, result, failure, run.report, reason
+        )
+
+    def _may_revive(self, run: Run) -> bool:
+        """Whether a worker of another build has come since."""
+        assert run.stuck_at is not None
+        since = run.stuck_at - REVIVED_BY
+        return any(
+            each.serves(run) and each.registration.build != run.stuck_build
+            and each.started_at > since
+            for each in self._tables.worker.values()
+        )  # fmt: skip
+
+    def _reopen(self, run: Run) -> None:
+        run.status, run.due_at, run.closed_at = "pending", self._tables.now(), None
+        run.report = run.stuck_build = run.stuck_at = None
+
+    def _close_from_outside(self, run: Run, why: str) -> None:
+        tables, rows = self._tables, self._tables.journal[run.run]
+        at = max([tables.now(), *(row.at for row in rows[-1:])])
+        next_op = max((row.op for row in rows if row.op is not None), default=0) + 1
+        rows.append(_row(run.run, len(rows), "terminated", why, at=at))
+        for key in [key for key in tables.attempt if key[0] == run.run]:
+            del tables.attempt[key]
+        tables.close(run, "terminated", Result(None, None, None, next_op, why))
+
+    def _void(self, run: Run) -> str | None:
+        """Take back the event that the run failed with; null, or why not."""
+        tables, rows = self._tables, self._tables.journal[run.run]
+        ended, skipped, latest = tables.result[run.run], 0, rows[-1]
+        for latest in reversed(rows):  # the last event that no earlier retry took back
+            if latest.kind == "voided":
+                skipped += 1
+            elif skipped:
+                skipped -= 1
+            else:
+                break
+        if ended.failed_at not in (None, latest.position):
+            return (
+                f"events follow the failure at position {ended.failed_at} (up to "
+                f"{latest.position}): it was handled before the run failed. Fork the run from "
+                "before it instead."
+            )
+        redo = "redo" if ended.failed_at is None else None
+        at = max(latest.at, tables.now())
+        tables.voids[run.run, len(rows)] = latest.position
+        rows.append(_row(run.run, len(rows), "voided", redo, op=ended.next_op, at=at))
+        del tables.result[run.run]
+        return None
+
+
+def refuse_connection(connection: object) -> None:
+    """A transaction of Postgres cannot be joined from here.
+
+    Raises:
+        InvalidCall: a connection was given.
+    """
+    if connection is not None:
+        raise InvalidCall(
+            "connection=... joins a transaction of Postgres, and this test runs on the store in "
+            "memory. Give the test a Postgres: the fixture durable_database_url, or "
+            "Environment(url)."
+        )
+
+
+def _moment(at: datetime | None, after: timedelta | None, since: datetime) -> datetime | None:
+    return at if after is None else since + after
+
+
+def is_overdue(run: Run, moment: datetime) -> bool:
+    return run.deadline is not None and run.deadline <= moment and run.closed_at is None
+
+
+def _absent(key: int) -> Outcome:
+    return Outcome(key, "", "", "absent", None, None, None)
+
+
+def _may_follow(old: Run, if_exists: str) -> bool:
+    """Whether the policy lets another run take the id."""
+    if if_exists == "after_failure":
+        return old.status in FAILURES
+    return if_exists == "replace" or (if_exists == "after_close" and old.closed_at is not None)
+
+
+def _row(
+    run: int, position: int, kind: str, name: str | None, *, at: datetime, op: int | None = None
+) -> JournalRow:
+    return JournalRow(run, position, kind, at, os.urandom(16), op, name)

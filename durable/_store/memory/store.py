@@ -1,0 +1,48 @@
+"""The whole store in dicts: for the fastest tests. It lives as long as its ``Tables``, which
+any number of stores of one process may share, as processes share a database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from .. import verbs
+from .aside import Attempts, Outcomes
+from .inbox import Inbox
+from .journal import Journal
+from .listing import Listing
+from .runs import Runs
+from .tables import Tables
+from .workers import Heartbeat, Workers
+
+
+class Store:
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self.runs: verbs.Runs = Runs(tables)
+        self.journal: verbs.Journal = Journal(tables)
+        self.attempts: verbs.Attempts = Attempts(tables)
+        self.inbox: verbs.Inbox = Inbox(tables)
+        self.outcomes: verbs.Outcomes = Outcomes(tables)
+        self.workers: verbs.Workers = Workers(tables)
+        self.listing: verbs.Listing = Listing(tables)
+
+    async def open_heartbeat(self) -> verbs.Heartbeat:
+        return Heartbeat(self._tables)
+
+    async def notify(self) -> None:
+        with self._tables.lock:
+            for hear in list(self._tables.listeners.values()):
+                hear()
+
+    async def notify_ends(self) -> None:
+        with self._tables.lock:
+            for hear in list(self._tables.end_listeners.values()):
+                hear()
+
+    async def listen_for_ends(self, on_ends: Callable[..., None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._tables.end_listeners[self] = lambda: loop.call_soon_threadsafe(on_ends)
+
+    async def close(self) -> None:
+        self._tables.end_listeners.pop(self, None)
