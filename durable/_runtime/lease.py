@@ -139,6 +139,13 @@ class Lease:
             self.beaten_since = float("inf")
             log.warning("the database did not answer a heartbeat: %s", error)
             return BEAT_SECONDS / 2
+        except Exception:
+            if not ready.done():
+                raise  # told to whoever waits for `acquire`
+            # Nobody expected it; but a worker that stopped beating would wait for ever, alive.
+            self.beaten_since = float("inf")
+            log.exception("a heartbeat failed; beating on")
+            return BEAT_SECONDS / 2
         if not beat.alive:
             self._tell(self._on_lost, worker)
             return BEAT_SECONDS
