@@ -208,11 +208,12 @@ class Claimer:
 
     def _go_on(self, instance: Instance, redo: JournalRow | None, messages: list[Message]) -> None:
         worker = self._worker
-        messages = [each for each in messages if each.seq > instance.seen]
         if redo is not None:
             instance.arrivals.append(Redo(redo))
+            instance.seen = max(instance.seen, redo.seq or 0)  # it brings its message along
         elif instance.position == 0:
             instance.arrivals.append(Begin())
+        messages = [each for each in messages if each.seq > instance.seen]
         instance.arrivals.extend(merged(messages, instance.replayer.open, worker.clock.now()))
         for message in messages:
             instance.seen = max(instance.seen, message.seq)

@@ -237,6 +237,34 @@ async def test_cancel_reaches_a_running_activity_and_clean_up_runs(app: Durable)
     assert not await handle.cancel()
 
 
+async def test_a_cancel_whose_clean_up_failed_is_fed_once_after_a_retry(dsn: str) -> None:
+    broken = True
+
+    @workflow(name="cleans_up")
+    async def cleans_up(ctx: Context) -> None:
+        try:
+            await ctx.sleep(3600)
+        except asyncio.CancelledError:
+            if broken:
+                raise ValueError("the mop is missing") from None
+            await ctx.activity(double, 7)
+            raise
+
+    async with Durable(dsn, serve=[cleans_up]) as app:
+        handle = await app.start(cleans_up, id="mop")
+        await until_async(lambda: _is(handle, Status.WAITING))
+        await handle.cancel()
+        with pytest.raises(RunFailed, match="the mop is missing"):
+            await handle.result()
+        broken = False
+        await handle.retry()
+        with pytest.raises(RunCancelled):
+            await handle.result()
+        kinds = [event["kind"] for event in await app.history("mop")]
+    assert kinds == ["started", "cancel", "voided", "cancel", "activity"]
+    assert calls.seen == [("double", 7)]
+
+
 async def test_a_short_sleep_and_a_moment_in_the_past(app: Durable) -> None:
     assert await app.run(sleeper, 0.05) >= 0.05
     assert await app.run(sleeps_until, datetime.now(UTC) - timedelta(days=1))
