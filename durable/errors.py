@@ -11,7 +11,7 @@
       + DecodeError                 a recorded value that no longer fits its type
       + PayloadTooLarge
     + ActivityError                 what ``await ctx.activity()`` raises inside a workflow
-      + ActivityTimedOut
+      + ActivityTimedOut  OutcomeUnknown
     + RunError                      what ``handle.result()`` raises
       + RunFailed  RunCancelled  RunTerminated  RunStuck
     + RunNotFound  RunExists  IdReused  RetryRefused
@@ -148,8 +148,18 @@ class ActivityError(DurableError):
 
 
 class ActivityTimedOut(ActivityError):
-    """The last attempt ran longer than its ``timeout``. Not a ``TimeoutError``: that one is
-    ``asyncio.timeout``'s."""
+    """An attempt passed a limit: ``timeout``, ``timeout_total`` or ``heartbeat_timeout``. Not a
+    ``TimeoutError``: that one is ``asyncio.timeout``'s."""
+
+
+class OutcomeUnknown(ActivityError):
+    """An attempt began, its worker was lost, and nobody knows how the attempt ended: it may
+    have acted or not. It is not run again, since its start was recorded (``record_start``, or
+    ``Retry(attempts=1)``). Look whether it has acted, by its idempotency key, and go on."""
+
+    def __init__(self, *, activity: str, message: str, **facts: Any) -> None:
+        super().__init__(activity=activity, message=message, **facts)
+        self.args = (f"Activity {activity!r} may have acted or not: {message}",)
 
 
 class RunError(DurableError):

@@ -10,15 +10,15 @@ from durable._core.statuses import CLOSED, NEXT, OPEN, Status, may_become
 
 NAMES = """
 ActivityError ActivityTimedOut Attempt Client Compensation Context Description Durable DurableError
-Handle Health Operation Retry RunCancelled RunError RunFailed RunStuck RunTerminated Start Started
-Status Worker WorkerOptions activity attempt current workflow
+Handle Health Operation OutcomeUnknown Retry RunCancelled RunError RunFailed RunStuck RunTerminated
+Start Started Status Worker WorkerOptions activity attempt current workflow
 """
 
 ERRORS = """
 ActivityError ActivityTimedOut CalledDirectly CodecError ConfigurationError DecodeError
 DefinitionError Divergence DurableError EncodeError IdReused InternalError InvalidCall LeaseLost
-NotInWorkflow NotRegistered PayloadTooLarge RetryRefused RunCancelled RunError RunExists RunFailed
-RunNotFound RunStuck RunTerminated SchemaMismatch StoreError StoreUnavailable
+NotInWorkflow NotRegistered OutcomeUnknown PayloadTooLarge RetryRefused RunCancelled RunError RunExists
+RunFailed RunNotFound RunStuck RunTerminated SchemaMismatch StoreError StoreUnavailable
 """
 
 

@@ -7,8 +7,13 @@ import hmac
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import datetime
+from typing import Any
 
-from ..errors import InvalidCall
+from .._codec import values
+from ..errors import InvalidCall, PayloadTooLarge
+
+# Written again and again: where one stands, not what one has.
+DETAILS_BYTES_MAX = 64 * 1024
 
 
 class Attempt:
@@ -17,11 +22,17 @@ class Attempt:
     Attributes:
         id: the caller's id of the run.
         activity: the name of the activity.
-        number: from 1; counts the tries of this process, so a takeover begins anew.
-        deadline: when ``timeout`` ends this attempt, or None.
+        number: from 1. It goes on in another process where the database knows it: of
+            attempts that ran for a second, were retried, or had their start recorded.
+        deadline: when ``timeout`` or ``timeout_total`` ends this attempt, or None.
+        may_have_run: whether an earlier attempt may have acted: True from the second on, and
+            for what was under way when the run came from another process.
     """
 
-    __slots__ = ("_cancelled", "_key", "activity", "deadline", "id", "number")
+    __slots__ = (
+        "_beat", "_cancelled", "_details", "_key", "activity", "deadline", "id", "may_have_run",
+        "number",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -30,13 +41,19 @@ class Attempt:
         activity: str,
         number: int,
         deadline: datetime | None,
+        may_have_run: bool,
+        details: bytes | None,
         key: Callable[[], str],
         cancelled: Callable[[], bool],
+        beat: Callable[[bytes | None], None],
     ) -> None:
         self.id = id
         self.activity = activity
         self.number = number
         self.deadline = deadline
+        self.may_have_run = may_have_run
+        self._details = details
+        self._beat = beat
         self._key = key
         self._cancelled = cancelled
 
@@ -48,9 +65,39 @@ class Attempt:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the workflow no longer waits for this. Threads must ask: they cannot be
-        interrupted."""
+        """Whether nobody waits for this attempt any more: it timed out, the workflow went on,
+        or the worker stops. Threads must ask: they cannot be interrupted."""
         return self._cancelled()
+
+    @property
+    def details(self) -> Any:
+        """What the latest heartbeat of this call left, by this attempt or an earlier one; None
+        if none did. A process that is killed may take the last half second along."""
+        return None if self._details is None else values.decode(self._details)
+
+    def heartbeat(self, details: object = None) -> None:
+        """Say that this attempt is alive, and how far it has come: the next attempt finds
+        ``details``. Cheap, to be called at every step, from any thread; what is told is
+        written at most twice a second. None leaves the details as they are.
+
+        Raises:
+            EncodeError, PayloadTooLarge: the details cannot be recorded, or take more than 64 KiB.
+
+        Example:
+            for n in range(durable.attempt().details or 0, len(pages)):
+                fetch(pages[n])
+                durable.attempt().heartbeat(n + 1)
+        """
+        self._beat(None if details is None else _encoded(details))
+
+
+def _encoded(details: object) -> bytes:
+    payload = values.encode(details, path="the details of a heartbeat")
+    if len(payload) > DETAILS_BYTES_MAX:
+        raise PayloadTooLarge(
+            what="the details of a heartbeat", size=len(payload), limit=DETAILS_BYTES_MAX
+        )
+    return payload
 
 
 # What makes the attempt when somebody asks for it: most activities never do.

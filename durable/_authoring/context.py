@@ -21,7 +21,15 @@ from .._core.operation import Operation
 from .._core.replayer import Replayer
 from .._core.retries import Duration, Retry, seconds
 from ..errors import InvalidCall
-from .definitions import Definition, activity_of, transaction_of, with_options
+from .definitions import (
+    UNCHANGED,
+    Definition,
+    Unchanged,
+    activity_of,
+    checked,
+    transaction_of,
+    with_options,
+)
 from .logs import RunLog
 
 P = ParamSpec("P")
@@ -115,22 +123,29 @@ class Context:
     def options(
         self,
         *,
-        retry: Retry | None = None,
-        timeout: Duration | None = None,
-        raises: tuple[type[BaseException], ...] | None = None,
+        retry: Retry | Unchanged | None = UNCHANGED,
+        timeout: Duration | Unchanged | None = UNCHANGED,
+        timeout_total: Duration | Unchanged | None = UNCHANGED,
+        heartbeat_timeout: Duration | Unchanged | None = UNCHANGED,
+        raises: tuple[type[BaseException], ...] | Unchanged | None = UNCHANGED,
+        record_start: bool | Unchanged | None = UNCHANGED,
     ) -> Options:
         """The same verbs with other options, for the calls made through what is returned.
+
+        What is left out stays as ``@activity`` has it; None unsets it. A transaction has no
+        heartbeats, and its start need not be recorded: those two are not for it.
 
         Example:
             await ctx.options(timeout=5, retry=Retry(attempts=2)).activity(charge, card)
         """
-        changes: dict[str, Any] = {}
-        if retry is not None:
-            changes["retry"] = retry
-        if timeout is not None:
-            changes["timeout"] = seconds(timeout, what="timeout")
-        if raises is not None:
-            changes["raises"] = raises
+        changes = checked(
+            retry=retry,
+            timeout=timeout,
+            timeout_total=timeout_total,
+            heartbeat_timeout=heartbeat_timeout,
+            raises=raises,
+            record_start=record_start,
+        )
         return Options(self, changes)
 
     def sleep(

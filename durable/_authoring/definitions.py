@@ -12,6 +12,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any, TypeVar, overload
 
 from .._codec.signatures import Signature
@@ -26,18 +27,62 @@ W = TypeVar("W", bound=Callable[..., Coroutine[Any, Any, Any]])
 _MARK = "__durable__"
 
 
+class Unchanged(Enum):
+    """Stands for an option that is not given, where None has a meaning of its own."""
+
+    UNCHANGED = "as it is defined"
+
+
+UNCHANGED = Unchanged.UNCHANGED
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivityOptions:
-    """How an activity is run: see :func:`activity` for each."""
+    """How an activity is run: see :func:`activity` for each. Times are in seconds here."""
 
     retry: Retry = field(default_factory=Retry)
-    timeout: float | None = None  # seconds, one attempt
+    timeout: float | None = None
+    timeout_total: float | None = None
+    heartbeat_timeout: float | None = None
     raises: tuple[type[BaseException], ...] = ()
+    record_start: bool | None = None
+    # What is asked for at each attempt, worked out once.
+    is_timed: bool = field(init=False)
+    records_start: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        limits = (self.timeout, self.timeout_total, self.heartbeat_timeout)
+        recorded = self.retry.attempts == 1 if self.record_start is None else self.record_start
+        object.__setattr__(self, "is_timed", any(each is not None for each in limits))
+        object.__setattr__(self, "records_start", recorded)
+
+
+def checked(**given: Any) -> dict[str, Any]:
+    """Options as they are kept, without those that are UNCHANGED.
+
+    Raises:
+        ValueError: a time that is not positive, or ``raises`` that are no exceptions.
+    """
+    options = {name: value for name, value in given.items() if value is not UNCHANGED}
+    for name in ("timeout", "timeout_total", "heartbeat_timeout"):
+        if options.get(name) is not None:
+            options[name] = seconds(options[name], what=name)
+            if not options[name]:
+                raise ValueError(f"{name}=0: nothing ends in no time; None is without a limit")
+    if "retry" in options:
+        options["retry"] = options["retry"] or Retry()
+    if "raises" in options:
+        raises = options["raises"] or ()
+        options["raises"] = raises = raises if isinstance(raises, tuple) else (raises,)
+        if not all(isinstance(each, type) and issubclass(each, Exception) for each in raises):
+            raise ValueError(f"raises={raises!r}: it takes subclasses of Exception")
+    return options
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Definition:
-    """A function under its stable name. ``place`` is where it stands, for error texts."""
+    """A function under its stable name. ``place`` is where it stands, for error texts;
+    ``is_plain``: an attempt takes nothing but the call."""
 
     kind: str
     name: str
@@ -46,6 +91,12 @@ class Definition:
     signature: Signature
     is_async: bool
     options: ActivityOptions = field(default_factory=ActivityOptions)
+    is_plain: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        watched = self.options.is_timed or self.options.records_start
+        plain = self.kind == "activity" and self.is_async and not watched
+        object.__setattr__(self, "is_plain", plain)
 
 
 @overload
@@ -99,7 +150,10 @@ def activity(
     name: str | None = None,
     retry: Retry | None = None,
     timeout: Duration | None = None,
+    timeout_total: Duration | None = None,
+    heartbeat_timeout: Duration | None = None,
     raises: tuple[type[BaseException], ...] = (),
+    record_start: bool | None = None,
 ) -> Callable[[F], F]: ...
 def activity(
     fn: Any = None,
@@ -108,7 +162,10 @@ def activity(
     name: str | None = None,
     retry: Retry | None = None,
     timeout: Duration | None = None,
+    timeout_total: Duration | None = None,
+    heartbeat_timeout: Duration | None = None,
     raises: tuple[type[BaseException], ...] = (),
+    record_start: bool | None = None,
 ) -> Any:
     """Make a function one that workflows may call for its effects: I/O, time, chance.
 
@@ -121,15 +178,28 @@ def activity(
         name: what the journal calls it; the function's own name by default.
         retry: when to try again; five attempts, one second apart and growing, by default.
         timeout: seconds (or a timedelta) that one attempt may take; None: no limit.
+        timeout_total: the same for all attempts together, with the pauses between them, from
+            the moment when the first one begins.
+        heartbeat_timeout: how long an attempt may go without ``durable.attempt().heartbeat()``.
+            What passes a limit fails as ``ActivityTimedOut``.
         raises: exception classes that are results, not accidents: they are not retried and
-            reach the workflow as themselves. All else arrives as ``ActivityError``.
+            reach the workflow as themselves, also in a group of nothing else. All else arrives
+            as ``ActivityError``.
+        record_start: write down that an attempt begins before it does. If its worker then dies,
+            it is not run again: the workflow gets ``OutcomeUnknown``. None: only with
+            ``Retry(attempts=1)``, which means "never twice".
 
     Outside of workflows the function is called as ever; tests need nothing special.
     """
     options = ActivityOptions(
-        retry=retry or Retry(),
-        timeout=None if timeout is None else seconds(timeout, what="timeout"),
-        raises=tuple(raises),
+        **checked(
+            retry=retry,
+            timeout=timeout,
+            timeout_total=timeout_total,
+            heartbeat_timeout=heartbeat_timeout,
+            raises=raises,
+            record_start=record_start,
+        )
     )
     if fn is None:
         return functools.partial(_define_activity, name=name, options=options)
@@ -197,6 +267,7 @@ def transaction_of(fn: Callable[..., Any]) -> Definition:
         raise DefinitionError(
             f"ctx.transaction() was given {name!r}, which is not `async def {name}(conn, ...)`."
         )
+    options = replace(options, **NEVER_UNKNOWN)
     signature = Signature.of(inner, skip=1)
     known = Definition("transaction", name, inner, _place(inner), signature, True, options)
     if "<locals>" not in inner.__qualname__:  # closures would pile up
@@ -206,8 +277,13 @@ def transaction_of(fn: Callable[..., Any]) -> Definition:
 
 _transactions: dict[Callable[..., Any], Definition] = {}
 
+# A transaction has happened, or has not: its outcome row tells.
+NEVER_UNKNOWN = {"record_start": False, "heartbeat_timeout": None}
+
 
 def with_options(definition: Definition, changes: dict[str, Any]) -> Definition:
+    if definition.kind == "transaction":
+        changes = changes | NEVER_UNKNOWN
     return replace(definition, options=replace(definition.options, **changes))
 
 

@@ -35,7 +35,7 @@ class Failure:
     message: str
     traceback: str = ""
     attempts: int = 1
-    timed_out: bool = False
+    kind: str = "raised"  # or why nothing was: "timed_out", "unknown"
     args: tuple[Any, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -43,16 +43,15 @@ class Failure:
     members: tuple[Failure, ...] = ()  # of an exception group; the first ones
 
 
-def encode_failure(error: BaseException, *, attempts: int = 1, timed_out: bool = False) -> bytes:
+def encode_failure(error: BaseException, *, attempts: int = 1, kind: str = "raised") -> bytes:
     """Any exception as a payload; never fails, whatever the exception holds."""
-    facts = {"attempts": attempts, "timed_out": timed_out}
+    facts = {"attempts": attempts, "kind": kind}
     try:
         return values.encode(_Description().of(error) | facts)
     except Exception as failed:  # noqa: BLE001 - then less of it, but something
-        kind = type(error)
         told = {
-            "type": _text(kind.__qualname__),
-            "module": _text(kind.__module__),
+            "type": _text(type(error).__qualname__),
+            "module": _text(type(error).__module__),
             "message": f"(it cannot be described: {_text(type(failed).__name__)})",
         }
         return values.encode(told | facts)
@@ -69,11 +68,16 @@ def decode_failure(payload: bytes) -> Failure:
 
 def rebuild(failure: Failure, classes: Sequence[type[BaseException]]) -> BaseException | None:
     """The exception itself, if its class is one of ``classes``; None otherwise. Its
-    ``__init__`` is not called: the arguments and attributes are put back as they were."""
+    ``__init__`` is not called: the arguments and attributes are put back as they were. A group
+    is made again if all its members are."""
     for each in classes:
         if (each.__module__, each.__qualname__) == (failure.module, failure.type):
             return _made(each, failure)
-    return None
+    members = [rebuild(each, classes) for each in failure.members]
+    if not members or None in members:
+        return None
+    text = failure.message.rpartition(" (")[0]  # less "(2 sub-exceptions)"
+    return BaseExceptionGroup(text, [each for each in members if each is not None])
 
 
 def _made(kind: type[BaseException], failure: Failure) -> BaseException | None:

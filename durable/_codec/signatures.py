@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import sys
 import types
 import typing
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from ..errors import DecodeError, EncodeError, InvalidCall
+from ..errors import DecodeError, EncodeError, InvalidCall, shorten
 from . import values
 from .conversion import Fitter, fitter
 
@@ -113,6 +114,19 @@ class Signature:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return values.encode([*bound.args, values.Keywords(sorted(bound.kwargs.items()))])
+
+    def misfit(self, payload: bytes) -> str | None:
+        """The argument of a recorded call that does not fit, in words; None if each does."""
+        call = values.decode(payload)
+        kwargs: Kwargs = call.pop() if call and type(call[-1]) is values.Keywords else {}
+        names = itertools.chain(self._names, itertools.repeat(self._star or ""))
+        for name, value in [*zip(names, call, strict=False), *kwargs.items()]:
+            try:
+                self._fitters.get(name, self._fitters.get(self._stars or "", _as_it_is))(value)
+            except DecodeError as error:
+                call = f"{self.name}({name}={shorten(value)})"
+                return f"{call} does not fit {error.expected}: {error.why}"
+        return None
 
     def encode_result(self, value: Any) -> bytes:
         """
@@ -248,6 +262,10 @@ class Signature:
                 except Exception as error:  # noqa: BLE001 - a name under TYPE_CHECKING, a typo
                     unresolved[name] = f"{type(error).__name__}: {error}"
         return resolved, unresolved
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _keeps(hint: Any, kind: type) -> bool:

@@ -132,7 +132,10 @@ class ReplayLoop(asyncio.AbstractEventLoop):
             while ready:
                 handle = pop()
                 if not handle.is_cancelled:
-                    handle.context.run(handle.callback, *handle.args)
+                    try:  # noqa: SIM105 - `suppress` costs a call per callback
+                        handle.context.run(handle.callback, *handle.args)
+                    except (SystemExit, KeyboardInterrupt):
+                        pass  # a task's: it has ended with it, and gives it to who awaits it
                 callbacks += 1
                 if callbacks > CALLBACKS_MAX:
                     if seen == self.progress:

@@ -191,9 +191,9 @@ class Replayer:
             self._outcome = commands.Complete(await self._code())
         except asyncio.CancelledError as error:
             self._outcome = self._stop or self._fail(error)
-        except GeneratorExit:  # evicted: the run is not over
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it ends this run only
+        except BaseException as error:
+            if isinstance(error, GeneratorExit) and self._loop.dead:
+                raise  # evicted: the run is not over
             self._outcome = self._fail(error)
 
     def _run_turn(self, position: int) -> list[commands.Command]:

@@ -63,10 +63,13 @@ class GiveUp:
 _EXPONENT_MAX = 64
 
 
-def verdict(policy: Retry, attempt: int, *, retryable: bool, chance: float) -> RetryAfter | GiveUp:
+def verdict(
+    policy: Retry, attempt: int, *, retryable: bool, chance: float, left: float | None = None
+) -> RetryAfter | GiveUp:
     """What to do after attempt number ``attempt`` (from 1) has failed.
 
     ``chance`` in [0, 1) is the jitter: the pause is between half and all of its length.
+    ``left`` is what remains of the time for all attempts, in seconds; None: it has no end.
     """
     if not retryable:
         return GiveUp("the error is not one to retry")
@@ -74,5 +77,7 @@ def verdict(policy: Retry, attempt: int, *, retryable: bool, chance: float) -> R
         return GiveUp(f"all {policy.attempts} attempts are used up")
     delay = seconds(policy.delay, what="delay")
     grown = delay * policy.growth ** min(attempt - 1, _EXPONENT_MAX)
-    pause = min(grown, seconds(policy.delay_max, what="delay_max"))
-    return RetryAfter(pause * (1 - chance / 2))
+    pause = min(grown, seconds(policy.delay_max, what="delay_max")) * (1 - chance / 2)
+    if left is not None and pause >= left:
+        return GiveUp("the next attempt would begin after timeout_total")
+    return RetryAfter(pause)

@@ -1,81 +1,62 @@
 """Attempts: activities under way in this process.
 
 An attempt belongs to the process, keyed by (run, op): a run that is dropped and loaded
-again finds the attempt that is still under way instead of beginning another. Between
-failures it pauses as its policy says. The verdict is the pure core's; what is here calls,
-times out, encodes and hands the outcome over.
+again finds the attempt that is still under way instead of beginning another. One that was
+told to stop stays known until it has really ended, and nothing begins for its op before
+that. Between failures an op pauses as its policy says; the verdict is the pure core's.
+
+What is under way for long, is retried or must be known of is *noted*, in the commits of its
+run. Quick activities leave no note.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import random
-import sys
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeAlias
-
-import anyio.to_thread
-from anyio import CapacityLimiter
+from typing import Any, Protocol
 
 from .._authoring import attempts as authoring
-from .._authoring.context import Call
-from .._codec.failures import decode_failure, encode_failure
+from .._codec.failures import decode_failure
 from .._core import commands
 from .._core.retries import GiveUp, verdict
-from ..errors import CodecError, LeaseLost
+from .._store.protocol import Note
+from .activities import Activities
 from .clock import Clock
 from .instance import Instance, Result
+from .limits import left_of_total, total_is_over
 from .rows import to_error
+from .slots import Slots
+from .work import (
+    Disowned,
+    Unfit,
+    Work,
+    arguments,
+    encoded,
+    failure_of,
+    is_answer,
+    is_retryable,
+    started,
+)  # fmt: skip
 
 log = logging.getLogger("durable")
 
-Task: TypeAlias = "asyncio.Task[None]"
+# What is under way is looked at this often. What is found twice or more and has run for
+# NOTE_AFTER gets a note; changed details of heartbeats are noted as often as that.
+LOOK_SECONDS = 0.5
+NOTE_AFTER = timedelta(seconds=1)
 
+# An attempt that the database takes for another worker's, while memory does not, is tried
+# again after this pause: one of the two learns better soon.
+DISOWNED_PAUSE = 0.1
 
-class TimedOut(Exception):
-    """The attempt outlived its ``timeout``."""
+# A task of ours that somebody else has cancelled begins again after this pause.
+INTERRUPTED_PAUSE = 1.0
 
-
-class Work:
-    """One op that is being worked on: all its attempts, one after another."""
-
-    __slots__ = ("abandoned", "call", "command", "deadline", "instance", "key", "number", "task")
-
-    def __init__(self, instance: Instance, command: commands.Run, key: tuple[int, int]) -> None:
-        self.key = key  # run and op
-        self.instance = instance
-        self.command = command
-        self.call: Call = command.call
-        self.number = 0
-        self.deadline: datetime | None = None  # of the attempt under way
-        self.abandoned = False  # nobody waits for it any more
-        self.task: Task | None = None
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether its attempts need nothing but the call."""
-        definition = self.call.definition
-        return (
-            definition.kind == "activity"
-            and definition.is_async
-            and definition.options.timeout is None
-        )
-
-    def attempt(self) -> authoring.Attempt:
-        """What ``durable.attempt()`` tells the activity."""
-        seed, name, digest = self.instance.seed, self.command.name, self.command.digest
-        return authoring.Attempt(
-            id=self.instance.id,
-            activity=name,
-            number=self.number,
-            deadline=self.deadline,
-            key=lambda: authoring.idempotency_key(seed, name, digest, self.call.nth),
-            cancelled=lambda: self.abandoned,
-        )
+# What is told to stop gets this long to clean up before a drain goes on without it.
+STOP_SECONDS = 5.0
 
 
 class Runner(Protocol):
@@ -85,6 +66,9 @@ class Runner(Protocol):
 
 
 class Attempts:
+    """``on_result`` gets an op's answer, ``on_unfit`` a run that this code cannot continue,
+    ``on_note`` a run that has something to note."""
+
     def __init__(
         self,
         *,
@@ -92,65 +76,99 @@ class Attempts:
         activities_max: int,
         may_begin: Callable[[], Any],
         on_result: Callable[[Instance, Result], None],
+        on_unfit: Callable[[Instance, str], None],
+        on_note: Callable[[Instance], None],
         run_transaction: Runner,
     ) -> None:
         self.chance: Callable[[], float] = random.random  # for jitter
         self._clock = clock
         self._may_begin = may_begin
         self._on_result = on_result
-        self._free = activities_max
-        self._waiters: deque[asyncio.Future[None]] = deque()
-        self._threads = CapacityLimiter(activities_max)
+        self._on_unfit = on_unfit
+        self._on_note = on_note
+        self._slots = Slots(activities_max)
+        self._activities = Activities(clock)
         self._runners: dict[str, Runner] = {
-            "activity": self._run_activity,
+            "activity": self._activities,
             "transaction": run_transaction,
         }
         self._under_way: dict[tuple[int, int], Work] = {}
         self._host = asyncio.get_running_loop()
 
-    def begin(self, instance: Instance, command: commands.Run) -> None:
+    def begin(
+        self,
+        instance: Instance,
+        command: commands.Run,
+        *,
+        resumed: bool = False,
+        found: Note | None = None,
+    ) -> None:
+        """Work on an op: one that a turn has just asked for; or, ``resumed``, one of a run that
+        was loaded, on which others may have begun, as far as ``found`` tells. If it is still
+        under way here, it goes on for the new instance."""
         key = (instance.run, command.op)
-        work = self._under_way.get(key)
-        if work is not None and work.command.digest == command.digest:
-            work.instance = instance  # loaded again: the attempt goes on for the new one
+        before = self._under_way.get(key)
+        if before is not None and before.is_for(command):
+            before.instance = instance
             return
         work = self._under_way[key] = Work(instance, command, key)
-        if self._free and work.is_plain and self._may_begin() is None:
-            self._free -= 1
+        if resumed:
+            work.resume(found, self._clock.now())
+        if before is not None:
+            self._abandon(before)
+            work.before, work.pause = before, work.pause or 0.0
+        if self._slots.free and work.is_plain and self._may_begin() is None:
+            self._slots.free -= 1
             work.number = 1
-            task = _start(self._run_plain(work), self._host)
+            task = started(self._run_plain(work), self._host)
         else:
-            task = _start(self._run(work), self._host)
+            task = started(self._run(work), self._host)
         if not task.done():
             work.task = task
 
     def drop(self, run: int, op: int) -> None:
         """The workflow no longer waits: cancel the attempt, if it can be."""
         work = self._under_way.get((run, op))
-        if work is not None and work.task is not None:
-            work.abandoned = True
-            work.task.cancel()
+        if work is not None:
+            self._abandon(work)
 
     def drop_run(self, instance: Instance) -> None:
         for run, op in [key for key in self._under_way if key[0] == instance.run]:
             self.drop(run, op)
 
+    def _abandon(self, work: Work) -> None:
+        if not work.abandoned:
+            work.abandoned = True
+            if work.task is not None:
+                # A task that is cancelled before its first step takes no step at all.
+                work.task.add_done_callback(lambda _: self._forget(work))
+                work.task.cancel()
+
     def count(self) -> int:
         return len(self._under_way)
 
     async def drain(self, grace: float) -> list[Work]:
-        """Give what is under way ``grace`` seconds, then cancel it; returns what was cut off."""
-        tasks = [work.task for work in self._under_way.values() if work.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=grace)
-        cut = [work for work in self._under_way.values() if work.task and not work.task.done()]
+        """Give what is under way ``grace`` seconds, then tell it to stop; returns what was cut
+        off. What does not stop either is named, and left behind."""
+        self._look()  # what heartbeats have told is for the next owner
+        await self._ended(grace)
+        cut = [work for work in self._under_way.values() if not work.abandoned]
         for work in cut:
-            work.abandoned = True
-            assert work.task is not None
-            work.task.cancel()
-        if cut:
-            await asyncio.wait([work.task for work in cut if work.task is not None])
+            self._abandon(work)
+        await self._ended(STOP_SECONDS)
+        for work in self._under_way.values():
+            log.error(
+                "activity %r of run %r was told to stop and goes on, at %s; this process leaves "
+                "it behind. In a thread, ask durable.attempt().cancelled now and then.",
+                work.command.name, work.instance.id, work.where(),
+            )  # fmt: skip
+        self._activities.close()
         return cut
+
+    async def _ended(self, seconds: float) -> None:
+        endings = [each for work in self._under_way.values() for each in work.endings()]
+        if endings:
+            await asyncio.wait(endings, timeout=seconds)
 
     # One op, all its attempts
 
@@ -161,11 +179,11 @@ class Attempts:
         outcome: tuple[bytes, Any] | BaseException
         try:
             authoring.enter(work.attempt)
-            args, kwargs = work.call.arguments()
+            args, kwargs = arguments(work.call)
             outcome = encoded(definition.signature, await definition.fn(*args, **kwargs))
         except BaseException as error:  # noqa: BLE001 - whatever it raised, it has failed
             outcome = error
-        self._give_slot_back()
+        self._slots.give_back()
         if isinstance(outcome, BaseException):
             await self._run(work, outcome)
             return
@@ -176,98 +194,193 @@ class Attempts:
     async def _run(self, work: Work, failed: BaseException | None = None) -> None:
         """``failed`` is what an attempt has raised already."""
         runner = self._runners[work.command.kind]
+        result: Result | None = None
+        report: str | None = None
         try:
             result = None if failed is None else self._judged(work, failed)
-            while not isinstance(result, Result):
-                if result is not None:
-                    await self._clock.sleep(result)
-                result = await self._attempt(work, runner)
+            while result is None:
+                if work.pause is not None:
+                    if _is_being_cancelled():
+                        raise asyncio.CancelledError
+                    result = await self._wait(work)
+                if result is None:
+                    result = await self._attempt(work, runner)
         except asyncio.CancelledError:
             if not work.abandoned:
+                # By itself; or somebody cancels all tasks of a host that ends, which must not
+                # wait for this one's pause.
+                self._host.call_later(work.pause or INTERRUPTED_PAUSE, self._begin_again, work)
                 raise
-            return
-        except LeaseLost:
-            return  # the worker has died; whoever has the run now begins anew
+        except Disowned:
+            pass  # whoever has the run now begins anew
+        except Unfit as error:
+            report = str(error)
+        except Exception as error:
+            log.exception("activity %r could not be run", work.command.name)
+            report = f"activity {work.command.name!r} could not be run: {error!r}"
         finally:
+            is_awaited = not work.abandoned
             self._forget(work)
-        self._on_result(work.instance, result)
+        if is_awaited and report is not None:
+            self._on_unfit(work.instance, report)
+        elif is_awaited and result is not None:
+            self._on_result(work.instance, result)
 
     def _forget(self, work: Work) -> None:
         # Its task's context refers to it: left to the garbage collector, such circles took a
         # tenth of a worker's time (bench steps).
         work.task = None
+        if work.thread is not None or work.before is not None:
+            held_up = work.held_up()
+            for each in held_up:
+                each.add_done_callback(lambda _: self._forget(work))
+            if held_up:
+                work.abandoned = True
+                return
         if self._under_way.get(work.key) is work:
             del self._under_way[work.key]
 
-    async def _attempt(self, work: Work, runner: Runner) -> Result | float:
-        """The result, or the seconds until the next attempt."""
-        work.number += 1
+    def _begin_again(self, work: Work) -> None:
+        instance, command = work.instance, work.command
+        if not instance.lost and instance.replayer.open.get(command.op) is command:
+            self.begin(instance, command, resumed=True, found=work.noted)
+
+    async def _wait(self, work: Work) -> Result | None:
+        """Wait before an attempt: for the pause that the policy wants, and until no earlier
+        attempt at this op is under way in this process. A result if the time for all attempts
+        is over then, or if the op must not be tried again."""
+        assert work.pause is not None
+        pause, work.pause = work.pause, None
         try:
-            if not self._free:
-                await self._wait_for_slot()
-            self._free -= 1
+            async with self._clock.timeout(left_of_total(work, self._clock)):
+                await self._clock.sleep(pause)
+                while held_up := work.held_up():
+                    await asyncio.wait(held_up)
+        except TimeoutError:
+            return self._failed(work, total_is_over(work))
+        work.before = work.thread = work.began_at = work.deadline = None
+        work.stopped = False
+        if work.vanished is not None:
+            log.warning("activity %r of run %r: %s", work.command.name, work.instance.id,
+                        work.vanished)  # fmt: skip
+            return self._failed(work, work.vanished)
+        return None
+
+    async def _attempt(self, work: Work, runner: Runner) -> Result | None:
+        """The result; None if there is to be another attempt, after ``work.pause``."""
+        work.waits = True
+        try:
+            if not self._slots.free:
+                await self._slots.wait()
+            self._slots.free -= 1
             try:
-                waited = self._may_begin()
-                if waited is not None:
+                if work.call.definition.options.records_start:
+                    await self._record(work)
+                while (waited := self._may_begin()) is not None:
                     await waited
+                if work.instance.lost:
+                    raise Disowned
+                work.number += 1
+                work.waits = False
                 payload, value = await runner(work)
             finally:
-                self._give_slot_back()
+                if thread := work.live_thread:  # it keeps the slot, so threads are bounded too
+                    thread.ended.add_done_callback(lambda _: self._slots.give_back())
+                else:
+                    self._slots.give_back()
             return Result(work.command.op, value, payload, None, None)
         except BaseException as error:  # noqa: BLE001 - whatever it raised, it has failed
             return self._judged(work, error)
 
-    def _judged(self, work: Work, error: BaseException) -> Result | float:
+    async def _record(self, work: Work) -> None:
+        """Note that the next attempt begins, and wait until that is written.
+
+        Raises:
+            Disowned: the run has left this process before.
+        """
+        written: asyncio.Future[bool] = self._host.create_future()
+        work.instance.awaiting_notes.append(written)
+        self._note(work, number=work.number + 1)
+        if not await written:
+            raise Disowned
+
+    def _judged(self, work: Work, error: BaseException) -> Result | None:
         """What a failed attempt leads to. Not all that is raised is the activity's doing."""
-        is_ours = isinstance(error, asyncio.CancelledError) and (
-            work.abandoned or _is_being_cancelled()
-        )
-        if is_ours or isinstance(error, LeaseLost):
+        work.waits = True
+        if work.abandoned:
+            raise asyncio.CancelledError from error
+        if isinstance(error, Unfit):
             raise error
-        pause = self._judge(work, error)
-        return self._failed(work, error) if pause is None else pause
+        if isinstance(error, Disowned):
+            if work.instance.lost:
+                raise error
+            work.pause = DISOWNED_PAUSE
+            return None
+        if isinstance(error, GeneratorExit) and self._host.is_closed():
+            raise error  # thrown away with the loop
+        work.pause = self._judge(work, error)
+        if work.pause is None:
+            return self._failed(work, error)
+        work.failure = failure_of(work, error)
+        self._note(work, next_at=self._clock.now() + timedelta(seconds=work.pause))
+        return None
 
     def _judge(self, work: Work, error: BaseException) -> float | None:
         """Seconds until the next attempt; None if there is none."""
         options = work.call.definition.options
-        business = isinstance(error, options.raises)
-        retryable = not business and _is_retryable(error, options.retry.retry_if)
-        decision = verdict(options.retry, work.number, retryable=retryable, chance=self.chance())
+        business = is_answer(error, options.raises)
+        decision = verdict(
+            options.retry,
+            work.number,
+            retryable=not business and is_retryable(error, options.retry.retry_if),
+            chance=self.chance(),
+            left=left_of_total(work, self._clock),
+        )
         pause = None if isinstance(decision, GiveUp) else decision.seconds
         if not business:  # a business error is an answer, not an accident
             self._tell(work, error, next_in=pause)
         return pause
 
-    async def _wait_for_slot(self) -> None:
-        while not self._free:
-            waiter: asyncio.Future[None] = self._host.create_future()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled():
-                    self._wake_next()  # it was this one's turn
-                raise
+    # What is told of them
 
-    def _give_slot_back(self) -> None:
-        self._free += 1
-        if self._waiters:
-            self._wake_next()
+    async def watch(self) -> None:
+        """Note what is under way for long, for ever. Owned by the worker."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._look()
 
-    def _wake_next(self) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
+    def _look(self) -> None:
+        now = self._clock.now()
+        for work in self._under_way.values():
+            if work.waits or work.abandoned:
+                continue
+            work.began_at = work.began_at or now
+            noted = work.noted
+            is_new = noted is None or noted.attempt != work.number or noted.next_at is not None
+            if (is_new and now - work.began_at >= NOTE_AFTER) or (
+                work.details is not (noted and noted.details)
+            ):
+                self._note(work)
+
+    def _note(
+        self, work: Work, *, number: int | None = None, next_at: datetime | None = None
+    ) -> None:
+        instance = work.instance
+        note = work.note(self._clock.now(), number=number or work.number, next_at=next_at)
+        instance.notes[note.op] = note
+        if not instance.lost:
+            self._on_note(instance)
 
     def _failed(self, work: Work, error: BaseException) -> Result:
-        payload = encode_failure(error, attempts=work.number, timed_out=isinstance(error, TimedOut))
+        payload = failure_of(work, error)
         seen = to_error(work.command.name, decode_failure(payload), work.call.definition)
         return Result(work.command.op, None, None, seen, payload)
 
     def _tell(self, work: Work, error: BaseException, *, next_in: float | None) -> None:
         then = "giving up" if next_in is None else f"trying again in {next_in:.1f} s"
+        if work.live_thread:
+            then += f"; its thread goes on, at {work.where()}, and keeps its slot"
+            then += "" if next_in is None else ": there is no other attempt before it has ended"
         log.warning(
             "activity %r of run %r failed in attempt %d (%s: %s); %s",
             work.command.name,
@@ -278,80 +391,6 @@ class Attempts:
             then,
             exc_info=error,
         )
-
-    # One attempt of an activity
-
-    async def _run_activity(self, work: Work) -> tuple[bytes, Any]:
-        definition = work.call.definition
-        timeout = definition.options.timeout
-        args, kwargs = work.call.arguments()
-        authoring.enter(work.attempt)
-        if timeout is None and definition.is_async:
-            value = await definition.fn(*args, **kwargs)
-        elif timeout is None:
-            value = await self._call(definition, args, kwargs)
-        else:
-            work.deadline = self._clock.now() + timedelta(seconds=timeout)
-            scope = self._clock.timeout(timeout)
-            try:
-                async with scope:
-                    value = await self._call(definition, args, kwargs)
-            except TimeoutError as error:
-                if not scope.expired():
-                    raise
-                raise TimedOut(f"it ran longer than its timeout of {timeout:g} s") from error
-        return encoded(definition.signature, value)
-
-    async def _call(self, definition: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if definition.is_async:
-            return await definition.fn(*args, **kwargs)
-        return await anyio.to_thread.run_sync(  # copies the context, so attempt() works
-            functools.partial(definition.fn, *args, **kwargs),
-            limiter=self._threads,
-            abandon_on_cancel=True,
-        )
-
-
-if sys.version_info >= (3, 12):
-
-    def _start(work: Coroutine[Any, Any, None], host: asyncio.AbstractEventLoop) -> Task:
-        """An activity that finishes at once takes no round through the loop. Only the task's
-        own eager start will do: driven by hand, a coroutine would run as the committer's task,
-        and its own ``asyncio.timeout`` would cancel that."""
-        return asyncio.Task(work, loop=host, eager_start=True)
-
-else:
-
-    def _start(work: Coroutine[Any, Any, None], host: asyncio.AbstractEventLoop) -> Task:
-        # The class itself: `create_task` also names each task, which costs as much again.
-        return asyncio.Task(work, loop=host)
-
-
-def encoded(signature: Any, value: Any) -> tuple[bytes, Any]:
-    """The value as it is recorded, and as the workflow will see it on every replay.
-
-    Raises:
-        Unrecordable: it cannot make the trip. The activity has acted, so it is not tried
-            again: the run learns of it as a failure.
-    """
-    try:
-        payload: bytes
-        payload, seen = signature.record_result(value)
-        return payload, seen
-    except CodecError as error:
-        raise Unrecordable(
-            f"the activity returned, but its result cannot be recorded: {error}"
-        ) from error
-
-
-class Unrecordable(CodecError):
-    """An activity acted and returned something that cannot be written."""
-
-
-def _is_retryable(error: BaseException, retry_if: Callable[[Exception], bool] | None) -> bool:
-    if isinstance(error, Unrecordable) or not isinstance(error, Exception):
-        return False
-    return retry_if is None or retry_if(error)
 
 
 def _is_being_cancelled() -> bool:

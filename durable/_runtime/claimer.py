@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from .._core import commands
-from .._store.protocol import Claimed, JournalRow, Message
+from .._store.protocol import Claimed, JournalRow, Message, Note
 from ..errors import CodecError, Divergence, InternalError, LeaseLost, StoreUnavailable
 from . import rows
 from .clock import Alarm
@@ -125,11 +125,13 @@ class Claimer:
                 instances.append(instance)
         histories = await self._read_histories(instances)
         messages = await self._read_messages(instances)
+        notes = await self._worker.store.attempts.read(list(histories))
         slice_end = time.monotonic() + SLICE_SECONDS
         for instance in instances:
-            history, mail = histories[instance.run], messages[instance.run]
+            history = histories[instance.run]
+            news = messages[instance.run], notes[instance.run]
             try:
-                slice_end = await self._bring_up(instance, history, mail, slice_end)
+                slice_end = await self._bring_up(instance, history, *news, slice_end)
             except (Divergence, CodecError) as error:
                 self._give_up(instance, str(error))
             except Exception as error:
@@ -188,6 +190,7 @@ class Claimer:
         instance: Instance,
         history: list[JournalRow],
         messages: list[Message],
+        notes: list[Note],
         slice_end: float,
     ) -> float:
         """Replay, then let the run go on. Returns the end of the current slice."""
@@ -203,6 +206,7 @@ class Claimer:
                 slice_end = time.monotonic() + SLICE_SECONDS
         if history:
             instance.position = max(instance.position, history[-1].position + 1)
+        instance.take_over(notes)
         self._go_on(instance, read.redo, messages)
         return slice_end
 

@@ -46,5 +46,5 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    def timeout(self, seconds: float) -> asyncio.Timeout:
+    def timeout(self, seconds: float | None) -> asyncio.Timeout:
         return asyncio.timeout(seconds)

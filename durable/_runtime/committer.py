@@ -217,5 +217,5 @@ class Committer:
             log.exception("run %r could not go on", instance.id)
             self._on_refused(instance, f"it could not go on: {error!r}")
             return
-        if instance.arrivals:
+        if instance.arrivals or instance.notes:
             self.submit(instance)

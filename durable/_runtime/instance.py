@@ -7,9 +7,11 @@ in ``requests`` until the committer says that those rows are written. No I/O her
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 from collections import deque
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,7 +22,7 @@ from .._authoring.definitions import Definition
 from .._codec.failures import encode_failure
 from .._core import commands, divergence, events
 from .._core.replayer import Replayer
-from .._store.protocol import Advance, Birth, Close, JournalRow, Park
+from .._store.protocol import Advance, Birth, Close, JournalRow, Note, Park
 from ..errors import CodecError, Divergence, InternalError
 from . import rows
 
@@ -71,9 +73,10 @@ class Instance:
     """A run, live. ``in_flight`` is True while a commit of it is under way."""
 
     __slots__ = (
-        "arrivals", "birth", "claim", "close", "ctx", "definition", "id", "in_flight", "input",
-        "is_queued", "loaded", "lost", "outcome", "position", "replayer", "report", "requests",
-        "rows", "run", "seed", "seen",
+        "arrivals", "awaited_notes", "awaiting_notes", "birth", "claim", "close", "ctx",
+        "definition", "found", "id", "in_flight", "input", "is_queued", "loaded", "lost", "noted",
+        "notes", "outcome", "position", "replayer", "report", "requests", "rows", "run", "seed",
+        "seen",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +96,11 @@ class Instance:
         self.arrivals: deque[Arrival] = deque()
         self.rows: list[JournalRow] = []
         self.requests: list[commands.Request] = []  # of the world, held until it is written
+        self.notes: dict[int, Note] = {}  # of attempts, by op: to be written
+        self.noted: set[int] = set()  # ops that may have a note in the database
+        self.found: dict[int, Note] = {}  # notes of an earlier owner, until they are taken up
+        self.awaiting_notes: list[asyncio.Future[bool]] = []  # who waits for ``notes``
+        self.awaited_notes: list[asyncio.Future[bool]] = []  # the same, on their way
         self.birth: Birth | None = None
         self.close: Close | None = None
         self.outcome: commands.Close | None = None
@@ -136,10 +144,14 @@ class Instance:
         while self.arrivals and not self.replayer.closed and self.report is None:
             self._feed(self.arrivals.popleft(), now)
         written, self.rows = self.rows, []
+        notes, ended = self._take_notes() if self.notes or self.noted else ((), ())
         park = self._park(now)
-        if not written and park is None:
+        if not written and not notes and park is None:
             return None
-        return Advance(self.run, self.claim, written, self.birth, self.close, park)
+        at = self.position if notes and not written else None
+        return Advance(
+            self.run, self.claim, written, self.birth, self.close, park, (), notes, ended, at
+        )
 
     def _feed(self, arrival: Arrival, now: datetime) -> None:
         at = max(now, self.replayer.now)
@@ -225,6 +237,46 @@ class Instance:
                 return Close("cancelled", None, None, None, next_op, reason)
             case commands.Fail(error, failed_at):
                 return Close("failed", None, encode_failure(error), failed_at, next_op)
+
+    # What is under way for it
+
+    def take_over(self, found: Iterable[Note]) -> None:
+        """What an earlier owner has begun must be what this code asks for.
+
+        Raises:
+            Divergence: it is not.
+        """
+        self.found = {note.op: note for note in found}
+        self.noted = set(self.found)
+        for op, name, digest, attempt, *_ in self.found.values():
+            asked = self.replayer.open.get(op)
+            if not isinstance(asked, commands.Run) or (asked.name, asked.digest) != (name, digest):
+                now = divergence.describe(asked) + ", or other arguments" if asked else "nothing"
+                raise Divergence(
+                    position=self.position,
+                    recorded=f"no end of attempt {attempt} of {name!r} (op {op}), which has begun",
+                    asked=now,
+                    site=asked.site if asked else None,
+                )
+
+    def _take_notes(self) -> tuple[tuple[Note, ...], tuple[int, ...]]:
+        """Notes to be written, and ops whose notes are to go: what is not open has ended."""
+        still_open = self.replayer.open
+        notes = tuple(note for op, note in self.notes.items() if op in still_open)
+        ended = tuple(op for op in self.noted if op not in still_open)
+        self.noted = {op for op in self.noted if op in still_open} | {note.op for note in notes}
+        self.notes = {}
+        self.awaited_notes, self.awaiting_notes = self.awaiting_notes, []
+        return notes, ended
+
+    def tell_noted(self, written: bool) -> None:
+        """The notes on their way are written; or the run has left, and none will be."""
+        told, self.awaited_notes = self.awaited_notes, []
+        if not written:
+            told += self.awaiting_notes
+        for each in told:
+            if not each.done():
+                each.set_result(written)
 
     # What it waits for
 

@@ -70,11 +70,13 @@ class Lease:
         """Stop beating. The row is the caller's to remove."""
         self._stop.set()
         self._stop_async()
+        if self._beaten is not None and not self._beaten.done():
+            self._beaten.set_result(None)  # who waits must ask the next lease
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
 
     def may_begin(self) -> Awaitable[None] | None:
-        """None while attempts may begin; else something that waits until they may again."""
+        """None while attempts may begin; else something to wait for before one asks again."""
         if time.monotonic() < self._answered + START_DEADLINE:
             return None
         return self._until_beaten()
@@ -89,10 +91,9 @@ class Lease:
         return time.monotonic() - self._answered
 
     async def _until_beaten(self) -> None:
-        while time.monotonic() >= self._answered + START_DEADLINE:
-            if self._beaten is None or self._beaten.done():
-                self._beaten = self._host.create_future()
-            await asyncio.shield(self._beaten)
+        if self._beaten is None or self._beaten.done():
+            self._beaten = self._host.create_future()
+        await asyncio.shield(self._beaten)
 
     # In the thread
 

@@ -15,7 +15,13 @@ from .._codec.failures import Failure, decode_failure, rebuild
 from .._codec.values import digest
 from .._core import commands, events
 from .._store.protocol import JournalRow
-from ..errors import ActivityError, ActivityTimedOut, InternalError
+from ..errors import ActivityError, ActivityTimedOut, InternalError, OutcomeUnknown
+
+# What a failure is when it is not simply what an activity raised.
+_KINDS: dict[str, type[ActivityError]] = {
+    "timed_out": ActivityTimedOut,
+    "unknown": OutcomeUnknown,
+}
 
 REDO = "redo"  # in a `voided` row: the owner feeds the voided event's facts again, live
 
@@ -99,8 +105,7 @@ def to_error(name: str, failure: Failure, definition: Definition | None) -> Base
         error = rebuild(failure, definition.options.raises)
         if error is not None:
             return error
-    kind = ActivityTimedOut if failure.timed_out else ActivityError
-    return kind(
+    return _KINDS.get(failure.kind, ActivityError)(
         activity=name,
         type=failure.type,
         message=failure.message,

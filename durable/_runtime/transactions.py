@@ -9,6 +9,7 @@ backend is ended first, and then the row tells: it is there, or nothing happened
 from __future__ import annotations
 
 import asyncio
+import functools
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,8 +17,9 @@ import asyncpg
 
 from .._authoring import attempts as authoring
 from .._store.protocol import Unavailable
-from ..errors import Divergence, InvalidCall
-from .attempts import Work, encoded
+from ..errors import DecodeError, Divergence, InvalidCall, LeaseLost
+from .limits import TimedOut, within
+from .work import Disowned, Unfit, Work, arguments, encoded
 
 if TYPE_CHECKING:
     from .worker import LiveWorker
@@ -38,15 +40,22 @@ class Transactions:
         self._worker = worker
 
     async def __call__(self, work: Work) -> tuple[bytes, Any]:
-        outcomes = self._worker.store.outcomes
+        outcomes, options = self._worker.store.outcomes, work.call.definition.options
         # A run that was loaded may have done it already, in another process.
-        recorded = await self._recorded(work) if work.instance.loaded else None
+        recorded = await self._recorded(work) if work.may_have_run else None
         while recorded is None:
             backend: Backend | None = None
             try:
                 async with outcomes.connection() as connection:
                     backend = outcomes.backend(connection)
-                    return await self._attempt(work, connection)
+                    attempt = functools.partial(self._attempt, work, connection)
+                    if options.is_timed:
+                        return await within(work, self._worker.clock, attempt)
+                    return await attempt()
+            except TimedOut:  # maybe while it committed
+                recorded = await self._after_lost_connection(work, backend)
+                if recorded is None:
+                    raise
             except asyncpg.UniqueViolationError:
                 recorded = await self._recorded(work)
                 if recorded is None:
@@ -61,7 +70,7 @@ class Transactions:
 
     async def _attempt(self, work: Work, connection: Connection) -> tuple[bytes, Any]:
         definition, worker = work.call.definition, self._worker
-        args, kwargs = work.call.arguments()
+        args, kwargs = arguments(work.call)
         authoring.enter(work.attempt)
         async with connection.transaction():
             value = await definition.fn(connection, *args, **kwargs)
@@ -71,35 +80,42 @@ class Transactions:
                     f"Transaction {definition.name!r} ended the transaction it runs in: leave "
                     "commit and rollback to ctx.transaction()."
                 )
-            await worker.store.outcomes.record(
-                connection,
-                worker=worker.registration.worker,
-                run=work.instance.run,
-                claim=work.instance.claim,
-                op=work.command.op,
-                name=definition.name,
-                digest=work.command.digest,
-                result=payload,
-            )
+            try:
+                await worker.store.outcomes.record(
+                    connection,
+                    worker=worker.registration.worker,
+                    run=work.instance.run,
+                    claim=work.instance.claim,
+                    op=work.command.op,
+                    name=definition.name,
+                    digest=work.command.digest,
+                    result=payload,
+                )
+            except LeaseLost as error:
+                raise Disowned from error
         return payload, seen
 
     async def _recorded(self, work: Work) -> tuple[bytes, Any] | None:
         """What an earlier attempt has committed.
 
         Raises:
-            Divergence: it was recorded for another call.
+            Unfit: it was recorded for another call, or does not fit its annotation any more.
         """
         recorded = await self._worker.store.outcomes.read(work.instance.run, work.command.op)
         if recorded is None or recorded.result is None:
             return None
         if (recorded.name, recorded.digest) != (work.command.name, work.command.digest):
-            raise Divergence(
+            error: Exception = Divergence(
                 position=work.instance.position,
                 recorded=f"the outcome of transaction {recorded.name!r} under op {work.command.op}",
                 asked=f"transaction {work.command.name!r}, or other arguments",
                 site=work.command.site,
             )
-        return recorded.result, work.call.definition.signature.decode_result(recorded.result)
+            raise Unfit(str(error)) from error
+        try:
+            return recorded.result, work.call.definition.signature.decode_result(recorded.result)
+        except DecodeError as error:
+            raise Unfit(f"the outcome of transaction {recorded.name!r}: {error}") from error
 
     async def _after_lost_connection(
         self, work: Work, backend: Backend | None

@@ -69,6 +69,8 @@ class LiveWorker:
             activities_max=options.activities_max,
             may_begin=self._may_begin,
             on_result=self._result_arrived,
+            on_unfit=self._unfit,
+            on_note=self._has_notes,
             run_transaction=Transactions(self),
         )
         self.committer = Committer(
@@ -90,7 +92,13 @@ class LiveWorker:
         await self._lease.acquire()
         self._watchdog.start()
         await self.chores.greet()
-        for part in (self.committer.run, self.claimer.run, self.chores.run, self.chores.announce):
+        for part in (
+            self.committer.run,
+            self.claimer.run,
+            self.chores.run,
+            self.chores.announce,
+            self.attempts.watch,
+        ):
             self.own(self._forever(part))
         self.claimer.poke()
 
@@ -181,6 +189,7 @@ class LiveWorker:
     def forget(self, instance: Instance) -> None:
         """Drop a run from memory; its journal has all that is needed."""
         instance.lost = True
+        instance.tell_noted(False)
         if self.active.get(instance.run) is instance:
             del self.active[instance.run]
         self._drop_timers(instance)
@@ -192,9 +201,13 @@ class LiveWorker:
                 self.timers.drop(instance.run, command.op)
 
     def take_up(self, instance: Instance) -> None:
-        """Begin all that the code waits for: after a load, or for what a turn asked."""
+        """Go on with all that the code waits for, after a load."""
         for command in list(instance.replayer.open.values()):
-            self._begin(instance, command)
+            if isinstance(command, commands.Run):
+                found = instance.found.pop(command.op, None)
+                self.attempts.begin(instance, command, resumed=True, found=found)
+            else:
+                self._begin(instance, command)
         self.committer.submit(instance)  # also without news: it may be put away again
 
     # News
@@ -203,6 +216,13 @@ class LiveWorker:
         if not instance.lost:
             instance.arrivals.append(result)
             self.committer.submit(instance)
+
+    def _unfit(self, instance: Instance, report: str) -> None:
+        if not instance.lost:
+            self._refused(instance, report)
+
+    def _has_notes(self, instance: Instance) -> None:
+        self.committer.submit(instance)
 
     def _timer_due(self, run: int, op: int) -> None:
         instance = self.active.get(run)
@@ -235,6 +255,8 @@ class LiveWorker:
             self.attempts.drop_run(instance)
             self.forget(instance)
             return
+        if instance.awaited_notes:
+            instance.tell_noted(True)
         self._let_out(instance, parked=verdict is PARKED)
         if instance.close is not None:
             self._closed(instance)

@@ -60,9 +60,9 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
 
 def test_a_failure_tells_type_message_and_traceback() -> None:
     secret = "in-a-local"  # noqa: F841 - a local, which must not be told
-    failure = again(raised(KeyError("x")), attempts=3, timed_out=True)
+    failure = again(raised(KeyError("x")), attempts=3, kind="timed_out")
     assert (failure.type, failure.module, failure.message) == ("KeyError", "builtins", "'x'")
-    assert (failure.attempts, failure.timed_out) == (3, True)
+    assert (failure.attempts, failure.kind) == (3, "timed_out")
     assert "raise error from cause" in failure.traceback
     assert "in-a-local" not in failure.traceback
 

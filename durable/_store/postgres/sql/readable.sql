@@ -260,7 +260,7 @@ as $$
         when f.value ? 'unreadable' then f.value
         else jsonb_build_object(
             'type', f.value -> 'type', 'message', f.value -> 'message',
-            'attempts', f.value -> 'attempts', 'timed_out', f.value -> 'timed_out',
+            'attempts', f.value -> 'attempts', 'kind', f.value -> 'kind',
             'traceback', right(f.value ->> 'traceback', 2000))
         end
     from (select durable.readable(payload) as value) f

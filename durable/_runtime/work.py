@@ -1,0 +1,254 @@
+"""One op that is being worked on, and what may become of an attempt at it.
+
+Facts and small judgements; nothing here begins, waits or ends anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from types import FrameType
+from typing import Any, TypeAlias
+
+from .._authoring import attempts as authoring
+from .._authoring.context import Call
+from .._codec.failures import encode_failure
+from .._core import commands
+from .._store.protocol import Note
+from ..errors import CodecError, DecodeError
+from . import threads
+from .instance import Instance
+from .limits import TimedOut, Watch
+
+log = logging.getLogger("durable")
+
+Task: TypeAlias = "asyncio.Task[None]"
+
+
+class Disowned(Exception):
+    """The run is not this worker's any more: no attempt at its ops may begin or count here."""
+
+
+class Unfit(Exception):
+    """What is recorded does not fit this code: the run is stuck until other code comes."""
+
+
+class Vanished(Exception):
+    """An attempt whose start was recorded was lost with its worker."""
+
+
+class Misfit(CodecError):
+    """The arguments of a call do not fit the activity's annotations. Nothing was called."""
+
+
+class Unrecordable(CodecError):
+    """An activity acted and returned something that cannot be written."""
+
+
+# Another attempt would end the same way, or act twice.
+_FINAL = (Misfit, Unrecordable)
+
+_KINDS: dict[type[BaseException], str] = {TimedOut: "timed_out", Vanished: "unknown"}
+
+
+class Work:
+    """One op, and all its attempts, one after another.
+
+    What most of them never need stands here on the class: one is made per step.
+    """
+
+    number = 0  # of the attempt under way, or the last one; 0: none is known
+    may_have_run = False  # before the first attempt of this process
+    pause: float | None = None  # seconds to wait before the next attempt
+    since: datetime | None = None  # the first attempt began, as far as is known
+    began_at: datetime | None = None  # this attempt did, as far as is known
+    deadline: datetime | None = None  # of this attempt
+    failure: bytes | None = None  # of the attempt before
+    details: bytes | None = None  # of the latest heartbeat
+    watch: Watch | None = None  # listens for heartbeats
+    noted: Note | None = None  # the latest that was noted
+    vanished: Vanished | None = None  # nobody knows how the last attempt ended
+    waits = False  # for its turn, or between two attempts
+    abandoned = False  # nobody waits for it any more
+    stopped = False  # the attempt under way passed a limit; its thread may go on
+    task: Task | None = None
+    thread: threads.Call | None = None  # of this attempt, or of one that was stopped
+    before: Work | None = None  # an older work for the same op, which has not ended
+
+    def __init__(self, instance: Instance, command: commands.Run, key: tuple[int, int]) -> None:
+        self.key = key  # run and op
+        self.instance = instance
+        self.command = command
+        self.call: Call = command.call
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its attempts need nothing but the call."""
+        return self.call.definition.is_plain and self.pause is None
+
+    def is_for(self, command: commands.Run) -> bool:
+        """Whether its result will answer the command."""
+        mine = self.command
+        return mine.digest == command.digest and mine.name == command.name and not self.abandoned
+
+    def attempt(self) -> authoring.Attempt:
+        """What ``durable.attempt()`` tells the activity."""
+        seed, name, digest = self.instance.seed, self.command.name, self.command.digest
+        return authoring.Attempt(
+            id=self.instance.id,
+            activity=name,
+            number=self.number,
+            deadline=self.deadline,
+            may_have_run=self.may_have_run or self.number > 1,
+            details=self.details,
+            key=lambda: authoring.idempotency_key(seed, name, digest, self.call.nth),
+            cancelled=lambda: self.abandoned or self.stopped,
+            beat=self._beat,
+        )
+
+    def _beat(self, details: bytes | None) -> None:
+        """From any thread."""
+        if details is not None:
+            self.details = details
+        if self.watch is not None:
+            self.watch.beat()
+
+    # Across processes
+
+    def resume(self, found: Note | None, now: datetime) -> None:
+        """Go on after what an earlier owner of the run has noted, if anything."""
+        self.may_have_run = True
+        if found is None:
+            return
+        self.number, self.since, self.details = found.attempt, found.since, found.details
+        self.failure, self.pause, self.noted = found.failure, 0.0, found
+        if found.next_at is not None:
+            self.pause = max(0.0, (found.next_at - now).total_seconds())
+        elif self.call.definition.options.records_start:
+            self.vanished = Vanished(
+                f"attempt {found.attempt} began at {found.began_at:%Y-%m-%d %H:%M:%S} UTC, and its "
+                "worker was lost before it recorded how it ended"
+            )
+
+    def note(self, now: datetime, *, number: int, next_at: datetime | None = None) -> Note:
+        """How it stands, to be written by the run's next commit."""
+        self.since, self.began_at = self.since or now, self.began_at or now
+        op, _, name, digest, _, _ = self.command
+        self.noted = Note(op, name, digest, number, self.since, self.began_at, self.failure,
+                          next_at, self.details)  # fmt: skip
+        return self.noted
+
+    # Its end
+
+    @property
+    def live_thread(self) -> threads.Call | None:
+        """The thread of this attempt, or of one that was stopped and goes on."""
+        return None if self.thread is None or self.thread.ended.done() else self.thread
+
+    def held_up(self) -> list[asyncio.Future[Any]]:
+        """What must have ended before an attempt may begin, or the op be forgotten."""
+        thread, before = self.live_thread, self.before
+        own = [] if thread is None else [thread.ended]
+        return own if before is None else [*own, *before.endings()]
+
+    def endings(self) -> list[asyncio.Future[Any]]:
+        own = [] if self.task is None or self.task.done() else [self.task]
+        return [*own, *self.held_up()]
+
+    def where(self) -> str:
+        """The line where it stands: the innermost one in the activity's own file, if any."""
+        if (thread := self.live_thread) is not None:
+            frame = thread.frame()
+            stack = [] if frame is None else list(traceback.walk_stack(frame))
+        else:
+            stack = _suspended(None if self.task is None else self.task.get_coro())[::-1]
+        code = getattr(self.call.definition.fn, "__code__", None)
+        own = code and code.co_filename
+        lines = [(frame.f_code.co_filename, line) for frame, line in stack]
+        file, line = next((each for each in lines if each[0] == own), (lines or [("?", 0)])[0])
+        return f"{file}:{line}"
+
+
+def _suspended(coro: Any) -> list[tuple[FrameType, int]]:
+    """The frames of a coroutine that waits, the outermost first."""
+    stack = []
+    while coro is not None:
+        frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
+        if frame is not None:
+            stack.append((frame, frame.f_lineno))
+        coro = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None)
+    return stack
+
+
+if sys.version_info >= (3, 12):
+
+    def started(work: Coroutine[Any, Any, None], host: asyncio.AbstractEventLoop) -> Task:
+        """An activity that finishes at once takes no round through the loop. Only the task's
+        own eager start will do: driven by hand, a coroutine would run as the committer's task,
+        and its own ``asyncio.timeout`` would cancel that."""
+        return asyncio.Task(work, loop=host, eager_start=True)
+
+else:
+
+    def started(work: Coroutine[Any, Any, None], host: asyncio.AbstractEventLoop) -> Task:
+        # The class itself: `create_task` also names each task, which costs as much again.
+        return asyncio.Task(work, loop=host)
+
+
+def failure_of(work: Work, error: BaseException) -> bytes:
+    return encode_failure(
+        error, attempts=max(1, work.number), kind=_KINDS.get(type(error), "raised")
+    )
+
+
+def is_answer(error: BaseException, raises: tuple[type[BaseException], ...]) -> bool:
+    """Whether it is a business error, or a group of nothing else."""
+    if isinstance(error, raises):
+        return True
+    return bool(raises) and isinstance(error, BaseExceptionGroup) and not error.split(raises)[1]
+
+
+def is_retryable(error: BaseException, retry_if: Callable[[Exception], bool] | None) -> bool:
+    """Whether another attempt makes sense. A ``retry_if`` that fails itself has no say: a
+    needless attempt costs less than a lost one."""
+    if isinstance(error, _FINAL) or not isinstance(error, Exception | asyncio.CancelledError):
+        return False
+    if retry_if is None or not isinstance(error, Exception):
+        return True
+    try:
+        return bool(retry_if(error))
+    except Exception:
+        log.exception("retry_if failed on %s; the activity is tried again", type(error).__name__)
+        return True
+
+
+def arguments(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """
+    Raises:
+        Misfit: they do not fit the annotations. They never will, so there is no retry.
+    """
+    try:
+        return call.arguments()
+    except DecodeError as error:
+        raise Misfit(call.definition.signature.misfit(call.input) or str(error)) from error
+
+
+def encoded(signature: Any, value: Any) -> tuple[bytes, Any]:
+    """The value as it is recorded, and as the workflow will see it on every replay.
+
+    Raises:
+        Unrecordable: it cannot make the trip. The activity has acted, so it is not tried
+            again: the run learns of it as a failure.
+    """
+    try:
+        payload: bytes
+        payload, seen = signature.record_result(value)
+        return payload, seen
+    except CodecError as error:
+        raise Unrecordable(
+            f"the activity returned, but its result cannot be recorded: {error}"
+        ) from error
