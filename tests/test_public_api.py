@@ -17,8 +17,8 @@ Start Started Status Worker WorkerOptions activity attempt current workflow
 ERRORS = """
 ActivityError ActivityTimedOut CalledDirectly CodecError ConfigurationError DecodeError
 DefinitionError Divergence DurableError EncodeError IdReused InternalError InvalidCall LeaseLost
-NotInWorkflow NotRegistered OutcomeUnknown PayloadTooLarge RetryRefused RunCancelled RunError RunExists
-RunFailed RunNotFound RunStuck RunTerminated SchemaMismatch StoreError StoreUnavailable
+NotInWorkflow NotRegistered OutcomeUnknown PayloadTooLarge RetryRefused RunCancelled RunError
+RunExists RunFailed RunNotFound RunStuck RunTerminated SchemaMismatch StoreError StoreUnavailable
 """
 
 
