@@ -85,6 +85,8 @@ class Committer:
         """The worker has died: what is not written is not written any more."""
         self._queue.clear()
         self._gathered.clear()
+        for task in self._aside:
+            task.cancel()
 
     async def run(self) -> None:
         """Send what gathers, for ever. Owned by the worker's task group."""

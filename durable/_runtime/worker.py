@@ -36,6 +36,9 @@ from .watchdog import Watchdog
 # Enum members are looked up anew each time on Python 3.11, and these are asked for per step.
 DONE, PARKED = Verdict.DONE, Verdict.PARKED
 
+# A draining worker has this long, beyond its grace, to write what is known and hand back.
+WRITE_SECONDS = 5.0
+
 log = logging.getLogger("durable")
 workflow_log = logging.getLogger("durable.workflow")
 
@@ -110,7 +113,7 @@ class LiveWorker:
         if cut:
             log.warning("%d attempts were cut off while draining; they begin anew", len(cut))
         try:
-            async with asyncio.timeout(self.options.grace + 5):
+            async with asyncio.timeout(self.options.grace + WRITE_SECONDS):
                 while self.committer.busy() or any(e.in_flight for e in self.active.values()):
                     await asyncio.sleep(0.005)
                 await self.chores.hand_back()
