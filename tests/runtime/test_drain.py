@@ -1,51 +1,64 @@
-"""Leaving the block, whatever holds the database."""
+"""Leaving, whatever the database does: nothing goes on behind the host's back."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
+from uuid import UUID, uuid4
 
-import asyncpg
-import pytest
+from durable._runtime.clock import Clock
+from durable._runtime.committer import Committer
+from durable._runtime.instance import Begin, Instance
+from durable._runtime.watchdog import Watchdog
+from durable._store.protocol import Advance, Unavailable, Verdict
 
-from durable import Context, Durable, activity, workflow
-from durable._runtime import worker
-
-
-@activity
-async def waits_for_a_go(name: str) -> str:
-    await gates[name].wait()
-    return name
+from .test_runs import doubles
 
 
-gates: dict[str, asyncio.Event] = {}
+class Held:
+    """A journal behind a stranger's lock, whose database then goes away."""
+
+    def __init__(self) -> None:
+        self.asked_aside = asyncio.Event()
+
+    async def commit(
+        self, worker: UUID, advances: Sequence[Advance], *, patient: bool = False
+    ) -> list[Verdict]:
+        if patient:
+            self.asked_aside.set()
+            raise Unavailable("away")
+        return [Verdict.LEFT_OUT for _ in advances]
 
 
-@workflow
-async def gated(ctx: Context, name: str) -> str:
-    return await ctx.activity(waits_for_a_go, name)
-
-
-async def test_a_turn_that_waits_for_a_stranger_does_not_outlive_its_worker(
-    dsn: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker, "WRITE_SECONDS", 0.3)
-    gates["a"] = asyncio.Event()
+async def test_a_turn_that_waits_aside_ends_with_its_worker() -> None:
+    journal, worker = Held(), uuid4()
+    committer = Committer(
+        journal,  # type: ignore[arg-type]  # of its verbs, the committer uses one
+        Clock(),
+        worker=lambda: worker,
+        on_written=_unexpected,
+        on_refused=_unexpected,
+        on_fenced=_unexpected,
+        watchdog=Watchdog(),
+    )
     before = asyncio.all_tasks()
-    stranger: asyncpg.Connection[Any] = await asyncpg.connect(dsn)
-    async with Durable(dsn, serve=[gated], grace=0) as app:
-        await app.start(gated, "a", id="a")
-        transaction = stranger.transaction()
-        await transaction.start()
-        await stranger.execute("select from durable.run where id = 'a' for update")
-        gates["a"].set()
-        live = app._worker
-        assert live is not None
-        async with asyncio.timeout(20):
-            while not live.committer._aside:
-                await asyncio.sleep(0.005)
-    assert asyncio.all_tasks() == before
-    await transaction.rollback()
-    await stranger.close()
-    async with Durable(dsn, serve=[gated]) as app:
-        assert await app.handle("a", gated).result() == "a"
+    sender = asyncio.create_task(committer.run())
+    definition: Any = doubles.__durable__[1]  # type: ignore[attr-defined]
+    payload = definition.signature.encode_call((1,), {})
+    instance = Instance(1, id="a", claim=1, seed=bytes(16), definition=definition, input=payload)
+    instance.arrivals.append(Begin())
+    committer.submit(instance)
+    async with asyncio.timeout(20):
+        await journal.asked_aside.wait()
+        assert committer.busy()
+        sender.cancel()
+        committer.clear()
+        while asyncio.all_tasks() != before:
+            await asyncio.sleep(0.005)
+    assert not committer.busy()
+    instance.replayer.close()
+
+
+def _unexpected(*_: object) -> None:
+    raise AssertionError("nothing was written")
