@@ -151,6 +151,9 @@ class Attempts:
         """Give what is under way ``grace`` seconds, then tell it to stop; returns what was cut
         off. What does not stop either is named, and left behind."""
         self._look()  # what heartbeats have told is for the next owner
+        for work in self._under_way.values():
+            if work.waits:  # for its next attempt, which will be the next owner's
+                self._abandon(work)
         await self._ended(grace)
         cut = [work for work in self._under_way.values() if not work.abandoned]
         for work in cut:

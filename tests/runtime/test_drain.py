@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+
+from durable import Client, Context, Durable, Retry, Status, activity, attempt, workflow
 from durable._runtime.clock import Clock
 from durable._runtime.committer import Committer
 from durable._runtime.instance import Begin, Instance
@@ -29,6 +32,34 @@ class Held:
             self.asked_aside.set()
             raise Unavailable("away")
         return [Verdict.LEFT_OUT for _ in advances]
+
+
+@activity(retry=Retry(delay=3600, delay_max=3600))
+async def fails_at_first() -> str:
+    tries.append(attempt().number)
+    if len(tries) == 1:
+        raise ConnectionError("try again in an hour")
+    return "done"
+
+
+tries: list[int] = []
+
+
+@workflow
+async def patient(ctx: Context) -> str:
+    return await ctx.activity(fails_at_first)
+
+
+@pytest.mark.timeout(30)
+async def test_a_pause_between_attempts_does_not_hold_up_who_leaves(dsn: str) -> None:
+    async with Durable(dsn, serve=[patient], grace=300) as app:
+        await app.start(patient, id="a")
+        async with asyncio.timeout(20):
+            while not tries:
+                await asyncio.sleep(0.005)
+        assert await app.handle("a").status() is Status.RUNNING
+    async with Client(dsn) as client:
+        assert await client.handle("a").status() is Status.PENDING
 
 
 async def test_a_turn_that_waits_aside_ends_with_its_worker() -> None:
