@@ -318,9 +318,10 @@ def _name_of(fn: Any, name: str | None, *, kind: str) -> str:
         raise DefinitionError(
             f"A lambda has no name to stand in the journal: use `def`, or @{kind}(name=...)."
         )
-    if not given or len(given) > registry.NAME_MAX or "\0" in given:
+    if not registry.is_name(given):
         raise DefinitionError(
-            f"{given!r} cannot be the name of {kind}s: 1 to {registry.NAME_MAX} characters."
+            f"{given!r} cannot be the name of {kind}s: 1 to {registry.NAME_MAX} characters, "
+            "without NUL."
         )
     return given
 

@@ -23,6 +23,13 @@ NAME_MAX = 255
 _definitions: dict[tuple[str, str], Definition] = {}
 
 
+def is_name(text: object) -> bool:
+    """Whether the database takes it as a name: 1 to ``NAME_MAX`` characters of UTF-8, no NUL."""
+    if not isinstance(text, str) or not 1 <= len(text) <= NAME_MAX or "\0" in text:
+        return False
+    return text.encode("utf-8", "ignore").decode() == text  # no half characters
+
+
 def add(definition: Definition) -> None:
     """Register; two functions of one name fail here, where both can still be found."""
     key = (definition.kind, definition.name)

@@ -166,7 +166,7 @@ class Client(Lists):
             try:
                 run = await self._start_here(new, definition)
             except DecodeError as error:
-                raise unfit(new, error) from None
+                raise unfit(new.workflow, error) from None
             if run is not None:
                 return Handle(self, new.id, run=run, definition=definition)
         check_fits(new, definition)

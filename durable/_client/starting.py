@@ -40,9 +40,6 @@ Ts = TypeVarTuple("Ts")
 
 IfExists: TypeAlias = Literal["use", "reject", "after_close", "after_failure", "replace"]
 
-# Ids and queues stand in indexes and in many a log line.
-NAME_MAX = 255
-
 PRIORITIES = range(-2, 3)
 
 # The host's loop is ours for this long at a time, in seconds; half of what is promised.
@@ -152,13 +149,17 @@ def prepared(start: Start[Any]) -> tuple[NewRun, Definition | None]:
     if type(start.priority) is not int or start.priority not in PRIORITIES:
         raise InvalidCall(f"priority={start.priority!r} is not one of -2, -1, 0, 1 and 2.")
     payload = (definition.signature if definition else _ANY).encode_call(start.args, {})
+    try:
+        print_of_input = sameness.digest(payload)
+    except DecodeError as error:  # not all that can be written can be read: dicts as keys
+        raise unfit(name, error) from None
     new = NewRun(
         str(uuid4()) if start.id is None else checked_name(start.id, "id"),
         name,
         checked_name(start.queue, "queue"),
         start.priority,
         payload,
-        sameness.digest(payload),
+        print_of_input,
         start.if_exists,
         start.id is not None,
         os.urandom(16),
@@ -177,12 +178,12 @@ def check_fits(new: NewRun, definition: Definition | None) -> None:
         try:
             definition.signature.decode_call(new.input)
         except DecodeError as error:
-            raise unfit(new, error) from None
+            raise unfit(new.workflow, error) from None
 
 
-def unfit(new: NewRun, error: DecodeError) -> InvalidCall:
+def unfit(workflow: str, error: DecodeError) -> InvalidCall:
     return InvalidCall(
-        f"{new.workflow}() cannot be started with these arguments: they do not fit "
+        f"{workflow}() cannot be started with these arguments: they do not fit "
         f"{error.expected}: {error.why}. Nothing was written."
     )
 
@@ -220,16 +221,13 @@ def definition_of(workflow: Any) -> Definition | None:
 
 
 def checked_name(name: Any, what: str) -> str:
-    if not isinstance(name, str) or not 1 <= len(name) <= NAME_MAX or not _can_be_stored(name):
+    if not registry.is_name(name):
         raise InvalidCall(
             f"{what}={name!r:.300} cannot name a run, a workflow or a queue: it must be a text of "
-            f"1 to {NAME_MAX} characters, without NUL."
+            f"1 to {registry.NAME_MAX} characters, without NUL."
         )
+    assert isinstance(name, str)
     return name
-
-
-def _can_be_stored(text: str) -> bool:
-    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _times(start: Start[Any]) -> tuple[Any, ...]:

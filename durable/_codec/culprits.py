@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import EncodeError, shorten
-from . import conversion
+from . import by_hand
 
 KEY_CHARS_MAX = 40  # of a dict's key in a path
 
@@ -80,7 +80,7 @@ def _parts(value: object, path: str) -> Iterable[tuple[object, str]] | None:
     if isinstance(value, set | frozenset):
         return [(each, f"{path}{{{shorten(each, KEY_CHARS_MAX)}}}") for each in value]
     kind: Any = type(value)
-    names = conversion.field_names(kind)
+    names = by_hand.field_names(kind)
     if names is not None:
         return [(getattr(value, name), f"{path}.{name}") for name in names]
     if isinstance(value, list | tuple):

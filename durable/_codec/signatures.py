@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
+import logging
 import sys
 import types
 import typing
@@ -21,10 +21,13 @@ from typing import Any, TypeAlias
 
 from ..errors import DecodeError, EncodeError, InvalidCall, shorten
 from . import values
-from .conversion import Fitter, fitter
+from .by_hand import Fitter
+from .conversion import fitter
 
 Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
+
+log = logging.getLogger("durable")
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _UNLIMITED = sys.maxsize
@@ -96,13 +99,25 @@ class Signature:
         kwargs: Kwargs = call.pop() if call and type(call[-1]) is values.Keywords else {}
         if kwargs or not self._required <= len(call) <= self._count_max or self._named_required:
             self._check(call, kwargs)
-        for index, fit in zip(range(len(call)), self._positional_fitters, strict=False):
-            if fit is not None:
-                call[index] = fit(call[index])
-        if self._star in self._fitters:
-            rest = map(self._fitters[self._star], call[len(self._names) :])
-            call[len(self._names) :] = rest
-        return tuple(call), self._fitted(kwargs) if kwargs else {}
+        name: str | None = None
+        value: Any = None
+        try:
+            for index, name, fit in self._positional_fitters:  # noqa: B007 - for the error
+                if index >= len(call):
+                    break
+                value = call[index]
+                call[index] = fit(value)
+            if self._star in self._fitters:
+                name, fit = self._star, self._fitters[self._star]
+                for index, value in enumerate(call[len(self._names) :], len(self._names)):
+                    call[index] = fit(value)
+            for name, value in kwargs.items():
+                known = name in self._named or name in self._by_name
+                kwargs[name] = self._fitters.get(name if known else self._stars, _as_it_is)(value)
+        except DecodeError as error:
+            expected = f"{error.expected} in {self.name}({name}={shorten(value)})"
+            raise DecodeError(expected=expected, why=error.why) from None
+        return tuple(call), kwargs
 
     def encode_whole(self, payload: bytes) -> bytes:
         """A recorded call with its defaults filled in, each value as its annotation has it.
@@ -114,19 +129,6 @@ class Signature:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return values.encode([*bound.args, values.Keywords(sorted(bound.kwargs.items()))])
-
-    def misfit(self, payload: bytes) -> str | None:
-        """The argument of a recorded call that does not fit, in words; None if each does."""
-        call = values.decode(payload)
-        kwargs: Kwargs = call.pop() if call and type(call[-1]) is values.Keywords else {}
-        names = itertools.chain(self._names, itertools.repeat(self._star or ""))
-        for name, value in [*zip(names, call, strict=False), *kwargs.items()]:
-            try:
-                self._fitters.get(name, self._fitters.get(self._stars or "", _as_it_is))(value)
-            except DecodeError as error:
-                call = f"{self.name}({name}={shorten(value)})"
-                return f"{call} does not fit {error.expected}: {error.why}"
-        return None
 
     def encode_result(self, value: Any) -> bytes:
         """
@@ -224,14 +226,6 @@ class Signature:
                 return error
         return None
 
-    def _fitted(self, kwargs: Kwargs) -> Kwargs:
-        fitters = self._fitters
-        fitted: Kwargs = {}
-        for name, value in kwargs.items():
-            fit = fitters.get(name if name in self._named or name in self._by_name else self._stars)
-            fitted[name] = value if fit is None else fit(value)
-        return fitted
-
     # Annotations, found on first use: a class may be defined after the function that names it.
 
     @functools.cached_property
@@ -246,8 +240,9 @@ class Signature:
         return frozenset(kind for kind in values.SCALARS if _keeps(hint, kind))
 
     @functools.cached_property
-    def _positional_fitters(self) -> tuple[Fitter | None, ...]:
-        return tuple(self._fitters.get(name) for name in self._names)
+    def _positional_fitters(self) -> tuple[tuple[int, str, Fitter], ...]:
+        numbered = enumerate(self._names)
+        return tuple((i, n, self._fitters[n]) for i, n in numbered if n in self._fitters)
 
     @functools.cached_property
     def _hints(self) -> tuple[dict[str, Any], dict[str, str]]:
@@ -261,6 +256,11 @@ class Signature:
                     resolved[name] = _resolved(annotation, self._fn)
                 except Exception as error:  # noqa: BLE001 - a name under TYPE_CHECKING, a typo
                     unresolved[name] = f"{type(error).__name__}: {error}"
+                    log.warning(
+                        "the annotation of %r of %s() cannot be resolved (%s): its values come "
+                        "back as plain standard types. Is it imported under TYPE_CHECKING only?",
+                        name, self.name, unresolved[name],
+                    )  # fmt: skip
         return resolved, unresolved
 
 

@@ -318,7 +318,13 @@ def _read_items(kind: Callable[[Any], Any]) -> Callable[[memoryview, int], Any]:
         items = _DECODERS[depth](body)
         if type(items) is not list:
             raise ValueError("a tuple or a set in it is not an array")
-        return kind(items)
+        try:
+            made = kind(items)
+        except TypeError:  # a set of what was of a user's class: its annotation makes it one
+            return items
+        if len(made) != len(items):
+            raise ValueError("members of a set in it are equal now that they are written")
+        return made
 
     return read
 

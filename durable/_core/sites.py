@@ -36,7 +36,8 @@ def call_site() -> str:
             key = (code, frame.f_lasti)
             site = _sites.get(key)
             if site is None:  # the line is worked out from the instruction: once
-                site = _sites[key] = f"{Path(code.co_filename).name}:{frame.f_lineno}"
+                file = Path(code.co_filename).name.encode("utf-8", "replace").decode()
+                site = _sites[key] = f"{file}:{frame.f_lineno}"
             return site
         frame = frame.f_back
     return "?"

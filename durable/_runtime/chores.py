@@ -35,6 +35,9 @@ ANNOUNCE_SECONDS = 0.02
 # A row that a stranger holds is asked for again this often before the worker leaves.
 HAND_BACK_TRIES = 20
 
+# Of a report on a stuck run: it is read by people.
+REPORT_CHARS_MAX = 8 * 1024
+
 
 class Chores:
     def __init__(self, worker: LiveWorker) -> None:
@@ -122,6 +125,8 @@ class Chores:
     async def set_stuck(self, run: int, claim: int, report: str) -> None:
         """Note that no code here can continue the run; tried until the database answers."""
         worker = self._worker
+        # It quotes people's values: the database takes no NUL and no half character.
+        report = report[:REPORT_CHARS_MAX].replace("\0", "␀").encode("utf-8", "replace").decode()
         while True:
             try:
                 registration = worker.registration

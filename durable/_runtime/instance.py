@@ -20,6 +20,7 @@ import msgspec
 from .._authoring.context import Context, run_workflow
 from .._authoring.definitions import Definition
 from .._codec.failures import encode_failure
+from .._codec.values import decode
 from .._core import commands, divergence, events
 from .._core.replayer import Replayer
 from .._store.protocol import Advance, Birth, Close, JournalRow, Note, Park
@@ -230,6 +231,7 @@ class Instance:
             case commands.Complete(value):
                 try:
                     result = self.definition.signature.encode_result(value)
+                    decode(result)  # not all that can be written can be read: dicts as keys
                 except CodecError as error:
                     return Close("failed", None, encode_failure(error), None, next_op)
                 return Close("completed", result, None, None, next_op)

@@ -19,7 +19,7 @@ from .._authoring.context import Call
 from .._codec.failures import encode_failure
 from .._core import commands
 from .._store.protocol import Note
-from ..errors import CodecError, DecodeError
+from ..errors import CodecError, DecodeError, shorten
 from . import threads
 from .instance import Instance
 from .limits import TimedOut, Watch
@@ -234,7 +234,7 @@ def arguments(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
     try:
         return call.arguments()
     except DecodeError as error:
-        raise Misfit(call.definition.signature.misfit(call.input) or str(error)) from error
+        raise Misfit(str(error)) from error
 
 
 def encoded(signature: Any, value: Any) -> tuple[bytes, Any]:
@@ -250,5 +250,5 @@ def encoded(signature: Any, value: Any) -> tuple[bytes, Any]:
         return payload, seen
     except CodecError as error:
         raise Unrecordable(
-            f"the activity returned, but its result cannot be recorded: {error}"
+            f"the activity returned {shorten(value)}, which cannot be recorded: {error}"
         ) from error

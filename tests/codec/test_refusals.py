@@ -142,7 +142,7 @@ def test_a_damaged_payload_is_a_value_or_a_decode_error(value: Any, data: st.Dat
 @pytest.mark.parametrize(
     ("code", "body"),
     [
-        (1, b"\x01"), (2, b"\x91\x90"), (2, b"\x80"), (3, b""), (5, b"yesterday"), (5, b"\xff"),
+        (1, b"\x01"), (2, b"\x92\x01\x01"), (2, b"\x80"), (3, b""), (5, b"yesterday"), (5, b"\xff"),
         (5, b"2026-01-01T00:00:00+00:00[../../etc/passwd]"), (6, b"2026-13-01"),
         (5, b"2026-01-01T00:00:00+00:00[No/Where]"), (7, b"25:00"), (8, b"1"),
         (8, b"999999999999999s"), (9, b"one"), (10, b"short"), (11, b"\x81\x01\x01"), (12, b""),

@@ -162,7 +162,8 @@ def test_an_int_of_any_size_comes_back() -> None:
 
 
 def test_a_digest_is_short_and_tells_payloads_apart() -> None:
-    assert len(digest(encode(1))) == 8
+    assert len(digest(encode(1))) == 2
+    assert len(digest(encode("x" * 99))) == 16
     assert digest(encode(1)) != digest(encode(True))
     assert digest(encode({1, 2})) == digest(encode({2, 1}))
 
@@ -249,34 +250,6 @@ def test_typed_values_come_back_equal(value: Order) -> None:
 
 def test_a_dataclass_without_an_annotation_comes_back_as_a_dict() -> None:
     assert decode(encode(Cash(1))) == {"amount": 1, "currency": "EUR"}
-
-
-def test_pydantic_models_come_back_by_annotation() -> None:
-    pydantic = pytest.importorskip("pydantic")
-
-    class Inner(pydantic.BaseModel):  # type: ignore[name-defined, misc]
-        at: datetime
-        kinds: set[str]
-
-    class Model(pydantic.BaseModel):  # type: ignore[name-defined, misc]
-        id: UUID = pydantic.Field(alias="ID")
-        inner: list[Inner]
-
-    @dataclass
-    class Holder:
-        model: Model
-        either: Inner | Cash
-
-    inner = Inner(at=datetime(2026, 1, 1, tzinfo=UTC), kinds={"a"})
-    model = Model(ID=UUID(int=1), inner=[inner])
-    for value, expected in [
-        (model, Model), ([model], list[Model]), (model, Model | None), (inner, Inner | Model)
-    ]:  # fmt: skip
-        assert decode(encode(value), expected) == value
-    Holder.__annotations__.update(model=Model, either=Inner | Cash)
-    assert decode(encode(Holder(model, Cash(1))), Holder) == Holder(model, Cash(1))
-    with pytest.raises(DecodeError, match="kinds"):
-        decode(encode({"at": "2026-01-01", "kinds": 5}), Inner)
 
 
 @pytest.mark.parametrize(

@@ -193,12 +193,12 @@ async def odd(ctx: Context, what: str) -> None:
 
 async def test_arguments_that_do_not_fit_are_refused_once_and_by_name(app: Durable) -> None:
     cases: list[tuple[list[Any], dict[str, Any], str]] = [
-        (["one"], {}, r"adds\(a='one'\) does not fit int: Expected `int`, got `str`"),
-        ([1, 2, [3]], {}, r"adds\(more=\[3\]\) does not fit int"),
-        ([1], {"named": 5}, r"adds\(named=5\) does not fit str"),
+        (["one"], {}, r"int in adds\(a='one'\): Expected `int`, got `str`"),
+        ([1, 2, [3]], {}, r"int in adds\(more=\[3\]\)"),
+        ([1], {"named": 5}, r"str in adds\(named=5\)"),
     ]
     for args, named, words in cases:
-        with pytest.raises(RunFailed, match=rf"tried once: Misfit: {words}"):
+        with pytest.raises(RunFailed, match=rf"tried once: Misfit: .* does not fit {words}"):
             await app.run(misfits, args, named)
     assert seen == []
 
