@@ -196,7 +196,7 @@ create table durable.attempt (
     op       bigint not null,
     name     text not null,     -- of the activity
     digest   bytea not null,    -- of its input: what has begun must not become something else
-    attempt  bigint not null check (attempt > 0), -- under way, or the last one
+    attempt  bigint not null check (attempt >= 0), -- under way, or the last one; 0: none yet
     since    timestamptz not null, -- when the first attempt began
     began_at timestamptz not null, -- when this one did
     failure  bytea,             -- of the attempt before the next

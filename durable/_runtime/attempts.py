@@ -16,7 +16,7 @@ import logging
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from .._authoring import attempts as authoring
 from .._codec.failures import decode_failure
@@ -31,6 +31,7 @@ from .rows import to_error
 from .slots import Slots
 from .work import (
     Disowned,
+    Runner,
     Unfit,
     Work,
     arguments,
@@ -57,12 +58,6 @@ INTERRUPTED_PAUSE = 1.0
 
 # What is told to stop gets this long to clean up before a drain goes on without it.
 STOP_SECONDS = 5.0
-
-
-class Runner(Protocol):
-    """Runs one attempt of one kind of work and returns its value, encoded and as decoded."""
-
-    async def __call__(self, work: Work) -> tuple[bytes, Any]: ...
 
 
 class Attempts:
@@ -309,8 +304,10 @@ class Attempts:
 
     def _judged(self, work: Work, error: BaseException) -> Result | None:
         """What a failed attempt leads to. Not all that is raised is the activity's doing."""
-        work.waits = True
+        has_begun, work.waits = not work.waits, True
         if work.abandoned:
+            if work.noted is not None and work.noted.next_at is None and not has_begun:
+                self._note(work, next_at=self._clock.now())  # its start was noted too early
             raise asyncio.CancelledError from error
         if isinstance(error, Unfit):
             raise error

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from .._authoring import attempts as authoring
 from .._authoring.context import Call
@@ -182,6 +182,12 @@ def _suspended(coro: Any) -> list[tuple[FrameType, int]]:
             stack.append((frame, frame.f_lineno))
         coro = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None)
     return stack
+
+
+class Runner(Protocol):
+    """Runs one attempt of one kind of work and returns its value, encoded and as decoded."""
+
+    async def __call__(self, work: Work) -> tuple[bytes, Any]: ...
 
 
 if sys.version_info >= (3, 12):

@@ -86,7 +86,7 @@ class Note(NamedTuple):
     op: int
     name: str
     digest: bytes  # of its input
-    attempt: int  # from 1: the one under way, or the last
+    attempt: int  # from 1: the one under way, or the last; 0: none has begun
     since: datetime  # the first attempt began
     began_at: datetime  # this one did
     failure: bytes | None
