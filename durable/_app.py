@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ._authoring import registry
 from ._authoring.definitions import Definition
@@ -17,18 +15,13 @@ from ._client.client import Client
 from ._core.shims import check_python
 from ._runtime.instance import Instance
 from ._runtime.options import Health, WorkerOptions
+from ._runtime.process import identity
 from ._runtime.versions import versions
 from ._runtime.worker import LiveWorker
-from ._store.opening import open_store
 from ._store.postgres import migrate as schema_room
 from ._store.protocol import Birth, NewRun, Verdict
 from ._store.verbs import Store
-from .errors import ConfigurationError, InvalidCall
-
-if TYPE_CHECKING:
-    from .embedded import EmbeddedPostgres
-
-log = logging.getLogger("durable")
+from .errors import InvalidCall
 
 # Run keys taken from the sequence at once; what is left at the end is a gap, and harmless.
 KEYS_BLOCK = 1_000
@@ -38,10 +31,8 @@ class Durable(Client):
     """Durable execution inside your asyncio service: starts runs, and works on them.
 
     Args:
-        dsn: a Postgres URL. Left out: ``DURABLE_DATABASE_URL``; without that, the embedded
-            Postgres if ``durably[embedded]`` is installed (a warning names its directory).
+        dsn, schema, notify: as of :class:`Client`.
         serve: workflows, or modules that define them; all of this process by default.
-        schema: the schema that holds the tables.
         migrate: upgrade an older schema on entering. A missing one is always created.
         options: see :class:`WorkerOptions`: ``queues``, ``runs_max``, ``activities_max``,
             ``transactions_max``, ``grace``, ``lease``, ``build``.
@@ -64,10 +55,11 @@ class Durable(Client):
         *,
         serve: Iterable[ModuleType | Callable[..., Any]] | None = None,
         schema: str = "durable",
+        notify: bool | None = None,
         migrate: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(dsn, schema=schema)
+        super().__init__(dsn, schema=schema, notify=notify)
         self._serve = None if serve is None else list(serve)
         self._migrate = migrate
         try:
@@ -75,7 +67,6 @@ class Durable(Client):
         except TypeError as error:
             raise InvalidCall(f"Durable(...): {error}") from None
         self._worker: LiveWorker | None = None
-        self._embedded: EmbeddedPostgres | None = None
         self._keys: deque[int] = deque()
         self._keys_wanted = asyncio.Lock()
 
@@ -94,50 +85,20 @@ class Durable(Client):
     async def _open(self) -> None:
         check_python()
         definitions = registry.narrowed(self._serve)
-        try:
-            await self._attach(await self._open_database())
-            self._worker = self._new_worker(definitions)
-            await self._worker.start()
-        except BaseException:
-            await self._close()
-            raise
+        await self._attach(await self._open_database())
+        self._worker = self._new_worker(definitions)
+        await self._worker.start()
 
     async def _open_database(self) -> Store:
-        dsn = await self._find_database()
+        place = await self._find_place()
         await schema_room.prepare(
-            dsn, schema=self._schema, upgrade=self._migrate or self._embedded is not None
+            place.dsn, schema=self._schema, upgrade=self._migrate or place.server is not None
         )
-        return await open_store(
-            dsn,
-            name="worker",
-            schema=self._schema,
-            transactions_max=self._options.transactions_max,
-        )
+        bound = self._options.transactions_max
+        return await self._open_store(place, name=identity().name, transactions_max=bound)
 
     def _new_worker(self, definitions: Mapping[str, Definition]) -> LiveWorker:
         return LiveWorker(self.store, definitions, self._options, on_closed=self.waiting.tell)
-
-    async def _find_database(self) -> str:
-        dsn = self._dsn or os.environ.get("DURABLE_DATABASE_URL")
-        if dsn is not None:
-            return dsn
-        if os.environ.get("DURABLE_EMBEDDED") == "never":
-            raise ConfigurationError(
-                "No database is given, and DURABLE_EMBEDDED=never forbids the embedded one: "
-                "pass a URL, or set DURABLE_DATABASE_URL."
-            )
-        from .embedded import EmbeddedPostgres, default_directory
-
-        directory = await asyncio.to_thread(default_directory)
-        self._embedded = EmbeddedPostgres(directory)
-        await asyncio.to_thread(self._embedded.start)
-        _speak_up()
-        log.warning(
-            "no database is given: using the embedded Postgres in %s. Set DURABLE_DATABASE_URL "
-            "for anything that matters.",
-            directory,
-        )
-        return self._embedded.url()
 
     async def _close(self) -> None:
         """Drain, whatever happens to the caller meanwhile."""
@@ -155,9 +116,6 @@ class Durable(Client):
                 await worker.drain()
         finally:
             await super()._close()
-            if self._embedded is not None:
-                embedded, self._embedded = self._embedded, None
-                await asyncio.to_thread(embedded.stop)
 
     # Starting in this process
 
@@ -218,17 +176,6 @@ class Durable(Client):
             await super()._news_for(run)
             if self._worker is not None:
                 self._worker.claimer.poke()
-
-
-def _speak_up() -> None:
-    """With the embedded Postgres somebody is trying things out: show what happens, unless the
-    program has set up logging itself."""
-    root = logging.getLogger()
-    if not root.handlers and not log.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("durable: %(message)s"))
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
 
 
 class Worker(Durable):

@@ -5,7 +5,8 @@ answers at once and has the image already; the embedded wheel or the system's bi
 CI the lack of all of them is a failure that tells the reasons, elsewhere the tests are skipped.
 
 ``dsn`` is a database of one's own with our schema, copied from a template; ``empty_dsn`` one
-without. Each connection here has a loop of its own, so no test shares one.
+without; ``pooled_dsn`` leads to that of ``dsn`` through PgBouncer. Each connection
+here has a loop of its own, so no test shares one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import pytest
 
 from durable.embedded import FAST_AND_FORGETFUL, EmbeddedPostgres
 from durable.errors import ConfigurationError
+from tests.poolers import Pooler
 
 IMAGE = os.environ.get("DURABLE_TEST_IMAGE", "postgres:18-alpine")
 
@@ -124,6 +126,18 @@ def dsn(server_url: str, _template: str) -> Iterator[str]:
 @pytest.fixture
 def empty_dsn(server_url: str) -> Iterator[str]:
     yield from _database(server_url, None)
+
+
+@pytest.fixture(scope="session")
+def _pooler(server_url: str) -> Iterator[Pooler]:
+    with Pooler(server_url) as pooler:
+        yield pooler
+
+
+@pytest.fixture
+def pooled_dsn(_pooler: Pooler, dsn: str) -> str:
+    """The database of ``dsn`` behind PgBouncer in transaction mode."""
+    return _pooler.dsn(dsn)
 
 
 def _database(server_url: str, template: str | None) -> Iterator[str]:

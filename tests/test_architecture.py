@@ -21,11 +21,12 @@ MAY_IMPORT = {
     "_codec": {"errors", "_core"},
     "_authoring": INNER,
     "_store": INNER,
-    "_client": {*INNER, "_authoring", "_store"},
+    "_client": {*INNER, "_authoring", "_store", "_surroundings"},
     "_runtime": {*INNER, "_authoring", "_store"},
     "_postgres": {"errors"},
     "embedded": {"errors", "_postgres"},
-    "_app": {*INNER, "_authoring", "_store", "_client", "_runtime", "embedded"},
+    "_surroundings": {"errors", "embedded"},
+    "_app": {*INNER, "_authoring", "_store", "_client", "_runtime"},
 }
 ROOMS = {path.relative_to(HOUSE).with_suffix("").parts[0] for path in HOUSE.rglob("*.py")}
 
@@ -43,6 +44,7 @@ OUTSIDE = {
     "_runtime": {"asyncpg", "anyio", "msgspec"},
     "_postgres": set(),
     "embedded": set(),
+    "_surroundings": set(),
     "_app": set(),
 }
 

@@ -17,6 +17,7 @@ from .._authoring.definitions import Definition
 from .._store.opening import open_store
 from .._store.protocol import NewRun, Outcome
 from .._store.verbs import Store
+from .._surroundings import Place, find_place, notifies
 from ..errors import (
     DecodeError,
     DurableError,
@@ -49,11 +50,15 @@ class Client(Lists):
     """A connection to the runs of one database.
 
     Args:
-        dsn: a Postgres URL; ``DURABLE_DATABASE_URL`` if left out.
+        dsn: a Postgres URL. Left out: ``DURABLE_DATABASE_URL``; without that, the embedded
+            Postgres if ``durably[embedded]`` is installed (a warning names its directory;
+            ``DURABLE_EMBEDDED=never`` forbids it).
         schema: the schema that holds the tables.
+        notify: wake idle workers by LISTEN and NOTIFY, ``DURABLE_NOTIFY`` (``on`` or ``off``)
+            if left out. Without, they find what is due within a second.
 
     Raises:
-        ConfigurationError: (on entering) the database cannot be used, and why.
+        ConfigurationError: (on entering) there is no database, or it cannot be used, and why.
         SchemaMismatch: (on entering) it has no schema yet, or one for other code.
 
     Example:
@@ -61,9 +66,13 @@ class Client(Lists):
             await client.start("order", order, id="order-42")
     """
 
-    def __init__(self, dsn: str | None = None, *, schema: str = "durable") -> None:
+    def __init__(
+        self, dsn: str | None = None, *, schema: str = "durable", notify: bool | None = None
+    ) -> None:
         self._dsn = dsn
         self._schema = schema
+        self._notify = notify
+        self._place: Place | None = None
         self._store: Store | None = None
         self._waiting: Waiting | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -72,7 +81,11 @@ class Client(Lists):
     async def __aenter__(self) -> Self:
         if self._store is not None:
             raise InvalidCall(f"This {type(self).__name__} is open already; make another one.")
-        await self._open()
+        try:
+            await self._open()
+        except BaseException:
+            await self._close()
+            raise
         return self
 
     async def __aexit__(
@@ -84,10 +97,24 @@ class Client(Lists):
         await self._close()
 
     async def _open(self) -> None:
-        dsn = self._dsn or os.environ.get("DURABLE_DATABASE_URL")
-        if dsn is None:
-            raise InvalidCall("No database is given: pass a URL, or set DURABLE_DATABASE_URL.")
-        await self._attach(await open_store(dsn, name="client", schema=self._schema))
+        await self._attach(await self._open_database())
+
+    async def _open_database(self) -> Store:
+        return await self._open_store(await self._find_place(), name="client")
+
+    async def _find_place(self) -> Place:
+        notifies(self._notify)  # refuses what it cannot read before anything is started
+        self._place = await asyncio.to_thread(find_place, self._dsn)
+        return self._place
+
+    async def _open_store(self, place: Place, *, name: str, transactions_max: int = 1) -> Store:
+        return await open_store(
+            place.dsn,
+            name=name,
+            schema=self._schema,
+            transactions_max=transactions_max,
+            notify=notifies(self._notify),
+        )
 
     async def _attach(self, store: Store) -> None:
         self._store = store
@@ -104,6 +131,9 @@ class Client(Lists):
             await self._waiting.close()
         if store is not None:
             await store.close()
+        place, self._place = self._place, None
+        if place is not None:
+            await asyncio.to_thread(place.leave)
 
     # Starting
 

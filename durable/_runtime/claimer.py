@@ -88,8 +88,9 @@ class Claimer:
                 self._worker.lost(self._worker.registration.worker)
             except StoreUnavailable as error:
                 log.warning("the database did not answer a claim: %s", error)
-                self._poked.set()
                 await asyncio.sleep(0.2)
+                if not self._worker.draining:
+                    self._poked.set()
             finally:
                 self._looking = False
 

@@ -25,14 +25,26 @@ class Alarm(Protocol):
     def cancel(self) -> None: ...
 
 
+# Two good clocks part by less than this, in seconds per second.
+DRIFT_MAX = 1e-4
+
+# An answer that says so much less than was known means that the database's clock was set.
+STEP = timedelta(seconds=1)
+
+
 class Clock:
     def __init__(self) -> None:
-        self.set(datetime.now(UTC))
+        self._base, self._mark = datetime.now(UTC), time.monotonic()
+        self._was_set = False
 
-    def set(self, now: datetime) -> None:
-        """The database has just answered that it is ``now``."""
-        self._base = now
-        self._mark = time.monotonic()
+    def set(self, now: datetime, mark: float) -> None:
+        """The database's answer, that it is ``now``, had come by ``mark`` (monotonic). One that
+        was long on its way says less than a quick one before it, and is not believed."""
+        passed = mark - self._mark
+        known = self._base + timedelta(seconds=passed)
+        if self._was_set and now < known < now + STEP:
+            now = max(now, known - timedelta(seconds=passed * DRIFT_MAX))
+        self._base, self._mark, self._was_set = now, mark, True
 
     def now(self) -> datetime:
         return self._base + timedelta(seconds=time.monotonic() - self._mark)

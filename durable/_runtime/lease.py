@@ -34,15 +34,15 @@ START_DEADLINE = FREE_LOCK_SECONDS
 
 
 class Lease:
-    """``on_beat`` is called in the host's loop for each answer; ``on_lost`` when somebody has
-    declared this worker dead."""
+    """``on_beat`` is called in the host's loop for each answer, with the moment (monotonic) when
+    it had come; ``on_lost`` when somebody has declared this worker dead."""
 
     def __init__(
         self,
         connect: Callable[[], Awaitable[Heartbeat]],
         registration: Registration,
         *,
-        on_beat: Callable[[Beat], None],
+        on_beat: Callable[[Beat, float], None],
         on_lost: Callable[[UUID], None],
     ) -> None:
         self.registration = registration
@@ -152,7 +152,7 @@ class Lease:
             return BEAT_SECONDS
         if self.beaten_since > sent:
             self.beaten_since = sent
-        self._tell(self._heard, sent, beat, ready)
+        self._tell(self._heard, sent, beat, time.monotonic(), ready)
         return max(0.0, sent + BEAT_SECONDS - time.monotonic())
 
     def _tell(self, callback: Callable[..., None], *args: object) -> None:
@@ -163,11 +163,11 @@ class Lease:
 
     # In the host's loop
 
-    def _heard(self, sent: float, beat: Beat, ready: asyncio.Future[None]) -> None:
+    def _heard(self, sent: float, beat: Beat, came: float, ready: asyncio.Future[None]) -> None:
         self._answered = max(self._answered, sent)
         if self._beaten is not None and not self._beaten.done():
             self._beaten.set_result(None)
-        self._on_beat(beat)
+        self._on_beat(beat, came)
         if not ready.done():
             ready.set_result(None)
 

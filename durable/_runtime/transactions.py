@@ -3,14 +3,13 @@
     begin; fn(conn, ...); fence and outcome row; commit
 
 The fence and the row under unique (run, op) come last of all. After a lost commit the old
-backend is ended first, and then the row tells: it is there, or nothing happened.
+transaction is seen over first, and then the row tells: it is there, or nothing happened.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from .worker import LiveWorker
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
-Backend: TypeAlias = tuple[int, datetime]
 
 # SQLSTATEs of conflicts between transactions: nothing is wrong with the code, try again.
 _CONFLICTS = frozenset({"40001", "40P01"})
@@ -44,7 +42,7 @@ class Transactions:
         # A run that was loaded may have done it already, in another process.
         recorded = await self._recorded(work) if work.may_have_run else None
         while recorded is None:
-            backend: Backend | None = None
+            backend: Any = None
             try:
                 async with outcomes.connection() as connection:
                     backend = outcomes.backend(connection)
@@ -72,7 +70,7 @@ class Transactions:
         definition, worker = work.call.definition, self._worker
         args, kwargs = arguments(work.call)
         authoring.enter(work.attempt)
-        async with connection.transaction():
+        async with worker.store.outcomes.transaction(connection):
             value = await definition.fn(connection, *args, **kwargs)
             payload, seen = encoded(definition.signature, value)
             if not connection.is_in_transaction():
@@ -117,15 +115,13 @@ class Transactions:
         except DecodeError as error:
             raise Unfit(f"the outcome of transaction {recorded.name!r}: {error}") from error
 
-    async def _after_lost_connection(
-        self, work: Work, backend: Backend | None
-    ) -> tuple[bytes, Any] | None:
-        """End the session whose commit is unknown, see it gone, and look for the outcome."""
+    async def _after_lost_connection(self, work: Work, backend: Any) -> tuple[bytes, Any] | None:
+        """End the transaction whose commit is unknown, see it over, and look for the outcome."""
         outcomes = self._worker.store.outcomes
         while True:
             await asyncio.sleep(_LOST_PAUSE)
             try:
-                if backend is None or await outcomes.settle(*backend):
+                if backend is None or await outcomes.settle(backend):
                     return await self._recorded(work)
             except Unavailable:
                 continue  # the database is still away

@@ -114,13 +114,18 @@ class LiveWorker:
             log.warning("%d attempts were cut off while draining; they begin anew", len(cut))
         try:
             async with asyncio.timeout(self.options.grace + WRITE_SECONDS):
-                while self.committer.busy() or any(e.in_flight for e in self.active.values()):
+                while self._is_unsettled():
                     await asyncio.sleep(0.005)
                 await self.chores.hand_back()
         except Exception as error:  # noqa: BLE001 - it leaves, whatever the database says
             log.warning("draining was cut short (%r); others take the runs over", error)
         finally:
             await self._end()
+
+    def _is_unsettled(self) -> bool:
+        """Whether a claim or a commit is under way: who owns what is not known yet."""
+        flying = any(each.in_flight for each in self.active.values())
+        return flying or self.committer.busy() or self.claimer.busy()
 
     async def _end(self) -> None:
         self.committer.clear()
@@ -233,8 +238,8 @@ class LiveWorker:
             instance.arrivals.append(Due(op))
             self.committer.submit(instance)
 
-    def _beat(self, beat: Beat) -> None:
-        self.clock.set(beat.now)
+    def _beat(self, beat: Beat, came: float) -> None:
+        self.clock.set(beat.now, came)
         if beat.due:
             self.claimer.poke()
         elif beat.next_due is not None:

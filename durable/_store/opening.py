@@ -8,14 +8,19 @@ from .verbs import Store
 
 
 async def open_store(
-    dsn: str, *, name: str, schema: str, transactions_max: int = CONNECTIONS_MAX
+    dsn: str,
+    *,
+    name: str,
+    schema: str,
+    transactions_max: int = CONNECTIONS_MAX,
+    notify: bool = True,
 ) -> Store:
     """Connect as ``name``, and see that the schema fits this code. ``transactions_max`` bounds
-    the connections of ``ctx.transaction``.
+    the connections of ``ctx.transaction``; without ``notify`` all is found by polling.
 
     Raises:
         ConfigurationError, StoreUnavailable, SchemaMismatch: what is wrong, in words.
     """
     return await PostgresStore.open(
-        dsn, name=name, schema=schema, transactions_max=transactions_max
+        dsn, name=name, schema=schema, transactions_max=transactions_max, notify=notify
     )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import click
 
-from ..errors import ConfigurationError
+from .._surroundings import find_place
 
 T = TypeVar("T")
 
@@ -25,22 +24,13 @@ schema_option = click.option("--schema", default="durable", show_default=True)
 
 
 @contextmanager
-def found_database(dsn: str | None) -> Generator[str, None, None]:
+def found_database(dsn: str | None, *, only_looks: bool = True) -> Generator[str, None, None]:
     """The URL to use; an embedded server runs for as long as the block."""
-    dsn = dsn or os.environ.get("DURABLE_DATABASE_URL")
-    if dsn is not None:
-        yield dsn
-        return
-    from ..embedded import EmbeddedPostgres, default_directory
-
-    directory = default_directory()
-    if os.environ.get("DURABLE_EMBEDDED") == "never" or not directory.exists():
-        raise ConfigurationError(
-            f"No database is given, and there is no embedded one in {directory}: pass "
-            "--database, set DURABLE_DATABASE_URL, or go to the directory of your program."
-        )
-    with EmbeddedPostgres(directory) as server:
-        yield server.url()
+    place = find_place(dsn, only_looks=only_looks)
+    try:
+        yield place.dsn
+    finally:
+        place.leave()
 
 
 @asynccontextmanager

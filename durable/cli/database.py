@@ -21,7 +21,7 @@ def migrate_command(dsn: str | None, schema: str, output: str) -> None:
     workers run."""
     from .._store.postgres.migrate import VERSION, migrate
 
-    with found_database(dsn) as url:
+    with found_database(dsn, only_looks=False) as url:
         asyncio.run(migrate(url, schema))
     if output == "json":
         click.echo(as_json({"schema": schema, "version": VERSION}))

@@ -71,7 +71,7 @@ def worker_command(
             await worker.until_stopped()
 
     quiet_collector()
-    with found_database(dsn) as url:
+    with found_database(dsn, only_looks=False) as url:
         asyncio.run(work(url))
 
 

@@ -115,12 +115,12 @@ async def test_neither_fence_of_a_transaction_moves_before_it_commits(stage: Sta
 async def test_a_connection_that_was_interrupted_is_not_used_again(stage: Stage) -> None:
     outcomes = stage.store.outcomes
     async with outcomes.connection() as connection:
-        pid, _ = outcomes.backend(connection)
+        pid = outcomes.backend(connection).session.pid
     async with outcomes.connection() as connection:
-        assert outcomes.backend(connection)[0] == pid  # at rest: used again
+        assert outcomes.backend(connection).session.pid == pid  # at rest: used again
         await connection.execute("begin")
     async with outcomes.connection() as connection:
-        assert outcomes.backend(connection)[0] != pid
+        assert outcomes.backend(connection).session.pid != pid
 
 
 async def test_a_transactions_lost_session_is_unavailable_and_can_be_seen_gone(
@@ -130,19 +130,36 @@ async def test_a_transactions_lost_session_is_unavailable_and_can_be_seen_gone(
     with pytest.raises(Unavailable):
         async with outcomes.connection() as connection:
             backend = outcomes.backend(connection)
-            await stage.value("select pg_terminate_backend($1)", backend[0])
+            await stage.value("select pg_terminate_backend($1)", backend.session.pid)
             while True:
                 await connection.execute("select 1")
-    while not await outcomes.settle(*backend):
+    while not await outcomes.settle(backend):
         continue
 
 
-async def test_a_session_whose_commit_is_unknown_is_ended(stage: Stage) -> None:
+async def test_a_transaction_whose_commit_is_unknown_is_seen_over(stage: Stage) -> None:
+    worker = await stage.worker()
+    (run,) = await stage.born(worker, "a")
     outcomes = stage.store.outcomes
+    given: dict[str, Any] = {"worker": worker, "run": run, "claim": 1, "op": 1, "name": "reserve",
+                             "digest": None, "result": b""}  # fmt: skip
+    backend: Any = None
+    with pytest.raises(Unavailable):
+        async with outcomes.connection() as connection, outcomes.transaction(connection):
+            backend = outcomes.backend(connection)
+            await outcomes.record(connection, **given)
+            while not await outcomes.settle(backend):  # ends the session, sees it over
+                continue
+    assert await outcomes.read(run, 1) is None
+
     async with outcomes.connection() as connection:
         backend = outcomes.backend(connection)
-        while not await outcomes.settle(*backend):
-            continue
+        async with outcomes.transaction(connection):
+            await outcomes.record(connection, **given)
+    assert await outcomes.settle(backend)
+    assert await outcomes.read(run, 1) is not None
+    backend.xact = "999999999999"  # of a server that has failed over, and knows it no more
+    assert await outcomes.settle(backend)
 
 
 async def test_how_many_runs_stand_is_asked_in_one_statement(stage: Stage) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
 from typing import Any, NoReturn
 
 from ...errors import InvalidCall
@@ -42,10 +41,13 @@ class Outcomes:
     async def record(self, connection: Any, **_: Any) -> None:
         _refuse()
 
-    async def settle(self, pid: int, started: datetime) -> bool:
+    def transaction(self, connection: Any) -> AbstractAsyncContextManager[None]:
+        _refuse()
+
+    async def settle(self, backend: Any) -> bool:
         return True
 
-    def backend(self, connection: Any) -> tuple[int, datetime]:
+    def backend(self, connection: Any) -> Any:
         _refuse()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,20 +22,30 @@ POSTGRES_MIN = 14
 _KEEPALIVE_IDLE, _KEEPALIVE_INTERVAL, _KEEPALIVE_COUNT = 5, 2, 3
 _USER_TIMEOUT_MS = 10_000
 
+# The last argument: behind a pooler nothing may outlast the statement, for the next one may run
+# in another session, and this session is another client's next.
 _SETTINGS = """/* durable: connect */
 select pg_is_in_recovery() as replica,
     current_setting('server_version_num')::int as version,
     pg_backend_pid() as pid,
     coalesce((select backend_start from pg_stat_activity where pid = pg_backend_pid()),
         clock_timestamp()) as started,
-    set_config('default_transaction_isolation', 'read committed', false),
-    set_config('idle_in_transaction_session_timeout', $1, false),
-    set_config('lock_timeout', $2, false),
-    set_config('jit', 'off', false),
-    set_config('tcp_keepalives_idle', $3, false),
-    set_config('tcp_keepalives_interval', $4, false),
-    set_config('tcp_keepalives_count', $5, false),
-    set_config('tcp_user_timeout', $6, false)"""
+    set_config('default_transaction_isolation', 'read committed', $7),
+    set_config('idle_in_transaction_session_timeout', $1, $7),
+    set_config('lock_timeout', $2, $7),
+    set_config('jit', 'off', $7),
+    set_config('tcp_keepalives_idle', $3, $7),
+    set_config('tcp_keepalives_interval', $4, $7),
+    set_config('tcp_keepalives_count', $5, $7),
+    set_config('tcp_user_timeout', $6, $7)"""
+
+# The same, of one transaction.
+_LOCAL = """set local lock_timeout = '{lock}ms';
+set local idle_in_transaction_session_timeout = '{idle}ms'; set local jit = 'off'"""
+
+# A pooler tells its clients a process id of its own. Asked by the simple protocol, which keeps
+# no statement; its answer is how many rows there are.
+_DIRECT = "/* durable: direct */ select where pg_backend_pid() = {pid}"
 
 # asyncpg asks the catalogs about each array type it has not met: 4 to 15 ms each, once per
 # connection. Better now than within the first commit.
@@ -43,14 +54,38 @@ select $1::bigint[], $2::bytea[], $3::timestamptz[], $4::text[], $5::boolean[], 
     $7::int[]"""
 
 
-@dataclass(frozen=True, slots=True)
+Do = Callable[["asyncpg.Connection[Any]"], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Session:
-    """An open connection, and who it is on the server."""
+    """An open connection, and who it is on the server.
+
+    Behind a pooler (``pooled``) each transaction may run in another session of the server: what
+    is set, locked, prepared or listened to there is gone with it, or is another client's. So
+    each call is a transaction with settings of its own, and ``pid`` names nobody."""
 
     connection: asyncpg.Connection[Any]
     pid: int
     started: datetime
-    pooled: bool  # a pooler stands between: session locks mean nothing
+    pooled: bool
+    local: str  # sets a transaction as the session would be, were it ours
+
+    async def use(self, do: Do) -> Any:
+        """One call, which holds no transaction open."""
+        connection = self.connection
+        if not self.pooled:
+            return await do(connection)
+        await connection.execute(
+            f"/* durable: begin */ begin isolation level read committed; {self.local}"
+        )
+        try:
+            result = await do(connection)
+        except (asyncpg.PostgresError, ValueError):
+            await connection.execute("/* durable: rollback */ rollback")
+            raise
+        await connection.execute("/* durable: commit */ commit")
+        return result
 
 
 async def connect(
@@ -64,35 +99,49 @@ async def connect(
     """
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            connection = await asyncpg.connect(
-                dsn,
-                timeout=CONNECT_SECONDS,
-                server_settings={"application_name": f"durable:{application}"[:63]},
-                max_cached_statement_lifetime=0,
-            )
-            try:
-                return await _prepared(connection, lock_timeout, idle_in_transaction)
-            except BaseException:
-                connection.terminate()
-                raise
+            return await _opened(dsn, application, lock_timeout, idle_in_transaction)
     except asyncpg.InternalClientError as error:
         raise explained(ConnectionError(str(error)), dsn) from error
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise explained(error, dsn) from error
 
 
+async def _opened(dsn: str, application: str, lock_timeout: float, idle: float) -> Session:
+    caching: dict[str, Any] = {"max_cached_statement_lifetime": 0}
+    while True:
+        connection = await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_SECONDS,
+            # The end of a name is what tells it from its neighbours'.
+            server_settings={"application_name": f"durable:{application[-55:]}"},
+            **caching,
+        )
+        try:
+            direct = _DIRECT.format(pid=connection.get_server_pid())
+            pooled = await connection.execute(direct) == "SELECT 0"
+            if not pooled or "statement_cache_size" in caching:
+                return await _prepared(connection, lock_timeout, idle, pooled=pooled)
+        except BaseException:
+            connection.terminate()
+            raise
+        connection.terminate()
+        caching = {"statement_cache_size": 0}  # names of prepared statements would clash
+
+
 async def _prepared(
-    connection: asyncpg.Connection[Any], lock_timeout: float, idle_in_transaction: float
+    connection: asyncpg.Connection[Any], lock_timeout: float, idle: float, *, pooled: bool
 ) -> Session:
     _keep_alive(connection)
+    lock_ms, idle_ms = round(lock_timeout * 1000), round(idle * 1000)
     row = await connection.fetchrow(
         _SETTINGS,
-        f"{round(idle_in_transaction * 1000)}ms",
-        f"{round(lock_timeout * 1000)}ms",
+        f"{idle_ms}ms",
+        f"{lock_ms}ms",
         str(_KEEPALIVE_IDLE),
         str(_KEEPALIVE_INTERVAL),
         str(_KEEPALIVE_COUNT),
         str(_USER_TIMEOUT_MS),
+        pooled,
     )
     assert row is not None
     if row["replica"]:
@@ -104,9 +153,10 @@ async def _prepared(
         raise ConfigurationError(
             f"This is Postgres {row['version'] // 10_000}; Durable needs {POSTGRES_MIN} or newer."
         )
-    await connection.fetchrow(_WARM, [], [], [], [], [], [], [])
-    pooled = row["pid"] != connection.get_server_pid()
-    return Session(connection, row["pid"], row["started"], pooled)
+    local = _LOCAL.format(lock=lock_ms, idle=idle_ms)
+    session = Session(connection, row["pid"], row["started"], pooled, local)
+    await session.use(lambda c: c.fetchrow(_WARM, [], [], [], [], [], [], []))
+    return session
 
 
 def _keep_alive(connection: asyncpg.Connection[Any]) -> None:

@@ -14,14 +14,14 @@ import asyncio
 import os
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
 
 from ...errors import InvalidCall, StoreError
 from ..protocol import Unavailable
-from .connecting import Session, connect
+from .connecting import Do, Session, connect
 
 CALL_SECONDS = 30.0
 CLOSE_SECONDS = 2.0
@@ -31,8 +31,6 @@ _PAUSE_FIRST, _PAUSE_MAX = 0.05, 3.0
 
 # The server ended the session, or may not be written to any more (a failover).
 _LOST_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25006"})
-
-Do = Callable[["asyncpg.Connection[Any]"], Awaitable[Any]]
 
 
 class Line:
@@ -160,7 +158,7 @@ class Line:
             session = await self._reconnect()
         try:
             async with asyncio.timeout(within):
-                return await do(session.connection)
+                return await session.use(do)
         except TimeoutError:
             self._drop()
             raise Unavailable(f"no answer within {within:g} s") from None

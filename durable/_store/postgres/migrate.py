@@ -8,6 +8,7 @@ transaction, under an advisory lock: any number of processes may do this at once
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import asyncpg
@@ -29,6 +30,8 @@ _SETTING_TABLE = """
 select exists (
     select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = $1 and c.relname = 'setting' and c.relkind = 'r')"""
+_SCHEMA_EXISTS = "select exists (select from pg_catalog.pg_namespace where nspname = $1)"
+_SCHEMA_ITSELF = re.compile(r"^(?:create|comment on) schema [^;]*;$", re.MULTILINE)
 _SETTINGS = "select name, value from durable.setting where name in ('schema_version', 'code_min')"
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('durable/migrate/' || $1, 0))"
 _NOTE = "update durable.setting set value = $2 where name = $1"
@@ -134,7 +137,8 @@ async def _prepare(connection: asyncpg.Connection[Any], schema: str, upgrade: bo
         await connection.execute(f"set local lock_timeout = '{LOCK_SECONDS:g}s'")
         found = await _versions(connection, schema)
         if found is None:
-            await connection.execute(_creation(schema))
+            exists = await connection.fetchval(_SCHEMA_EXISTS, schema)
+            await connection.execute(_creation(schema, exists=exists))
         else:
             error = mismatch(found, schema)
             if error is not None and found[0] >= VERSION:
@@ -148,9 +152,11 @@ async def _prepare(connection: asyncpg.Connection[Any], schema: str, upgrade: bo
             await connection.execute(statements.functions(schema))
 
 
-def _creation(schema: str) -> str:
-    """A schema that is there and empty (made by an administrator) is used as it is."""
-    return statements.tables(schema).replace("create schema ", "create schema if not exists ", 1)
+def _creation(schema: str, *, exists: bool) -> str:
+    """A schema that is there and empty (made by an administrator) is used as it is: whoever may
+    make tables in it need not be allowed more."""
+    made = statements.tables(schema)
+    return _SCHEMA_ITSELF.sub("", made) if exists else made
 
 
 async def _versions(connection: asyncpg.Connection[Any], schema: str) -> tuple[int, int] | None:

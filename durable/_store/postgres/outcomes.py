@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +25,17 @@ CONNECTIONS_MAX = 4
 # User code may compute between two statements for this long before Postgres ends its session;
 # a worker that hangs must not hold rows for ever.
 IDLE_SECONDS = 60.0
+
+
+class Backend:
+    """Who runs a transaction on the server: the session, and, once its outcome is recorded, the
+    transaction itself. Only after that can it commit."""
+
+    __slots__ = ("session", "xact")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.xact: str | None = None
 
 
 class Outcomes:
@@ -50,7 +60,7 @@ class Outcomes:
         self._on_close = on_close
         self._slots = asyncio.Semaphore(connections_max)
         self._idle: list[Session] = []
-        self._busy: dict[asyncpg.Connection[Any], Session] = {}
+        self._busy: dict[asyncpg.Connection[Any], Backend] = {}
 
     async def read(self, run: int, op: int) -> Recorded | None:
         """The outcome of an op, if its transaction has happened."""
@@ -70,10 +80,10 @@ class Outcomes:
             session = await self._take()
             connection = session.connection
             at_rest = False
-            self._busy[connection] = session
+            self._busy[connection] = Backend(session)
             try:
                 yield connection
-                at_rest = not connection.is_in_transaction()
+                at_rest = not connection.is_closed() and not connection.is_in_transaction()
             except asyncpg.PostgresError as error:
                 if (error.sqlstate or "").startswith(("08", "57P")):
                     raise Unavailable(f"the connection was lost: {error}") from error
@@ -89,6 +99,15 @@ class Outcomes:
                     self._idle.append(session)
                 else:
                     self._drop(session)
+
+    @asynccontextmanager
+    async def transaction(self, connection: asyncpg.Connection[Any]) -> AsyncGenerator[None, None]:
+        """A transaction on a connection in use, set as all of ours are."""
+        session = self._busy[connection].session
+        async with connection.transaction(isolation="read_committed" if session.pooled else None):
+            if session.pooled:
+                await connection.execute(f"/* durable: begin */ {session.local}")
+            yield
 
     async def record(
         self,
@@ -115,21 +134,30 @@ class Outcomes:
             raise LeaseLost(f"worker {worker} was declared dead")
         if not fence["owns"]:
             raise LeaseLost(f"run {run} is not this worker's any more")
-        await connection.execute(self._sql["record"], run, op, name, digest, result)
+        self._busy[connection].xact = await connection.fetchval(
+            self._sql["record"], run, op, name, digest, result
+        )
 
-    async def settle(self, pid: int, started: datetime) -> bool:
-        """End a session whose commit is unknown. True once it is gone for sure: then the
+    async def settle(self, backend: Backend) -> bool:
+        """End a transaction whose commit is unknown. True once it is over for sure: then the
         outcome row tells."""
-        # One that is not ours to end ends when its own timeouts do.
-        with suppress(asyncpg.InsufficientPrivilegeError):
-            await self._line.fetch(self._sql["end_backend"], pid, started)
-        gone: bool = await self._line.fetchval(self._sql["backend_is_gone"], pid, started)
-        return gone
+        session = backend.session
+        # Behind a pooler the session is somebody else's by now; and one that this role may not
+        # end ends when its own timeouts do.
+        if not session.pooled:
+            with suppress(asyncpg.InsufficientPrivilegeError):
+                await self._line.fetch(self._sql["end_backend"], session.pid, session.started)
+        if backend.xact is None:
+            return True
+        try:
+            over: bool = await self._line.fetchval(self._sql["is_over"], backend.xact)
+        except asyncpg.InvalidParameterValueError:
+            return True  # a number that this server, restored or failed over, has not come to
+        return over
 
-    def backend(self, connection: asyncpg.Connection[Any]) -> tuple[int, datetime]:
+    def backend(self, connection: asyncpg.Connection[Any]) -> Backend:
         """Who a connection in use is on the server, for ``settle``."""
-        session = self._busy[connection]
-        return session.pid, session.started
+        return self._busy[connection]
 
     async def close(self) -> None:
         while self._idle:

@@ -16,13 +16,13 @@ select exists (
 -- name: record
 insert into durable.outcome (run, op, name, digest, result)
 values ($1, $2, $3, $4, $5)
+returning pg_current_xact_id()::text
 
 -- name: end_backend
 select pg_terminate_backend(s.pid)
 from pg_catalog.pg_stat_activity s
 where s.pid = $1 and s.backend_start = $2 and s.application_name like 'durable:%'
 
--- name: backend_is_gone
-select not exists (
-    select from pg_catalog.pg_stat_activity s where s.pid = $1
-        and (s.backend_start = $2 or s.backend_start is null))
+-- name: is_over
+-- Whether a transaction has ended, either way; null for one that ended long ago.
+select coalesce(pg_xact_status($1::text::xid8), 'over') <> 'in progress'

@@ -43,10 +43,13 @@ ENDS = "durable_ends"  # as in listening.sql
 class Store:
     """Made by ``open``. Belongs to the event loop it was opened in."""
 
-    def __init__(self, dsn: str, name: str, schema: str, transactions_max: int) -> None:
+    def __init__(
+        self, dsn: str, name: str, schema: str, transactions_max: int, *, notify: bool
+    ) -> None:
         self._dsn = dsn
         self._name = name
         self._schema = schema
+        self._notify = notify
         self._sessions: dict[int, datetime] = {}
         calls = self._line(LOCK_SECONDS)
         commits = self._line(LOCK_SECONDS)
@@ -82,14 +85,16 @@ class Store:
         name: str,
         schema: str = "durable",
         transactions_max: int = CONNECTIONS_MAX,
+        notify: bool = True,
     ) -> Self:
-        """Connect, and see that the schema fits this code.
+        """Connect, and see that the schema fits this code. Sessions are named after ``name``.
+        Without ``notify`` nothing is listened to, and nobody is notified.
 
         Raises:
             ConfigurationError, StoreUnavailable: what is wrong with the database, in words.
             SchemaMismatch: it has no schema yet, or one that does not fit.
         """
-        store = cls(dsn, name, schema, transactions_max)
+        store = cls(dsn, name, schema, transactions_max, notify=notify)
         try:
             await store._calls.open()
             await store._calls.call(lambda connection: migrate.check_open(connection, schema))
@@ -107,21 +112,25 @@ class Store:
         that calls this."""
         line = self._line(PATIENT_LOCK_SECONDS)
         await line.open()
-        return Heartbeat(line, self._schema, self._backends)
+        return Heartbeat(line, self._schema, self._backends, listens=self._notify)
 
     async def notify(self) -> None:
         """A hint to idle workers elsewhere that something is due. Never needed: they poll."""
-        await self._calls.fetch(self._sql["notify"])
+        if self._notify:
+            await self._calls.fetch(self._sql["notify"])
 
     async def notify_ends(self) -> None:
         """A hint to those who wait for results elsewhere. Never needed: they poll."""
-        await self._calls.fetch(self._sql["notify_ends"])
+        if self._notify:
+            await self._calls.fetch(self._sql["notify_ends"])
 
     async def listen_for_ends(self, on_ends: Callable[..., None]) -> None:
         """Call ``on_ends`` at such hints, for as long as the present connection lives. Behind a
         pooler none arrive."""
         session = self._calls.session
-        if session is not None and session is not self._listening and not session.pooled:
+        if not self._notify or session is None or session.pooled:
+            return
+        if session is not self._listening:
             await self._calls.call(lambda c: c.add_listener(ENDS, on_ends))
             self._listening = self._calls.session
 
@@ -138,7 +147,8 @@ class Store:
     # thread: single operations on a dict are safe.
 
     def _opened(self, session: Session) -> None:
-        self._sessions[session.pid] = session.started
+        if not session.pooled:
+            self._sessions[session.pid] = session.started
 
     def _closed(self, session: Session) -> None:
         self._sessions.pop(session.pid, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime
@@ -13,6 +12,7 @@ import asyncpg
 
 from ..protocol import Beat, Registration, Suspect, Unavailable, WorkerRow
 from . import statements
+from .connecting import Session
 from .line import Line
 
 log = logging.getLogger("durable")
@@ -34,18 +34,19 @@ Backends = Callable[[], list[tuple[int, datetime]]]
 class Heartbeat:
     """A worker's own row, on a connection of its own, in the loop that beats."""
 
-    def __init__(self, line: Line, schema: str, backends: Backends) -> None:
+    def __init__(self, line: Line, schema: str, backends: Backends, *, listens: bool) -> None:
         self._line = line
         self._sql = statements.load("workers", schema)
         self._backends = backends
-        self._locked_by: int | None = None  # the session that holds the advisory lock
-        self._answered_by: int | None = None  # the session of the latest beat
+        self._listens = listens
+        self._settled: Session | None = None  # it listens, and holds the advisory lock
+        self._answered: Session | None = None  # that of the latest beat
         self.on_news: Callable[[], object] = lambda: None  # somebody says that something is due
 
     async def register(self, registration: Registration) -> None:
         """Begin to live: the lock first, then the row that judges look at."""
         worker = registration.worker
-        await self._lock(worker)
+        await self._settle(worker)
         await self._line.fetch(
             self._sql["register"],
             worker,
@@ -68,9 +69,9 @@ class Heartbeat:
             Unavailable: no answer, or the connection is not that of the last beat: a gap, after
                 which this worker may not judge others.
         """
-        before, self._answered_by = self._answered_by, None
-        if not self._holds_lock():
-            await self._lock(worker)
+        before, self._answered = self._answered, None
+        if not self._is_settled():
+            await self._settle(worker)
         backends = self._backends()
         try:
             row = await self._line.fetchrow(
@@ -83,38 +84,44 @@ class Heartbeat:
             )
         except asyncpg.PostgresError as error:
             raise Unavailable(f"the heartbeat was refused: {error}") from error
-        session = self._line.session
-        self._answered_by = session.pid if session else None
-        if before is not None and before != self._answered_by:
+        self._answered = self._line.session
+        if before is not None and before is not self._answered:
             raise Unavailable("the connection was lost since the last heartbeat, and is back")
         return Beat(*row)
 
     async def close(self) -> None:
         await self._line.close()
 
-    async def _lock(self, worker: UUID) -> None:
-        """Try to hold the lock that tells judges of a dropped connection. A session of ours
-        that is dying may still have it; then the next beat tries again."""
+    async def _settle(self, worker: UUID) -> None:
+        """Listen, and try to hold the lock that tells judges of a dropped connection. A session
+        of ours that is dying may still have it; then the next beat tries again. Behind a pooler
+        neither means anything: a lock would outlive us, and hints would go to nobody."""
         try:
-            # Listening first: what is due before that, the beat that follows finds.
             await self._line.call(self._listen, within=BEAT_CALL_SECONDS)
-            held = await self._line.fetchval(self._sql["lock"], worker, within=BEAT_CALL_SECONDS)
+            session = self._line.session
+            pooled = session is None or session.pooled
+            if pooled or await self._line.fetchval(
+                self._sql["lock"], worker, within=BEAT_CALL_SECONDS
+            ):
+                self._settled = session
         except asyncpg.PostgresError as error:
             raise Unavailable(f"the heartbeat was refused: {error}") from error
-        session = self._line.session
-        if held and session is not None and not session.pooled:
-            self._locked_by = session.pid
 
     async def _listen(self, connection: asyncpg.Connection[Any]) -> None:
-        """Hints, never needed: each beat looks anyway. Behind a pooler none arrive."""
-        await connection.add_listener(CHANNEL, self._heard)
+        """Before the beat, which finds what was due earlier. Hints are never needed."""
+        session = self._line.session
+        if self._listens and session is not None and not session.pooled:
+            await connection.add_listener(CHANNEL, self._heard)
 
     def _heard(self, *_: object) -> None:
         self.on_news()
 
+    def _is_settled(self) -> bool:
+        return self._settled is not None and self._settled is self._line.session
+
     def _holds_lock(self) -> bool:
         session = self._line.session
-        return session is not None and session.pid == self._locked_by
+        return session is not None and session is self._settled and not session.pooled
 
 
 class Workers:
@@ -171,12 +178,14 @@ class Workers:
 
     async def _end_backends(self, worker: UUID) -> None:
         try:
-            await self._line.fetch(self._sql["end_backends"], worker)
-        except asyncpg.InsufficientPrivilegeError as error:
+            rows = await self._line.fetch(self._sql["end_backends"], worker)
+            hidden = any(row["hidden"] for row in rows)
+        except asyncpg.InsufficientPrivilegeError:
+            hidden = True
+        if hidden:
             log.warning(
-                "the sessions of dead worker %s cannot be ended (%s); waiting for them. Grant "
-                "pg_signal_backend to this role to make takeovers quick.",
+                "sessions of dead worker %s are another role's, and hold its row; they end by "
+                "themselves, after ten seconds or so. To make takeovers quick let all workers use "
+                "one role, or grant pg_signal_backend and pg_read_all_stats to this one.",
                 worker,
-                error,
             )
-            await asyncio.sleep(0.5)

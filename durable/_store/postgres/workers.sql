@@ -74,11 +74,14 @@ select durable.mark_dead($1, coalesce($2, 'infinity'::timestamptz))
 
 -- name: end_backends
 -- A session of the dead worker that holds its row: ended, if this role may. All three must
--- match: a pid alone may be a stranger's by now.
-select pg_terminate_backend(s.pid)
+-- match: a pid alone may be a stranger's by now. Another role's sessions do not show when they
+-- began.
+select case when s.backend_start = b.started then pg_terminate_backend(s.pid) end as ended,
+    s.backend_start is null as hidden
 from durable.worker w
 cross join unnest(w.backend_pids, w.backend_starts) b(pid, started)
-join pg_catalog.pg_stat_activity s on s.pid = b.pid and s.backend_start = b.started
+join pg_catalog.pg_stat_activity s
+    on s.pid = b.pid and (s.backend_start = b.started or s.backend_start is null)
 where w.worker = $1 and s.application_name like 'durable:%' and s.pid <> pg_backend_pid()
 
 -- name: take_back

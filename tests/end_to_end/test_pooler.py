@@ -1,0 +1,156 @@
+"""All of it behind PgBouncer in transaction mode: sessions change hands, so nothing may be set,
+locked, prepared or listened to for longer than a transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from durable import Client, Context, Durable, activity, workflow
+from durable._store.postgres.connecting import connect
+from durable._store.postgres.migrate import migrate
+from tests.end_to_end.processes import Workers, check_promises, count, make_world, until
+from tests.store.stage import Stage
+
+LOCKS = """
+select count(*) from pg_locks where locktype = 'advisory' and database = (
+    select oid from pg_database where datname = current_database())"""
+
+LOOK = """
+select current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout'),
+    (select count(*) from pg_listening_channels())"""
+
+
+@pytest.fixture
+def workers(pooled_dsn: str, dsn: str) -> Iterator[Workers]:
+    workers = Workers(pooled_dsn, world=dsn)
+    yield workers
+    workers.end()
+
+
+@activity
+async def pooled_double(x: int) -> int:
+    return 2 * x
+
+
+async def setting(conn: asyncpg.Connection, name: str) -> str:
+    return str(await conn.fetchval("select current_setting($1)", name))
+
+
+@workflow
+async def pooled_run(ctx: Context, x: int) -> list[Any]:
+    doubled = await asyncio.gather(*(ctx.activity(pooled_double, x + i) for i in range(3)))
+    await ctx.sleep(0.01)
+    names = ("idle_in_transaction_session_timeout", "transaction_isolation", "application_name")
+    return [*doubled, *[await ctx.transaction(setting, name) for name in names]]
+
+
+async def test_killed_and_stopped_workers_lose_and_double_nothing(workers: Workers) -> None:
+    await make_world(workers.world)
+    names = [f"p{i}" for i in range(24)]
+    async with Client(workers.dsn) as client:
+        stopped, killed = workers.start("--lease", "3"), workers.start("--lease", "3")
+        await asyncio.gather(*(client.start("order", name, id=name) for name in names))
+
+        async def some_completed(number: int = 4) -> bool:
+            return await count(client, "completed") >= number
+
+        await until(some_completed, workers)
+        stopped.send_signal(signal.SIGSTOP)
+        killed.kill()
+        killed.wait()
+        workers.start("--lease", "3")
+        await until(lambda: some_completed(len(names)), workers)
+        stopped.send_signal(signal.SIGCONT)
+
+        async def reborn() -> bool:
+            return len(await client.store.workers.listed()) == 2
+
+        await until(reborn, workers)
+    await check_promises(workers.world, names)
+
+
+async def test_runs_go_through_it_and_leave_no_trace_in_its_sessions(
+    pooled_dsn: str, dsn: str
+) -> None:
+    async with Durable(pooled_dsn) as app:
+        (worker,) = await app.store.workers.listed()
+        results = await asyncio.gather(*(app.run(pooled_run, x, id=f"r{x}") for x in range(20)))
+        assert app.health().ok
+    assert results[3] == [6, 8, 10, "1min", "read committed", f"durable:{worker.name}"]
+
+    stranger = await asyncpg.connect(dsn)
+    assert await stranger.fetchval(LOCKS) == 0
+    await stranger.close()
+    for session in await sessions(pooled_dsn):
+        assert session == ("0", "0", 0)
+
+
+async def sessions(dsn: str) -> list[tuple[str, str, int]]:
+    """What strangers find in all sessions of the pool: each holds one while it looks."""
+    strangers = [await asyncpg.connect(dsn, statement_cache_size=0) for _ in range(3)]
+    seen = []
+    for stranger in strangers:
+        await stranger.execute("begin")
+        seen.append(tuple(await stranger.fetchrow(LOOK) or ()))
+    for stranger in strangers:
+        stranger.terminate()
+    return seen
+
+
+async def test_nobody_hears_a_worker_behind_it_and_time_alone_judges_it(
+    pooled_dsn: str, dsn: str
+) -> None:
+    async with Stage(pooled_dsn) as stage, Stage(dsn) as direct:
+        heartbeat, worker = await stage.beating()
+        assert (await heartbeat.beat(worker)).alive
+        assert (await heartbeat.beat(worker)).alive  # no gap: it is the same connection
+        judge = await direct.worker()
+        (suspect,) = await direct.store.workers.suspects(judge)
+        assert (suspect.worker, suspect.lock_is_free) == (worker, False)
+        pids = "select backend_pids from durable.worker where worker = $1"
+        assert await direct.value(pids, worker) == []  # there is nobody a takeover could end
+
+
+async def test_a_call_gives_up_a_lock_in_time_and_the_session_is_clean(
+    pooled_dsn: str, dsn: str
+) -> None:
+    async with Stage(dsn) as direct:
+        stranger = await direct.stranger()
+        store = (session := await connect(pooled_dsn, application="test", lock_timeout=0.05))
+        assert session.pooled
+        async with stranger.transaction():
+            await stranger.execute("select pg_advisory_xact_lock(7)")
+            with pytest.raises(asyncpg.LockNotAvailableError):
+                await store.use(lambda c: c.fetch("select pg_advisory_xact_lock($1)", 7))
+        with pytest.raises(asyncpg.DataError):
+            await store.use(lambda c: c.fetch("select $1::int", "seven"))
+        assert not session.connection.is_in_transaction()
+        session.connection.terminate()
+
+
+async def test_a_transaction_that_was_cut_off_is_seen_over(pooled_dsn: str) -> None:
+    async with Stage(pooled_dsn) as stage:
+        worker = await stage.worker()
+        (run,) = await stage.born(worker, "a")
+        outcomes = stage.store.outcomes
+        async with outcomes.connection() as connection:
+            backend = outcomes.backend(connection)
+            with pytest.raises(asyncpg.InterfaceError):
+                async with outcomes.transaction(connection):
+                    await outcomes.record(connection, worker=worker, run=run, claim=1, op=1,
+                                          name="book", digest=None, result=b"")  # fmt: skip
+                    assert not await outcomes.settle(backend)  # it could still commit
+                    connection.terminate()
+        while not await outcomes.settle(backend):
+            continue
+        assert await outcomes.read(run, 1) is None
+
+
+async def test_the_schema_is_made_through_it(empty_dsn: str, _pooler: Any) -> None:
+    await asyncio.gather(*(migrate(_pooler.dsn(empty_dsn)) for _ in range(3)))
