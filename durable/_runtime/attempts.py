@@ -344,10 +344,9 @@ class Attempts:
     # What is told of them
 
     async def watch(self) -> None:
-        """Note what is under way for long, for ever. Owned by the worker."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            self._look()
+        """Note what is under way for long: one round, gone for ever by the worker."""
+        await asyncio.sleep(LOOK_SECONDS)
+        self._look()
 
     def _look(self) -> None:
         now = self._clock.now()

@@ -44,12 +44,19 @@ class Chores:
         self._worker = worker
         self._poked = asyncio.Event()
         self._ended = asyncio.Event()
-        self._overdue = False
+        self._overdue = self._late = self._aside = False
         self._swept_at = time.monotonic()
 
-    def poke(self) -> None:
+    def judge_soon(self) -> None:
         """Another worker's heartbeat is late."""
+        self._late = True
         self._poked.set()
+
+    def sweep_soon(self) -> None:
+        """Runs may wait for other code, or for code that has come."""
+        if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
+            self._aside = True
+            self._poked.set()
 
     def deadline_passed(self) -> None:
         """A run is still open at its deadline."""
@@ -66,24 +73,23 @@ class Chores:
         await self._judge()
         await self._worker.store.runs.sweep_unserved()
 
-    async def run(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(SWEEP_SECONDS):
-                    await self._poked.wait()
-            except TimeoutError:
-                pass
-            self._poked.clear()
-            try:
-                if self._overdue:
-                    self._overdue = False
-                    await self._expire()
+    async def once(self) -> None:
+        """What a beat has found to be done; nothing is asked for otherwise."""
+        await self._poked.wait()
+        self._poked.clear()
+        try:
+            if self._overdue:
+                self._overdue = False
+                await self._expire()
+            if self._late:
+                self._late = False
                 await self._judge()
-                if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
-                    self._swept_at = time.monotonic()
-                    await self._worker.store.runs.sweep_unserved()
-            except StoreUnavailable as error:
-                log.warning("the database did not answer a chore: %s", error)
+            if self._aside:
+                self._aside = False
+                self._swept_at = time.monotonic()
+                await self._worker.store.runs.sweep_unserved()
+        except StoreUnavailable as error:
+            log.warning("the database did not answer a chore: %s", error)
 
     async def _judge(self) -> None:
         worker = self._worker
@@ -113,14 +119,13 @@ class Chores:
     async def announce(self) -> None:
         """Hint to those who wait for results elsewhere that runs have closed; hints that come
         together are one."""
-        while True:
-            await self._ended.wait()
-            self._ended.clear()
-            try:
-                await self._worker.store.notify_ends()
-            except StoreUnavailable as error:
-                log.debug("nobody was told that runs have closed (%s); they ask anyway", error)
-            await asyncio.sleep(ANNOUNCE_SECONDS)
+        await self._ended.wait()
+        self._ended.clear()
+        try:
+            await self._worker.store.notify_ends()
+        except StoreUnavailable as error:
+            log.debug("nobody was told that runs have closed (%s); they ask anyway", error)
+        await asyncio.sleep(ANNOUNCE_SECONDS)
 
     async def set_stuck(self, run: int, claim: int, report: str) -> None:
         """Note that no code here can continue the run; tried until the database answers."""

@@ -65,6 +65,11 @@ class Claimer:
         self._mail = True
         self._poked.set()
 
+    def compare(self) -> None:
+        """Runs are ours, in memory or there: now and then the two are compared."""
+        if time.monotonic() - self._reconciled_at > RECONCILE_SECONDS:
+            self._poked.set()
+
     def busy(self) -> bool:
         return self._looking or self._poked.is_set()
 
@@ -72,27 +77,22 @@ class Claimer:
         if self._backlog:
             self._poked.set()
 
-    async def run(self) -> None:
-        """Look again whenever somebody pokes; a beat does when runs are due."""
-        while True:
-            try:
-                async with asyncio.timeout(RECONCILE_SECONDS):
-                    await self._poked.wait()
-            except TimeoutError:
-                pass
-            self._poked.clear()
-            self._looking = True
-            try:
-                await self._look()
-            except LeaseLost:
-                self._worker.lost(self._worker.registration.worker)
-            except StoreUnavailable as error:
-                log.warning("the database did not answer a claim: %s", error)
-                await asyncio.sleep(0.2)
-                if not self._worker.draining:
-                    self._poked.set()
-            finally:
-                self._looking = False
+    async def once(self) -> None:
+        """Look when somebody pokes; each beat does when runs are due."""
+        await self._poked.wait()
+        self._poked.clear()
+        self._looking = True
+        try:
+            await self._look()
+        except LeaseLost:
+            self._worker.lost(self._worker.registration.worker)
+        except StoreUnavailable as error:
+            log.warning("the database did not answer a claim: %s", error)
+            await asyncio.sleep(0.2)
+            if not self._worker.draining:
+                self._poked.set()
+        finally:
+            self._looking = False
 
     async def _look(self) -> None:
         worker = self._worker

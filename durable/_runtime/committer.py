@@ -88,15 +88,14 @@ class Committer:
         for task in self._aside:
             task.cancel()
 
-    async def run(self) -> None:
-        """Send what gathers, for ever. Owned by the worker's task group."""
-        while True:
-            await self._more.wait()
-            batch = self._take_batch()
-            if not batch:
-                self._more.clear()
-                continue
+    async def once(self) -> None:
+        """Send what has gathered, or what will have."""
+        await self._more.wait()
+        batch = self._take_batch()
+        if batch:
             await self._send(batch)
+        else:
+            self._more.clear()
 
     # Feeding
 

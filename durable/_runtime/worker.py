@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
 from uuid import UUID, uuid4
 
 from .._authoring.definitions import Definition
@@ -21,6 +20,7 @@ from .._store.protocol import Beat, Outcome, Registration, Verdict
 from .._store.verbs import Store
 from . import process
 from .attempts import Attempts
+from .background import Background
 from .cache import Cache
 from .chores import Chores
 from .claimer import Claimer
@@ -61,8 +61,8 @@ class LiveWorker:
         self.registration = self._new_registration()
         self._on_closed = on_closed
         self._births: dict[int, asyncio.Future[Verdict]] = {}
-        self._failures: dict[str, str] = {}  # since the last success, by part
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
+        self.own = self._background.own
         self._watchdog = Watchdog()
         self._lease = self._new_lease()
         self.cache = Cache()
@@ -95,14 +95,9 @@ class LiveWorker:
         await self._lease.acquire()
         self._watchdog.start()
         await self.chores.greet()
-        for part in (
-            self.committer.run,
-            self.claimer.run,
-            self.chores.run,
-            self.chores.announce,
-            self.attempts.watch,
-        ):
-            self.own(self._forever(part))
+        chores = self.chores
+        rounds = (self.committer.once, self.claimer.once, chores.once, chores.announce)
+        self._background.keep(*rounds, self.attempts.watch)
         self.claimer.poke()
 
     async def drain(self) -> None:
@@ -129,9 +124,7 @@ class LiveWorker:
 
     async def _end(self) -> None:
         self.committer.clear()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.stop()
         await self._lease.release()
         self._watchdog.stop()
         self._forget_all()
@@ -148,7 +141,7 @@ class LiveWorker:
         self.timers.clear()
 
     def health(self) -> Health:
-        reasons = [f"{part} fails: {why}" for part, why in self._failures.items()]
+        reasons = [f"{part} fails: {why}" for part, why in self._background.failures.items()]
         silence = self._lease.silence
         if silence > START_DEADLINE:
             reasons.append(f"the database has not answered a heartbeat for {silence:.0f} s")
@@ -248,8 +241,12 @@ class LiveWorker:
             self.chores.deadline_passed()
         if beat.mail:
             self.claimer.mail_came()
+        if beat.owned or self.active:
+            self.claimer.compare()
         if beat.suspects:
-            self.chores.poke()
+            self.chores.judge_soon()
+        if beat.aside:
+            self.chores.sweep_soon()
 
     # Verdicts
 
@@ -381,26 +378,3 @@ class LiveWorker:
         return Lease(
             self.store.open_heartbeat, self.registration, on_beat=self._beat, on_lost=self.lost
         )
-
-    # Background
-
-    def own(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _forever(self, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """A part that fails is told about, and begun again; it never takes the host along."""
-        name = part.__qualname__.partition(".")[0].lower()
-        pause = 0.1
-        while True:
-            try:
-                await part()
-            except Exception as error:
-                self._failures[name] = f"{type(error).__name__}: {error}"
-                log.exception("the %s failed; it begins again in %.1f s", name, pause)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 5.0)
-            else:
-                self._failures.pop(name, None)
-                pause = 0.1

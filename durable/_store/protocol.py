@@ -221,11 +221,17 @@ class Beat(NamedTuple):
 
     alive: bool  # False: somebody declared this worker dead
     now: datetime  # the database's clock
-    due: bool  # runs that this worker could claim are due
-    mail: bool  # a run that this worker owns has an unread message
+    due_since: datetime | None  # of runs that this worker could claim, the longest due
+    owned: bool  # runs are this worker's
+    mail: bool  # one of them has an unread message
     overdue: bool  # a deadline has passed
     next_due: datetime | None  # when some parked or delayed run of its queues is due
     suspects: bool  # another worker's heartbeat is late
+    aside: bool  # runs are due that nobody may serve, or wait for code that this worker has
+
+    @property
+    def due(self) -> bool:
+        return self.due_since is not None
 
 
 class WorkerRow(NamedTuple):

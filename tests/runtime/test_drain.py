@@ -74,7 +74,7 @@ async def test_a_turn_that_waits_aside_ends_with_its_worker() -> None:
         watchdog=Watchdog(),
     )
     before = asyncio.all_tasks()
-    sender = asyncio.create_task(committer.run())
+    sender = asyncio.create_task(committer.once())
     definition: Any = doubles.__durable__[1]  # type: ignore[attr-defined]
     payload = definition.signature.encode_call((1,), {})
     instance = Instance(1, id="a", claim=1, seed=bytes(16), definition=definition, input=payload)

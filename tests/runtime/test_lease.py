@@ -16,11 +16,13 @@ from durable._store.protocol import Beat, Registration, Unavailable
 ALIVE = Beat(
     alive=True,
     now=datetime.now(UTC),
-    due=False,
+    due_since=None,
+    owned=False,
     mail=False,
     suspects=False,
     overdue=False,
     next_due=None,
+    aside=False,
 )
 
 
@@ -54,7 +56,7 @@ async def test_a_worker_beats_on_whatever_a_beat_raises(
     async def connect() -> Beats:
         return beats
 
-    def on_beat(beat: Beat) -> None:
+    def on_beat(beat: Beat, came: float) -> None:
         if not beats.answers:
             answered.set()
 

@@ -17,6 +17,8 @@ from .tables import CLAIMABLE, Tables, Worker, verb
 
 LATE = timedelta(seconds=3)  # as in beat
 
+ASIDE = frozenset({"unserved", "stuck"})
+
 
 class Heartbeat:
     """Belongs to the loop that opens it, as on Postgres."""
@@ -41,11 +43,15 @@ class Heartbeat:
         is_alive = row is not None and row.state == "live"
         if row is not None and is_alive:
             row.beat_at = machine
-        due = any(
-            run.worker is None and run.status in CLAIMABLE
-            and run.due_at is not None and run.due_at <= moment and row.serves(run)
+        due = [
+            (run.due_at, run) for run in tables.run.values()
+            if run.worker is None and run.status in CLAIMABLE
+            and run.due_at is not None and run.due_at <= moment
+        ]  # fmt: skip
+        aside = bool(due) or any(
+            run.status in ASIDE and row is not None and row.serves(run)
             for run in tables.run.values()
-        ) if row is not None else False  # fmt: skip
+        )
         overdue = any(is_overdue(run, moment) for run in tables.run.values())
         coming = (
             run.due_at for run in tables.run.values()
@@ -59,7 +65,17 @@ class Heartbeat:
             and (each.state == "dead" or each.beat_at < machine - LATE)
             for each in tables.worker.values()
         )
-        return Beat(is_alive, moment, due, mail, overdue, min(coming, default=None), suspects)
+        return Beat(
+            is_alive,
+            moment,
+            min((at for at, run in due if row and row.serves(run)), default=None),
+            any(tables.owned_by(worker)),
+            mail,
+            overdue,
+            min(coming, default=None),
+            suspects,
+            aside,
+        )
 
     async def close(self) -> None:
         with self._tables.lock:

@@ -11,25 +11,37 @@ values ($1, $2, 'live', $3, $4, $5, $6, $7, $8, $9, $10, durable.now(), durable.
 on conflict (worker) do nothing
 
 -- name: beat
-with beat as (
+-- All that a worker wants to know, so that an idle one asks for nothing else. Queues that have
+-- runs to be claimed are hopped to by the index.
+with recursive beat as (
     update durable.worker w
     set beat_at = durable.now(), backend_pids = $2, backend_starts = $3, locks = $4
     where w.worker = $1 and w.state = 'live'
-    returning w.workflows, w.queues
+    returning w.workflows, w.queues, w.build, w.started_at
+), place (queue) as (
+    select min(r.queue) from durable.run r
+    where r.worker is null and r.status in ('pending', 'waiting')
+    union all
+    select (
+        select min(r.queue) from durable.run r
+        where r.worker is null and r.status in ('pending', 'waiting') and r.queue > place.queue)
+    from place where place.queue is not null
 )
 select exists (select from beat) as alive,
     durable.now() as now,
-    exists (
-        select from beat b
+    (
+        select min(found.due_at) from beat b
         cross join unnest(b.queues) q(queue)
         cross join generate_series(-2, 2) p(priority)
         cross join lateral (
-            select r.run from durable.run r
+            select r.due_at from durable.run r
             where r.worker is null and r.status in ('pending', 'waiting')
                 and r.queue = q.queue and r.priority = p.priority
                 and r.due_at <= durable.now() and r.workflow = any(b.workflows)
+            order by r.due_at
             limit 1
-        ) found) as due,
+        ) found) as due_since,
+    exists (select from durable.run r where r.worker = $1) as owned,
     exists (
         select from durable.run r where r.worker = $1 and r.due_at is not null) as mail,
     exists (
@@ -50,7 +62,22 @@ select exists (select from beat) as alive,
     exists (
         select from durable.worker o
         where o.worker <> $1
-            and (o.state = 'dead' or o.beat_at < durable.now() - interval '3 s')) as suspects
+            and (o.state = 'dead' or o.beat_at < durable.now() - interval '3 s')) as suspects,
+    exists (
+        select from place
+        cross join generate_series(-2, 2) p(priority)
+        cross join lateral (
+            select r.run from durable.run r
+            where r.worker is null and r.status in ('pending', 'waiting')
+                and r.queue = place.queue and r.priority = p.priority
+                and r.due_at <= durable.now()
+            limit 1
+        ) found
+    ) or exists (
+        select from beat b
+        join durable.run r on r.workflow = any(b.workflows) and r.queue = any(b.queues)
+        where r.status = 'unserved' or r.status = 'stuck' and r.stuck_build <> b.build
+            and b.started_at > r.stuck_at - interval '5 s') as aside
 
 -- name: suspects
 -- The other workers, as a judge needs them.
