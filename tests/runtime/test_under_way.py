@@ -73,7 +73,7 @@ async def waits(name: str) -> list[Any]:
 
 
 @activity
-def waits_in_a_thread(name: str) -> int:
+def blocks_in_a_thread(name: str) -> int:
     seen.append(attempt().number)
     gate(f"{name} {len(seen)}").wait()
     seen.append("through")
@@ -105,7 +105,7 @@ async def one_wait(ctx: Context, name: str) -> list[Any]:
 
 @workflow
 async def one_thread(ctx: Context, name: str) -> int:
-    return await ctx.activity(waits_in_a_thread, name)
+    return await ctx.activity(blocks_in_a_thread, name)
 
 
 @workflow
