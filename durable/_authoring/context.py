@@ -219,7 +219,8 @@ class Context:
         nth = self._uses[key] = self._uses.get(key, -1) + 1
         known = args if not kwargs and signature.keeps(args) else None
         call = Call(definition, payload, nth, known)
-        return self._replayer.ask(definition.kind, name, print_of_input, call)
+        # The verb of ctx, and whoever wrote `await ctx.verb(...)` above it.
+        return self._replayer.ask(definition.kind, name, print_of_input, call, depth=3)
 
 
 class Options:

@@ -108,15 +108,18 @@ class Replayer:
 
     # What workflow code asks for
 
-    def ask(self, kind: str, name: str, digest: bytes, call: Any) -> Operation[Any]:
-        """Ask for an activity or a transaction; the answer resolves what is returned."""
+    def ask(
+        self, kind: str, name: str, digest: bytes, call: Any, *, depth: int = 1
+    ) -> Operation[Any]:
+        """Ask for an activity or a transaction; the answer resolves what is returned. The line
+        that asks is looked for from ``depth`` frames up."""
         op = self._take_op()
         loop = self._loop
         operation: Operation[Any] = Operation(loop=loop)
         operation.op = op
         operation.take_back = self._take_back
         if not loop.dead:
-            command = commands.Run(op, kind, name, digest, call_site(), call)
+            command = commands.Run(op, kind, name, digest, call_site(depth + 1), call)
             self.open[op] = command
             self._operations[op] = operation
             self._asked.append(command)

@@ -23,9 +23,10 @@ _foreign: dict[CodeType, bool] = {}
 _sites: dict[tuple[CodeType, int], str] = {}  # by code and instruction
 
 
-def call_site() -> str:
-    """``file.py:12`` of the nearest frame of user code, or ``?``."""
-    frame: FrameType | None = sys._getframe(1)
+def call_site(depth: int = 1) -> str:
+    """``file.py:12`` of the nearest frame of user code, or ``?``. The caller says how many
+    frames, from its own on, are ours for sure: to look at each costs as much as all the rest."""
+    frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         code = frame.f_code
         foreign = _foreign.get(code)

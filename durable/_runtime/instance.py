@@ -42,7 +42,7 @@ class Begin(NamedTuple):
     """The run's code is to be started."""
 
 
-class Result(NamedTuple):
+class Result(msgspec.Struct, frozen=True):
     """An op was answered: ``value`` and ``result``, or ``error`` and ``failure``."""
 
     op: int

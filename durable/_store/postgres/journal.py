@@ -118,6 +118,9 @@ class _Head(msgspec.Struct, gc=False):
     key: bytes | None
 
 
+# What an advance has beside run, claim and rows, if it has nothing.
+_ROWS_ALONE = Advance(0, 0, [])[3:]
+
 # Bytes in base64, times in ISO 8601, fields under their names: as `commit.sql` reads them.
 _encode = msgspec.json.Encoder().encode
 
@@ -131,6 +134,9 @@ def _arguments(advances: Sequence[Advance]) -> tuple[str, str, str | None]:
         for a in advances
     ]
     rows = [row for advance in advances for row in advance.rows]
+    advances = [advance for advance in advances if advance[3:] != _ROWS_ALONE]
+    if not advances:
+        return _json(heads), _json(rows), None
     effects = {
         "births": [_told(a, a.birth) for a in advances if a.birth is not None],
         "closes": [_told(a, a.close) for a in advances if a.close is not None],
@@ -139,8 +145,7 @@ def _arguments(advances: Sequence[Advance]) -> tuple[str, str, str | None]:
         "notes": [_told(a, note) for a in advances for note in a.notes],
         "ended": [{"run": a.run, "op": op} for a in advances for op in a.ended],
     }
-    some = any(effects.values())
-    return _json(heads), _json(rows), _json(effects) if some else None
+    return _json(heads), _json(rows), _json(effects)
 
 
 def _told(advance: Advance, effect: Any) -> dict[str, Any]:
