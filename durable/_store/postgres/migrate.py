@@ -26,15 +26,19 @@ TRIES = 5
 
 # Not to_regclass(): within a transaction that has waited for the lock it may still answer from
 # before somebody else made the table.
-_SETTING_TABLE = """
+_SETTING_TABLE = """/* durable: is_there */
 select exists (
     select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname = $1 and c.relname = 'setting' and c.relkind = 'r')"""
-_SCHEMA_EXISTS = "select exists (select from pg_catalog.pg_namespace where nspname = $1)"
+_SCHEMA_EXISTS = """/* durable: schema_is_there */
+select exists (select from pg_catalog.pg_namespace where nspname = $1)"""
 _SCHEMA_ITSELF = re.compile(r"^(?:create|comment on) schema [^;]*;$", re.MULTILINE)
-_SETTINGS = "select name, value from durable.setting where name in ('schema_version', 'code_min')"
-_LOCK = "select pg_advisory_xact_lock(hashtextextended('durable/migrate/' || $1, 0))"
-_NOTE = "update durable.setting set value = $2 where name = $1"
+_SETTINGS = """/* durable: versions */
+select name, value from durable.setting where name in ('schema_version', 'code_min')"""
+_LOCK = """/* durable: lock_schema */
+select pg_advisory_xact_lock(hashtextextended('durable/migrate/' || $1, 0))"""
+_NOTE = "/* durable: note_version */ update durable.setting set value = $2 where name = $1"
+_PATIENCE = "/* durable: patience */ set local lock_timeout = '{seconds:g}s'"
 
 
 async def migrate(dsn: str, schema: str = "durable") -> None:
@@ -132,24 +136,24 @@ async def _prepare(connection: asyncpg.Connection[Any], schema: str, upgrade: bo
             raise error
         return
     async with connection.transaction():
-        await connection.execute("set local lock_timeout = 0")
+        await connection.execute(_PATIENCE.format(seconds=0))
         await connection.fetchval(_LOCK, schema)
-        await connection.execute(f"set local lock_timeout = '{LOCK_SECONDS:g}s'")
+        await connection.execute(_PATIENCE.format(seconds=LOCK_SECONDS))
         found = await _versions(connection, schema)
         if found is None:
             exists = await connection.fetchval(_SCHEMA_EXISTS, schema)
-            await connection.execute(_creation(schema, exists=exists))
+            await connection.execute("/* durable: create */\n" + _creation(schema, exists=exists))
         else:
             error = mismatch(found, schema)
             if error is not None and found[0] >= VERSION:
                 raise error
             for step in statements.migrations(schema)[found[0] :]:
-                await connection.execute(step)
+                await connection.execute("/* durable: migrate */\n" + step)
             note = statements.with_schema(_NOTE, schema)
             if found[0] < VERSION:
                 await connection.execute(note, "schema_version", str(VERSION))
         if found is None or found[0] <= VERSION:
-            await connection.execute(statements.functions(schema))
+            await connection.execute("/* durable: replace */\n" + statements.functions(schema))
 
 
 def _creation(schema: str, *, exists: bool) -> str:
