@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +14,7 @@ from ._authoring import registry
 from ._authoring.definitions import Definition
 from ._client.client import Client
 from ._core.shims import check_python
+from ._core.statuses import Status
 from ._runtime.instance import Instance
 from ._runtime.options import Health, WorkerOptions
 from ._runtime.process import identity
@@ -20,8 +22,11 @@ from ._runtime.versions import versions
 from ._runtime.worker import LiveWorker
 from ._store.postgres import migrate as schema_room
 from ._store.protocol import Birth, NewRun, Verdict
+from ._store.protocol import Started as Answer
 from ._store.verbs import Store
 from .errors import InvalidCall
+
+log = logging.getLogger("durable")
 
 # Run keys taken from the sequence at once; what is left at the end is a gap, and harmless.
 KEYS_BLOCK = 1_000
@@ -162,6 +167,17 @@ class Durable(Client):
 
     def _is_live(self, run: int) -> bool:
         return self._worker is not None and run in self._worker.active
+
+    async def _found(self, id: str, answer: Answer) -> None:
+        """With the embedded Postgres somebody tries things out, and sees nothing else of a run
+        that sleeps on."""
+        embedded = self._place is not None and self._place.server is not None
+        if embedded and answer.status == Status.WAITING:
+            known = await self._describe(id)
+            log.info(
+                "%s is there already, and waits at %s for %s; %d recorded steps are not run again",
+                id, known.waits_at, known.waits_for, known.events - 1,
+            )  # fmt: skip
 
     async def _started_elsewhere(self) -> None:
         if self._worker is not None:

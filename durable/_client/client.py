@@ -16,6 +16,7 @@ from .._authoring.context import Context
 from .._authoring.definitions import Definition
 from .._store.opening import open_store
 from .._store.protocol import NewRun, Outcome
+from .._store.protocol import Started as Answer
 from .._store.verbs import Store
 from .._surroundings import Place, find_place, notifies
 from ..errors import (
@@ -202,8 +203,8 @@ class Client(Lists):
         check_fits(new, definition)
         answer = await self.store.runs.start(new, connection=connection)
         check_answer(new, answer, definition, compare=start.compare)
-        if connection is None and answer.created:
-            await self._started_elsewhere()
+        if connection is None:
+            await (self._started_elsewhere() if answer.created else self._found(new.id, answer))
         return Handle(self, new.id, run=answer.run, definition=definition)
 
     async def start_many(
@@ -360,6 +361,9 @@ class Client(Lists):
 
     def _is_live(self, run: int) -> bool:
         return False
+
+    async def _found(self, id: str, answer: Answer) -> None:
+        """A start has found a run that is there already."""
 
     async def _started_elsewhere(self) -> None:
         """Runs are due: whoever works should look."""

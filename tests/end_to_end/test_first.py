@@ -91,7 +91,8 @@ def test_ctrl_c_in_mid_sleep_and_again(terminal: Terminal) -> None:
     assert "charge(4200)" in shown
 
     second = terminal.start()
-    said = second.communicate(timeout=40)[0]
+    said = read_until(second, "order-42 is there already, and waits at first.py:")
+    said += second.communicate(timeout=40)[0]
     assert re.search(r"resumed order-42 at first\.py:\d+ .*; 2 recorded steps", said), said
     assert "charging" not in said
     assert "shipping" not in said
