@@ -173,7 +173,7 @@ class Durable(Client):
         that sleeps on."""
         embedded = self._place is not None and self._place.server is not None
         if embedded and answer.status == Status.WAITING:
-            known = await self._describe(id)
+            known = await self._describe(id, answer.run)
             log.info(
                 "%s is there already, and waits at %s for %s; %d recorded steps are not run again",
                 id, known.waits_at, known.waits_for, known.events - 1,

@@ -326,25 +326,25 @@ class Client(Lists):
             raise RunNotFound(id=id)
         return outcomes[0]
 
-    async def _deliver_cancel(self, id: str) -> bool:
+    async def _deliver_cancel(self, id: str, run: int | None) -> bool:
         answer = await self.store.inbox.deliver(
-            id=id, kind="cancel", name=None, key=str(uuid4()), payload=None
+            id=id, kind="cancel", name=None, key=str(uuid4()), payload=None, meant=run
         )
         if answer.state == "absent":
             raise RunNotFound(id=id)
         await self._news_for(answer.run)
         return answer.state == "accepted"
 
-    async def _retry(self, id: str) -> None:
-        refusal = await self.store.runs.retry(id)
+    async def _retry(self, id: str, run: int | None) -> None:
+        refusal = await self.store.runs.retry(id, run)
         if refusal == "absent":
             raise RunNotFound(id=id)
         if refusal is not None:
             raise RetryRefused(id=id, why=refusal)
         await self._started_elsewhere()
 
-    async def _describe(self, id: str) -> Description:
-        row = await self.store.listing.describe(id)
+    async def _describe(self, id: str, run: int | None) -> Description:
+        row = await self.store.listing.describe(id, run)
         if row is None:
             raise RunNotFound(id=id)
         return described(row)

@@ -92,7 +92,7 @@ class Handle(Generic[R]):
         Returns:
             True if the request was accepted, False if the run was closed already.
         """
-        return await self._client._deliver_cancel(self.id)
+        return await self._client._deliver_cancel(self.id, self._run)
 
     async def retry(self) -> None:
         """Let a failed run go on from before its failure: nothing that completed is done
@@ -102,11 +102,11 @@ class Handle(Generic[R]):
         Raises:
             RetryRefused: the run is open or completed, or events follow the failure.
         """
-        await self._client._retry(self.id)
+        await self._client._retry(self.id, self._run)
 
     async def describe(self) -> Description:
         """All that the database knows of the run, payloads readable."""
-        return await self._client._describe(self.id)
+        return await self._client._describe(self.id, self._run)
 
     async def _resolved(self) -> int:
         if self._run is None:

@@ -27,6 +27,8 @@ from durable import (
     current,
     workflow,
 )
+from durable._core.statuses import CLOSED
+from durable.errors import RetryRefused
 
 QUICK = Retry(attempts=3, delay=0.001)
 
@@ -263,6 +265,19 @@ async def test_a_cancel_whose_clean_up_failed_is_fed_once_after_a_retry(dsn: str
         kinds = [event["kind"] for event in await app.history("mop")]
     assert kinds == ["started", "cancel", "voided", "cancel", "activity"]
     assert calls.seen == [("double", 7)]
+
+
+async def test_a_handle_means_the_run_it_started_after_its_id_was_given_away(app: Durable) -> None:
+    old = await app.start(sleeper, 3600.0, id="shared")
+    new = await app.start(sleeper, 3000.0, id="shared", if_exists="replace")
+    assert not await old.cancel()
+    assert (await old.describe()).status is Status.TERMINATED
+    with pytest.raises(RetryRefused, match="another run"):
+        await old.retry()
+    assert (await new.status()) not in CLOSED
+    assert await app.handle("shared").cancel()
+    with pytest.raises(RunCancelled):
+        await new.result()
 
 
 async def test_a_short_sleep_and_a_moment_in_the_past(app: Durable) -> None:

@@ -33,7 +33,14 @@ async def start_on(connection: asyncpg.Connection[Any], id: str, if_exists: str 
 
 async def signal_on(connection: asyncpg.Connection[Any], id: str, key: str = "k") -> Any:
     return await connection.fetchrow(
-        statements.load("inbox", "durable")["deliver"], id, "signal", "shipped", key, None, False
+        statements.load("inbox", "durable")["deliver"],
+        id,
+        "signal",
+        "shipped",
+        key,
+        None,
+        False,
+        None,
     )
 
 

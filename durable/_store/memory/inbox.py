@@ -24,10 +24,11 @@ class Inbox:
         name: str | None,
         key: str,
         payload: bytes | None,
+        meant: int | None = None,
         connection: Any = None,
     ) -> Delivered:
         refuse_connection(connection)
-        run = self._tables.named(id)
+        run = self._tables.named(id) if meant is None else self._tables.run.get(meant)
         if run is None:
             return Delivered(None, "absent", None)
         if key not in self._tables.inbox[run.run] and run.closed_at is not None:

@@ -27,8 +27,8 @@ class Listing:
         self._tables = tables
 
     @verb
-    def describe(self, id: str) -> dict[str, Any] | None:
-        run = self._tables.named(id)
+    def describe(self, id: str, meant: int | None = None) -> dict[str, Any] | None:
+        run = self._tables.named(id) if meant is None else self._tables.run.get(meant)
         return None if run is None else self._described(run)
 
     @verb

@@ -169,10 +169,12 @@ class Runs:
         return len(late)
 
     @verb
-    def retry(self, id: str) -> str | None:
+    def retry(self, id: str, meant: int | None = None) -> str | None:
         run = self._tables.named(id)
         if run is None:
             return "absent"
+        if meant not in (None, run.run):
+            return "its id names another run now, which was started after it"
         if run.status == "failed":
             refusal = self._void(run)
             if refusal is not None:

@@ -29,22 +29,24 @@ class Inbox:
         name: str | None,
         key: str,
         payload: bytes | None,
+        meant: int | None = None,
         connection: Any = None,
     ) -> Delivered:
-        """Send a message to the run that the id names now. It is accepted once per ``key``.
+        """Send a message to the run that the id names now, or to the run ``meant``, which the id
+        may not name any more; then it is closed. It is accepted once per ``key``.
 
         Raises:
             StoreUnavailable: another transaction holds the run and does not end.
         """
         arguments = (id, kind, name, key, payload)
         if connection is not None:
-            row = await connection.fetchrow(self._sql["deliver"], *arguments, False)
+            row = await connection.fetchrow(self._sql["deliver"], *arguments, False, meant)
             return Delivered(*row)
         try:
-            row = await self._fetchrow(id, *arguments, False)
+            row = await self._fetchrow(id, *arguments, False, meant)
         except Unavailable:
             # It may have arrived, and the id may name another run by now.
-            row = await self._fetchrow(id, *arguments, True)
+            row = await self._fetchrow(id, *arguments, True, meant)
         return Delivered(*row)
 
     async def read(self, wanted: Iterable[tuple[int, int]]) -> list[Message]:

@@ -1,5 +1,5 @@
 -- name: deliver
-select run, state, status from durable.deliver($1, $2, $3, $4, $5, $6)
+select run, state, status from durable.deliver($1, $2, $3, $4, $5, $6, $7)
 
 -- name: read
 -- Messages of many runs, each after a cursor of its own.

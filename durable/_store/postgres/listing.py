@@ -26,9 +26,10 @@ class Listing:
         self._line = line
         self._sql = statements.load("listing", schema)
 
-    async def describe(self, id: str) -> dict[str, Any] | None:
-        """The run that the id names, payloads readable; None if there is none."""
-        row = await self._line.fetchrow(self._sql["describe"], id)
+    async def describe(self, id: str, meant: int | None = None) -> dict[str, Any] | None:
+        """The run that the id names, or the run ``meant``, payloads readable; None if there is
+        none."""
+        row = await self._line.fetchrow(self._sql["describe"], id, meant)
         return None if row is None else _described(row)
 
     async def page(

@@ -10,7 +10,7 @@ from durable.run r
 join durable.input i on i.run = r.run
 left join durable.result e on e.run = r.run
 left join durable.worker w on w.worker = r.worker
-where r.id = $1 and r.current
+where r.run = coalesce($2, (select c.run from durable.run c where c.id = $1 and c.current))
 
 -- name: page
 -- A list is planned for the filters that it has: `found` stands for one of the two below, a

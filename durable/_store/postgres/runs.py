@@ -147,9 +147,10 @@ class Runs:
         """How these runs stand."""
         return [Outcome(*row) for row in await self._line.fetch(self._sql["outcomes"], list(runs))]
 
-    async def retry(self, id: str) -> str | None:
-        """Let a failed or stuck run go on. None if it does, ``absent``, or why not, in words."""
-        row = await self._patience.fetchrow(f"run {id!r}", self._sql["retry"], id)
+    async def retry(self, id: str, meant: int | None = None) -> str | None:
+        """Let a failed or stuck run go on, or refuse if the id names another than ``meant``. None
+        if it does, ``absent``, or why not, in words."""
+        row = await self._patience.fetchrow(f"run {id!r}", self._sql["retry"], id, meant)
         refusal: str | None = row[0]
         return refusal
 

@@ -73,7 +73,7 @@ where r.run = held.run
 returning r.run
 
 -- name: retry
-select durable.retry($1)
+select durable.retry($1, $2)
 
 -- name: owned
 -- What is marked as this worker's, whatever it knows.

@@ -1,11 +1,14 @@
 -- Send a message to the run that an id names now. The row is locked first and read again, so
 -- that the answer is about the run that took the message or did not.
 --
+-- `meant` is the run that the sender means, if it means that very one, whatever the id names by
+-- now: what was replaced is closed.
+--
 -- A send that is repeated after a lost answer says so (`again`): if the id was given to
 -- another run meanwhile, the message may stand with the run before.
 create or replace function durable.deliver(
     to_id text, message_kind text, message_name text, message_key text, message bytea,
-    again boolean,
+    again boolean, meant bigint default null,
     out run bigint, out state text, out status text
 )
 language plpgsql as $$
@@ -41,6 +44,11 @@ begin
                 state := 'accepted';
                 return;
             end if;
+        end if;
+        if target <> meant then
+            select r.run, r.status into run, status from durable.run r where r.run = meant;
+            state := case when found then 'closed' else 'absent' end;
+            return;
         end if;
         select r.run, r.status, r.last_seq, r.closed_at into old
         from durable.run r where r.run = target and r.current for no key update;

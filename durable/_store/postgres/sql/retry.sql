@@ -5,7 +5,7 @@
 -- that was delayed. A `voided` row takes back the event that the run failed with; it holds the
 -- next free op, since numbers are never used for two things. Where the code itself raised, it
 -- is marked 'redo': the owner feeds the voided event's facts again.
-create or replace function durable.retry(retried_id text) returns text
+create or replace function durable.retry(retried_id text, meant bigint default null) returns text
 language plpgsql as $$
 declare
     target bigint;
@@ -19,6 +19,9 @@ begin
         select r.run into target from durable.run r where r.id = retried_id and r.current;
         if not found then
             return 'absent';
+        end if;
+        if target <> meant then
+            return 'its id names another run now, which was started after it';
         end if;
         select r.run, r.status into old
         from durable.run r where r.run = target and r.current for update;
