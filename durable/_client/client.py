@@ -191,7 +191,7 @@ class Client(Lists):
             InvalidCall, EncodeError: bad arguments, or ones that the workflow does not take;
                 nothing was written.
         """
-        start = Start[Any](workflow, *args, **options)
+        start: Start[Any] = Start(workflow, *args, **options)
         new, definition = prepared(start)
         if connection is None:
             try:

@@ -232,6 +232,8 @@ def checked_name(name: Any, what: str) -> str:
 
 def _times(start: Start[Any]) -> tuple[Any, ...]:
     """(begins_at, begins_after, ends_at, ends_after)"""
+    if start.at is None and start.delay is None and start.deadline is None:
+        return None, None, None, None
     if start.at is not None and start.delay is not None:
         raise InvalidCall("delay= and at= both say when the run begins: give one of them.")
     begins_at, begins_after = moment(start.at if start.delay is None else start.delay, "at")
