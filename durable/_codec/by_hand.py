@@ -8,7 +8,6 @@ an error, never a guess. What was recorded wins over what a ``__post_init__`` ma
 
 from __future__ import annotations
 
-import collections.abc
 import dataclasses
 import enum
 import functools
@@ -16,22 +15,9 @@ import inspect
 import sys
 import types
 import typing
+from collections import abc
 from collections.abc import Callable, Iterable
-from typing import (
-    Annotated,
-    Any,
-    Final,
-    Generic,
-    Literal,
-    NamedTuple,
-    NewType,
-    NotRequired,
-    Required,
-    TypeAlias,
-    TypeVar,
-    Union,
-    get_args,
-)
+from typing import Any, NamedTuple, TypeAlias, TypeVar, get_args
 
 import msgspec
 
@@ -44,17 +30,17 @@ Part: TypeAlias = Callable[[Any], Fitter]  # an annotation to what fits values t
 CACHED_MAX = 4096
 
 # What may come back as a list or a tuple, a set or a frozenset: as it went in.
-_ABSTRACT: dict[Any, type] = {
-    collections.abc.Sequence: list, collections.abc.Collection: list,
-    collections.abc.Iterable: list, collections.abc.Set: set,
-}  # fmt: skip
-_ARRAYS: dict[Any, type] = _ABSTRACT | {
-    list: list, collections.abc.MutableSequence: list,
-    set: set, collections.abc.MutableSet: set, frozenset: frozenset,
-}  # fmt: skip
-_MAPS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
-_WRAPPERS = (Annotated, Final, Required, NotRequired)
-_POST_INITS = ("__post_init__", "__attrs_post_init__")
+_ABSTRACT = {abc.Sequence: list, abc.Collection: list, abc.Iterable: list, abc.Set: set}
+_EXACT = {
+    list: list,
+    set: set,
+    frozenset: frozenset,
+    abc.MutableSequence: list,
+    abc.MutableSet: set,
+}
+_ARRAYS: dict[Any, type] = {**_ABSTRACT, **_EXACT}
+_MAPS = (dict, abc.Mapping, abc.MutableMapping)
+_WRAPPERS = (typing.Annotated, typing.Final, typing.Required, typing.NotRequired)
 
 
 def convert(value: Any, expected: Any, part: Part) -> Any:
@@ -65,9 +51,9 @@ def convert(value: Any, expected: Any, part: Part) -> Any:
     """
     expected = _bare(expected)
     origin, args = _origin(expected), get_args(expected)
-    if origin is Union or origin is types.UnionType:
+    if origin in (typing.Union, types.UnionType):
         return _one_of(value, args, part)
-    if origin is Literal:
+    if origin is typing.Literal:
         return _literal(value, args)
     if not isinstance(origin, type):
         return value  # an annotation that says nothing that could be checked
@@ -82,9 +68,11 @@ def convert(value: Any, expected: Any, part: Part) -> Any:
     if origin is tuple and isinstance(value, list | tuple):
         return _tuple(value, args, part)
     if issubclass(origin, enum.Enum):
-        return _member(value, origin, part)
-    if is_model(origin):
-        return _model(value, origin)
+        kind = type(next(iter(origin)).value)
+        return origin(part(kind)(value) if field_names(kind) else value)
+    if is_model(origin):  # not strictly: an enum has been written as its value
+        model: Any = origin
+        return model.model_validate(value, strict=False, by_name=True, by_alias=True)
     if field_names(origin) is not None:
         return _instance(value, expected, part)
     if isinstance(value, origin):
@@ -93,17 +81,15 @@ def convert(value: Any, expected: Any, part: Part) -> Any:
 
 
 def is_unfaithful(expected: Any, seen: set[Any]) -> bool:
-    """Whether msgspec would give back something else than what was written."""
+    """Whether msgspec would give back something else than was written."""
     expected = _bare(expected)
     origin = _origin(expected)
-    if expected in seen or origin is Literal or is_model(origin):
+    if expected in seen or origin is typing.Literal or is_model(origin):
         return False
     seen.add(expected)
-    if isinstance(origin, type) and (
-        issubclass(origin, enum.Flag)  # it knows the single flags only
-        or origin in _ABSTRACT
-        or any(hasattr(origin, each) for each in _POST_INITS)
-    ):
+    if isinstance(origin, type) and (origin in _ABSTRACT or issubclass(origin, enum.Flag)):
+        return True
+    if hasattr(origin, "__post_init__") or hasattr(origin, "__attrs_post_init__"):
         return True
     inner = [hint for _, _, hint in _shape(expected).fields] if field_names(origin) else []
     return any(is_unfaithful(each, seen) for each in (*get_args(expected), *inner))
@@ -115,7 +101,7 @@ def _bare(expected: Any) -> Any:
         origin, args = typing.get_origin(expected), get_args(expected)
         if origin in _WRAPPERS:
             expected = args[0]
-        elif isinstance(expected, NewType):
+        elif isinstance(expected, typing.NewType):
             expected = expected.__supertype__
         elif isinstance(expected, TypeVar):
             expected = expected.__bound__ or Any
@@ -129,9 +115,6 @@ def _origin(expected: Any) -> Any:
     return typing.get_origin(expected) or expected
 
 
-# Parts
-
-
 def _each(parts: Iterable[tuple[Any, Fitter, Any]]) -> list[Any]:
     """Each part fitted; an error tells at which index or name."""
     fitted: list[Any] = []
@@ -142,9 +125,8 @@ def _each(parts: Iterable[tuple[Any, Fitter, Any]]) -> list[Any]:
     except DecodeError as error:
         step = f".{at}" if isinstance(at, str) else f"[{shorten(at, 40)}]"
         why, _, rest = error.why.partition(" - at `$")
-        raise DecodeError(
-            expected=error.expected, why=f"{why} - at `${step}{rest or '`'}"
-        ) from None
+        why = f"{why} - at `${step}{rest or '`'}"
+        raise DecodeError(expected=error.expected, why=why) from None
     return fitted
 
 
@@ -156,66 +138,44 @@ def _tuple(value: Any, args: tuple[Any, ...], part: Part) -> tuple[Any, ...]:
     return tuple(_each((i, part(arg), value[i]) for i, arg in enumerate(args)))
 
 
-def _one_of(value: Any, members: Iterable[Any], part: Part) -> Any:
-    ranked = sorted(((_strangeness(value, each), each) for each in members), key=lambda r: r[0])
-    reasons: list[str] = []
-    found: list[tuple[int, Any, Any]] = []
-    for strangeness, member in ranked:
-        if found and strangeness > found[0][0]:
-            break
-        try:
-            made = part(member)(value)
-        except DecodeError as error:
-            reasons.append(error.why.replace(" - at `", " at `"))
-            continue
-        if found and not (type(made) is type(found[0][1]) and made == found[0][1]):
-            raise ValueError(
-                f"it fits {name_of(found[0][2])} as well as {name_of(member)}; give each a field "
-                "that tells them apart, such as kind: Literal['...']"
-            )
-        found.append((strangeness, made, member))
-    if not found:
-        raise ValueError(f"it fits no member of the union: {'; '.join(reasons)}")
-    return found[0][1]
-
-
-def _strangeness(value: Any, member: Any) -> int:
-    """How badly a value seems to fit: the fields that it lacks and those it has too many."""
-    member = _bare(member)
-    origin = _origin(member)
-    if isinstance(value, dict):
-        names = field_names(origin) if isinstance(origin, type) else None
-        keys = getattr(origin, "__struct_encode_fields__", names)
-        return len(set(keys) ^ set(value)) or -1 if keys is not None else 0
-    return -1 if type(value) is origin or (value is None and member is None) else 0
-
-
 def _literal(value: Any, args: tuple[Any, ...]) -> Any:
     for each in args:
-        written = each.value if isinstance(each, enum.Enum) else each
+        written = getattr(each, "value", each)  # of an enum
         if type(written) is type(value) and written == value:
             return each
     raise ValueError(f"it is none of {', '.join(map(repr, args))}")
 
 
-def _member(value: Any, expected: Any, part: Part) -> Any:
-    try:
-        return expected(value)
-    except ValueError as error:
-        for each in expected:  # of one whose values are of a user's class
-            if field_names(type(each.value)) and part(type(each.value))(value) == each.value:
-                return each
-        raise ValueError(str(error)) from None
+def _one_of(value: Any, members: tuple[Any, ...], part: Part) -> Any:
+    reasons: list[str] = []
+    found: list[tuple[int, Any, Any]] = []
+    ranked = [(_strangeness(value, each), each) for each in members]
+    for strangeness, member in sorted(ranked, key=lambda each: each[0]):
+        if found and strangeness > found[0][0]:
+            break
+        try:
+            found.append((strangeness, member, part(member)(value)))
+        except DecodeError as error:
+            reasons.append(error.why.replace(" - at `", " at `"))
+    if not found:
+        raise ValueError(f"it fits no member of the union: {'; '.join(reasons)}")
+    _, first, made = found[0]
+    for _, member, other in found[1:]:
+        if type(other) is not type(made) or other != made:
+            raise ValueError(
+                f"it fits {name_of(first)} as well as {name_of(member)}; give each a field that "
+                "tells them apart, such as kind: Literal['...']"
+            )
+    return made
 
 
-def _model(value: Any, expected: Any) -> Any:
-    """Not strictly: an enum has been written as its value."""
-    if isinstance(value, expected):
-        return value
-    code = expected.model_validate.__func__.__code__
-    if "by_name" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
-        return expected.model_validate(value, strict=False, by_name=True, by_alias=True)
-    return expected.model_validate(value, strict=False)  # pydantic before 2.11: no aliases
+def _strangeness(value: Any, member: Any) -> int:
+    """How badly a value seems to fit: the fields that it lacks and those it has too many."""
+    origin = _origin(_bare(member))
+    if isinstance(value, dict):
+        keys = getattr(origin, "__struct_encode_fields__", field_names(origin))
+        return len(set(keys) ^ set(value)) or -1 if keys is not None else 0
+    return -1 if type(value) is origin or (value is None and member is None) else 0
 
 
 def _derived(value: Any, expected: type, args: tuple[Any, ...], part: Part) -> Any:
@@ -233,7 +193,7 @@ def _derived(value: Any, expected: type, args: tuple[Any, ...], part: Part) -> A
 
 class _Shape(NamedTuple):
     fields: tuple[tuple[str, str, Any], ...]  # as it is written, its attribute, its annotation
-    arguments: dict[str, str]  # attribute to argument of the class
+    arguments: dict[str, str]  # attribute to argument, where that is not the same
     required: frozenset[str]  # of a typed dict
     tag: dict[str, Any]
     row: tuple[str, ...] | None  # what its array holds, if it is written as one
@@ -242,27 +202,20 @@ class _Shape(NamedTuple):
 @functools.lru_cache(CACHED_MAX)
 def _shape(expected: Any) -> _Shape:
     kind: Any = _origin(expected)
-    names = field_names(kind) or ()
+    names, hints = field_names(kind) or (), _hints(expected)
     keys = getattr(kind, "__struct_encode_fields__", names)
-    hints = _hints(expected)
     fields = tuple(zip(keys, names, (hints.get(name, Any) for name in names), strict=True))
-    init: Any = getattr(kind, "__attrs_attrs__", None)
-    if init is None and hasattr(kind, "__dataclass_fields__"):
-        init = dataclasses.fields(kind)
-    # A class does not see these itself where annotations are texts.
-    may_lack = {name for _, name, each in fields if typing.get_origin(each) is NotRequired}
-    config: Any = getattr(kind, "__struct_config__", None)
-    tag = {} if config is None or config.tag is None else {config.tag_field: config.tag}
-    is_row = issubclass(kind, tuple) or (config is not None and config.array_like)
-    return _Shape(
-        fields,
-        {n: n for n in names}
-        if init is None
-        else {each.name: getattr(each, "alias", each.name) for each in init if each.init},
-        frozenset(getattr(kind, "__required_keys__", ())) - may_lack,
-        tag,
-        (*tag, *keys) if is_row else None,
+    known = (
+        getattr(kind, "__attrs_attrs__", ()) or getattr(kind, "__dataclass_fields__", {}).values()
     )
+    arguments = {each.name: getattr(each, "alias", each.name) for each in known if each.init}
+    # A class does not see these itself where annotations are texts.
+    may_lack = {n for _, n, hint in fields if typing.get_origin(hint) is typing.NotRequired}
+    required = frozenset(getattr(kind, "__required_keys__", ())) - may_lack
+    config: Any = getattr(kind, "__struct_config__", None)
+    tag = {config.tag_field: config.tag} if config and config.tag is not None else {}
+    is_row = issubclass(kind, tuple) or (config and config.array_like)
+    return _Shape(fields, arguments, required, tag, (*tag, *keys) if is_row else None)
 
 
 def _instance(value: Any, expected: Any, part: Part) -> Any:
@@ -277,24 +230,22 @@ def _instance(value: Any, expected: Any, part: Part) -> Any:
     for key, tag in shape.tag.items():
         if value.get(key) != tag:
             raise ValueError(f"its {key} is {value.get(key)!r}, not {tag!r}")
-    missing = shape.required - value.keys()
-    if missing:
+    if missing := shape.required - value.keys():
         raise ValueError(f"Object missing required field `{min(missing)}`")
     there = [each for each in shape.fields if each[0] in value]
     fitted = _each((key, part(hint), value[key]) for key, _, hint in there)
     found = dict(zip([name for _, name, _ in there], fitted, strict=True))
-    arguments = {shape.arguments[k]: v for k, v in found.items() if k in shape.arguments}
     if issubclass(kind, tuple | dict):
-        return kind(**arguments)
+        return kind(**found)
+    known = shape.arguments or {name: name for name in found}
     try:
-        made = kind(**arguments)
+        made = kind(**{known[name]: each for name, each in found.items() if name in known})
     except TypeError:
         if len(found) < len(shape.fields):
             raise
         made = kind.__new__(kind)  # it asks for what is no field: an InitVar
-    put: Any = object.__setattr__
-    if issubclass(kind, msgspec.Struct):
-        put = msgspec.structs.force_setattr
+    is_struct = issubclass(kind, msgspec.Struct)
+    put: Any = msgspec.structs.force_setattr if is_struct else object.__setattr__
     for name, each in found.items():
         put(made, name, each)
     return made
@@ -306,38 +257,34 @@ def _hints(expected: Any) -> dict[str, Any]:
     known = dict(zip(getattr(kind, "__parameters__", ()), get_args(expected), strict=False))
     hints: dict[str, Any] = {}
     for base in reversed(vars(kind).get("__orig_bases__", kind.__bases__)):
-        if isinstance(_origin(base), type) and _origin(base) is not Generic:
+        if isinstance(_origin(base), type) and _origin(base) is not typing.Generic:
             hints |= _hints(_filled(base, known))
     resolved = typing.get_type_hints(kind, include_extras=True)
     return hints | {name: _filled(resolved[name], known) for name in inspect.get_annotations(kind)}
 
 
 def _filled(hint: Any, known: dict[Any, Any]) -> Any:
-    if isinstance(hint, TypeVar):
+    if isinstance(hint, TypeVar | type):
         return known.get(hint, hint)
-    parameters: Any = () if isinstance(hint, type) else getattr(hint, "__parameters__", ())
-    generic: Any = hint
-    return generic[tuple(known.get(each, each) for each in parameters)] if parameters else hint
+    parameters: Any = getattr(hint, "__parameters__", ())
+    return hint[tuple(known.get(each, each) for each in parameters)] if parameters else hint
 
 
 def _field_names(kind: Any) -> tuple[str, ...] | None:
     """The attributes that a user's class consists of; None if it is no such class."""
     if not isinstance(kind, type):
         return None
-    names: Any = None
-    if dataclasses.is_dataclass(kind):
-        names = [each.name for each in dataclasses.fields(kind)]
-    elif issubclass(kind, msgspec.Struct):
-        names = kind.__struct_fields__
-    elif hasattr(kind, "__attrs_attrs__"):
-        names = [each.name for each in kind.__attrs_attrs__]
-    elif issubclass(kind, tuple):
-        names = getattr(kind, "_fields", None)
-    elif issubclass(kind, dict) and hasattr(kind, "__required_keys__"):  # a TypedDict
-        names = kind.__annotations__
-    elif is_model(kind):
-        names = getattr(kind, "model_fields", None)
-    return None if names is None else tuple(names)
+    known: Any = getattr(kind, "__attrs_attrs__", None)
+    if known is None and dataclasses.is_dataclass(kind):
+        known = dataclasses.fields(kind)
+    if known is not None:
+        return tuple(each.name for each in known)
+    if issubclass(kind, dict) and hasattr(kind, "__required_keys__"):  # a TypedDict
+        return tuple(kind.__annotations__)
+    named = "__struct_fields__" if issubclass(kind, msgspec.Struct) else "_fields"
+    if issubclass(kind, msgspec.Struct | tuple):
+        return getattr(kind, named, None)
+    return tuple(getattr(kind, "model_fields", ())) if is_model(kind) else None
 
 
 field_names: Callable[[Any], tuple[str, ...] | None] = functools.lru_cache(CACHED_MAX)(_field_names)

@@ -12,7 +12,6 @@ own. Nothing is imported, looked up or called by a name that stands in a payload
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import re
 from collections.abc import Callable
@@ -37,22 +36,6 @@ PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
 
 # Deeper nesting is a mistake (or an attack) far more often than a value.
 DEPTH_MAX = 64
-
-
-class Ext(enum.IntEnum):
-    """The extension types. Numbers are for ever; a new one gets a new number."""
-
-    TUPLE = 1  # an array, as in SET, FROZENSET
-    SET = 2
-    FROZENSET = 3
-    INT = 4  # beyond 64 bits: two's complement, the highest byte first
-    DATETIME = 5  # ISO text; "[Europe/Berlin]" at its end if its zone has a name
-    DATE = 6
-    TIME = 7
-    TIMEDELTA = 8  # text: seconds, up to six decimals, "s"
-    DECIMAL = 9
-    UUID = 10
-    KEYWORDS = 11  # the keyword arguments of a call, last in the array of its arguments
 
 
 class Keywords(dict[str, Any]):
@@ -239,7 +222,7 @@ def _write_set(value: set[Any], depth: int) -> bytes:
     return header + b"".join(items)
 
 
-def _write_int(value: int, _: int) -> bytes:
+def _write_int(value: int, _: int) -> bytes:  # beyond 64 bits
     return value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
 
 
@@ -258,35 +241,6 @@ def _write_timedelta(value: timedelta, _: int) -> bytes:
     seconds, rest = divmod(abs(microseconds), 1_000_000)
     sign = "-" if microseconds < 0 else ""
     return f"{sign}{seconds}{f'.{rest:06}' if rest else ''}s".encode()
-
-
-_WRITERS: dict[Ext, Callable[[Any, int], bytes]] = {
-    Ext.TUPLE: _write_items,
-    Ext.SET: _write_set,
-    Ext.FROZENSET: _write_set,
-    Ext.INT: _write_int,
-    Ext.DATETIME: _write_zoned,
-    Ext.DATE: lambda value, _: value.isoformat().encode(),
-    Ext.TIME: _write_zoned,
-    Ext.TIMEDELTA: _write_timedelta,
-    Ext.DECIMAL: lambda value, _: str(value).encode(),
-    Ext.UUID: lambda value, _: value.bytes,
-    Ext.KEYWORDS: lambda value, depth: _pack_at(dict(value), depth),
-}
-
-_CODES: dict[type, Ext] = {
-    tuple: Ext.TUPLE,
-    set: Ext.SET,
-    frozenset: Ext.FROZENSET,
-    int: Ext.INT,
-    datetime: Ext.DATETIME,
-    date: Ext.DATE,
-    time: Ext.TIME,
-    timedelta: Ext.TIMEDELTA,
-    Decimal: Ext.DECIMAL,
-    UUID: Ext.UUID,
-    Keywords: Ext.KEYWORDS,
-}
 
 
 def _explained(value: object, path: str, error: Exception) -> EncodeError:
@@ -375,16 +329,21 @@ def _read_timedelta(body: memoryview, _: int) -> timedelta:
     return -length if match[1] else length
 
 
-_READERS: dict[int, Callable[[memoryview, int], Any]] = {
-    Ext.TUPLE: _read_items(tuple),
-    Ext.SET: _read_items(set),
-    Ext.FROZENSET: _read_items(frozenset),
-    Ext.INT: lambda body, _: int.from_bytes(body, "big", signed=True),
-    Ext.DATETIME: _read_datetime,
-    Ext.DATE: lambda body, _: date.fromisoformat(_text(body)),
-    Ext.TIME: _read_time,
-    Ext.TIMEDELTA: _read_timedelta,
-    Ext.DECIMAL: lambda body, _: Decimal(_text(body)),
-    Ext.UUID: lambda body, _: UUID(bytes=bytes(body)),
-    Ext.KEYWORDS: _read_keywords,
-}
+# The extension types: number, type, how it is written and read. The numbers are for ever; what
+# is new gets a new one. docs/payloads.md describes each.
+_EXTENSIONS: tuple[tuple[int, type, Callable[..., bytes], Callable[..., Any]], ...] = (
+    (1, tuple, _write_items, _read_items(tuple)),
+    (2, set, _write_set, _read_items(set)),
+    (3, frozenset, _write_set, _read_items(frozenset)),
+    (4, int, _write_int, lambda body, _: int.from_bytes(body, "big", signed=True)),
+    (5, datetime, _write_zoned, _read_datetime),
+    (6, date, lambda v, _: v.isoformat().encode(), lambda body, _: date.fromisoformat(_text(body))),
+    (7, time, _write_zoned, _read_time),
+    (8, timedelta, _write_timedelta, _read_timedelta),
+    (9, Decimal, lambda v, _: str(v).encode(), lambda body, _: Decimal(_text(body))),
+    (10, UUID, lambda v, _: v.bytes, lambda body, _: UUID(bytes=bytes(body))),
+    (11, Keywords, lambda v, depth: _pack_at(dict(v), depth), _read_keywords),
+)
+_CODES: dict[type, int] = {kind: code for code, kind, _, _ in _EXTENSIONS}
+_WRITERS = {code: write for code, _, write, _ in _EXTENSIONS}
+_READERS = {code: read for code, _, _, read in _EXTENSIONS}
