@@ -24,12 +24,6 @@ from ..errors import DecodeError
 from . import by_hand
 from .by_hand import CACHED_MAX, Fitter, field_names, name_of
 
-# Of these, a value of the very type needs no look.
-_PLAIN: frozenset[type] = frozenset({
-    int, str, float, bool, bytes, list, dict, tuple, set, frozenset,
-    datetime, date, time, timedelta, Decimal, UUID,
-})  # fmt: skip
-
 # A value of a class derived from one of these is written as one of these. A datetime is a
 # date, so the order counts.
 _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
@@ -69,14 +63,13 @@ def _struct_writer(kind: type[msgspec.Struct]) -> Callable[[Any], Any]:
     """As msgspec itself would write it: renamed, tagged, or as an array."""
     pairs = tuple(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
     config = kind.__struct_config__
-    if config.array_like:
-        head = [] if config.tag is None else [config.tag]
-        return lambda value: head + [getattr(value, name) for _, name in pairs]
     tag: dict[Any, Any] = {} if config.tag is None else {config.tag_field: config.tag}
 
-    def write(value: Any) -> dict[str, Any]:
-        every = ((key, getattr(value, name)) for key, name in pairs)
-        return tag | {key: each for key, each in every if each is not msgspec.UNSET}
+    def write(value: Any) -> Any:
+        every = tag | {key: getattr(value, name) for key, name in pairs}
+        if config.array_like:
+            return [*every.values()]
+        return {key: each for key, each in every.items() if each is not msgspec.UNSET}
 
     return write
 
@@ -99,10 +92,8 @@ def _new_fitter(expected: Any) -> Fitter:
         by_hand.convert, expected=expected, part=fitter
     )
 
-    is_plain = isinstance(expected, type) and expected in _PLAIN
-
     def fit(value: Any) -> Any:
-        if is_plain and type(value) is expected:
+        if type(value) is expected:
             return value
         try:
             return convert(value)

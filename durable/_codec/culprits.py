@@ -22,12 +22,10 @@ def find(
     """The first part that ``pack`` refuses, with the path to it; None if all can be packed."""
 
     def walk(part: object, path: str, outer: tuple[int, ...]) -> EncodeError | None:
-        if id(part) in outer:
-            return EncodeError(path=path, value=part, why="it contains itself")
-        if len(outer) > depth_max:
-            return EncodeError(
-                path=path, value=part, why=f"it is nested more than {depth_max} deep"
-            )
+        if id(part) in outer or len(outer) > depth_max:
+            deep = f"it is nested more than {depth_max} deep"
+            why = "it contains itself" if id(part) in outer else deep
+            return EncodeError(path=path, value=part, why=why)
         try:
             inner = _parts(part, path)
             if inner is None:

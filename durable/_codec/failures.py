@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +35,9 @@ class Failure:
     message: str
     traceback: str = ""
     attempts: int = 1
-    kind: str = "raised"  # or why nothing was: "timed_out", "unknown"
+    # "answer": one of raises=, made again for the workflow; why nothing was raised:
+    # "timed_out", "unknown"
+    kind: str = "raised"
     args: tuple[Any, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -67,12 +69,17 @@ def decode_failure(payload: bytes) -> Failure:
 
 
 def rebuild(failure: Failure, classes: Sequence[type[BaseException]]) -> BaseException | None:
-    """The exception itself, if its class is one of ``classes``; None otherwise. Its
-    ``__init__`` is not called: the arguments and attributes are put back as they were. A group
-    is made again if all its members are."""
-    for each in classes:
-        if (each.__module__, each.__qualname__) == (failure.module, failure.type):
-            return _made(each, failure)
+    """The exception itself, if its class is one of ``classes`` or derived from one; None
+    otherwise. No code of the class is called: arguments and attributes are put back as they
+    were. A group is made again if all its members are."""
+    found = {
+        kind
+        for each in classes
+        for kind in _family(each)
+        if (kind.__module__, kind.__qualname__) == (failure.module, failure.type)
+    }
+    if found:  # two of one name cannot be told apart
+        return _made(found.pop(), failure) if len(found) == 1 else None
     members = [rebuild(each, classes) for each in failure.members]
     if not members or None in members:
         return None
@@ -80,11 +87,16 @@ def rebuild(failure: Failure, classes: Sequence[type[BaseException]]) -> BaseExc
     return BaseExceptionGroup(text, [each for each in members if each is not None])
 
 
+def _family(kind: type[BaseException]) -> Iterator[type[BaseException]]:
+    yield kind
+    for each in type.__subclasses__(kind):
+        yield from _family(each)
+
+
 def _made(kind: type[BaseException], failure: Failure) -> BaseException | None:
     try:
-        error = kind.__new__(kind, *failure.args)
-        if not isinstance(error, kind):
-            return None
+        builtin: Any = next(each for each in kind.__mro__ if each.__module__ == "builtins")
+        error: BaseException = builtin.__new__(kind, *failure.args)
         error.args = failure.args
         slots = _slots(kind)
         for name, value in failure.state.items():
@@ -95,7 +107,7 @@ def _made(kind: type[BaseException], failure: Failure) -> BaseException | None:
     except Exception:  # noqa: BLE001 - a class that cannot be made so stays a description
         return None
     for note in failure.notes:
-        error.add_note(note)
+        BaseException.add_note(error, note)
     return error
 
 
@@ -149,11 +161,7 @@ def _traceback(error: BaseException, message: str) -> str:
     """As Python prints it, but for this one exception: its causes and members are told apart,
     and ``traceback`` would format all of a large group before it cuts."""
     kind = type(error)
-    name = (
-        kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
     frames = traceback.extract_tb(error.__traceback__, limit=-FRAMES_MAX)
     lines = ["Traceback (most recent call last):\n", *frames.format()] if frames else []
     room = TRACEBACK_CHARS_MAX // 2
@@ -170,16 +178,12 @@ def _notes(error: BaseException) -> list[str]:
 
 def _state(error: BaseException) -> dict[str, Any]:
     """Its attributes; those that cannot be recorded are left out."""
-    state: dict[str, Any] = {}
-    missing = object()
-    for name in (*error.__dict__, *_slots(type(error))):
-        value = (
-            getattr(error, name, missing) if name not in error.__dict__ else error.__dict__[name]
-        )
-        known = _encodable(value, missing)
-        if not name.startswith("__") and known is not missing:
-            state[name] = known
-    return _encodable(state, {})  # type: ignore[no-any-return]
+    missing, own = object(), error.__dict__
+    names = [name for name in (*own, *_slots(type(error))) if not name.startswith("__")]
+    held = {name: own[name] if name in own else getattr(error, name, missing) for name in names}
+    known = {name: _encodable(each, missing) for name, each in held.items()}
+    state: dict[str, Any] = _encodable({n: v for n, v in known.items() if v is not missing}, {})
+    return state
 
 
 def _slots(kind: type) -> set[str]:

@@ -15,7 +15,7 @@ from .._codec.failures import Failure, decode_failure, rebuild
 from .._codec.values import digest
 from .._core import commands, events
 from .._store.protocol import JournalRow
-from ..errors import ActivityError, ActivityTimedOut, InternalError, OutcomeUnknown
+from ..errors import ActivityError, ActivityTimedOut, DecodeError, InternalError, OutcomeUnknown
 
 # What a failure is when it is not simply what an activity raised.
 _KINDS: dict[str, type[ActivityError]] = {
@@ -100,11 +100,21 @@ def _answer(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Event
 
 def to_error(name: str, failure: Failure, definition: Definition | None) -> BaseException:
     """What workflow code sees of a recorded failure: a business error as itself, all else as
-    ``ActivityError``."""
+    ``ActivityError``.
+
+    Raises:
+        DecodeError: it was a business error, whose class is not to be found any more.
+    """
     if definition is not None:
         error = rebuild(failure, definition.options.raises)
         if error is not None:
             return error
+        if failure.kind == "answer":
+            raise DecodeError(
+                expected=f"raises= of activity {name!r}",
+                why=f"{failure.module}.{failure.type} was raised, and is not one of them any more. "
+                "Was it renamed or moved? The workflow has seen it as itself",
+            )
     return _KINDS.get(failure.kind, ActivityError)(
         activity=name,
         type=failure.type,

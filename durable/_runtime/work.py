@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 from .._authoring import attempts as authoring
 from .._authoring.context import Call
-from .._codec.failures import encode_failure
+from .._codec.failures import decode_failure, encode_failure, rebuild
 from .._core import commands
 from .._store.protocol import Note
 from ..errors import CodecError, DecodeError, shorten
@@ -206,9 +206,12 @@ else:
 
 
 def failure_of(work: Work, error: BaseException) -> bytes:
-    return encode_failure(
-        error, attempts=max(1, work.number), kind=_KINDS.get(type(error), "raised")
-    )
+    attempts, raises = max(1, work.number), work.call.definition.options.raises
+    if is_answer(error, raises):
+        payload = encode_failure(error, attempts=attempts, kind="answer")
+        if rebuild(decode_failure(payload), raises) is not None:
+            return payload
+    return encode_failure(error, attempts=attempts, kind=_KINDS.get(type(error), "raised"))
 
 
 def is_answer(error: BaseException, raises: tuple[type[BaseException], ...]) -> bool:

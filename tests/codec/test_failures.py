@@ -82,7 +82,19 @@ def test_a_named_class_is_made_again_without_its_init() -> None:
 def test_a_class_that_is_not_named_stays_a_description() -> None:
     failure = again(CardDeclined("1", code=1))
     assert rebuild(failure, []) is None
-    assert rebuild(failure, [Exception, ValueError]) is None
+    assert rebuild(failure, [KeyError, ValueError]) is None
+
+
+def test_a_class_derived_from_a_named_one_is_made_again_as_itself() -> None:
+    class Expired(CardDeclined):
+        def add_note(self, note: str) -> None:
+            raise RuntimeError("no notes")
+
+    error = Expired("1", code=2)
+    Exception.add_note(error, "seen")
+    back = rebuild(again(error), [CardDeclined])
+    assert type(back) is Expired
+    assert (back.code, back.__notes__) == (2, ["seen"])
 
 
 def test_dataclass_and_slotted_exceptions_come_back() -> None:
@@ -113,7 +125,10 @@ def test_a_class_that_cannot_be_made_again_stays_a_description() -> None:
 
     error = Picky("original", 1)
     error.args = ()
-    assert rebuild(again(error), [Picky]) is None
+    assert type(rebuild(again(error), [Picky])) is Picky  # nor is its __new__ called
+    twin = type("Picky", (Exception,), {"__module__": Picky.__module__})
+    twin.__qualname__ = Picky.__qualname__
+    assert rebuild(again(error), [Picky, twin]) is None  # whose is it?
     group = ExceptionGroup("all", [ValueError("a")])
     assert rebuild(again(group), [ExceptionGroup]) is None
 

@@ -115,3 +115,41 @@ async def test_a_damaged_row_stops_its_own_run_only(dsn: str) -> None:
             await app.handle("damaged").result()
         assert await app.run(sane, 5) == 5
     await connection.close()
+
+
+async def test_a_recorded_error_whose_class_is_gone_makes_the_run_stuck(dsn: str) -> None:
+    class Declined(Exception):
+        def __init__(self, code: int) -> None:
+            super().__init__(f"declined: {code}")
+            self.code = code
+
+    class Expired(Declined):
+        pass
+
+    codes: list[int] = []
+
+    def flow(raises: type[Exception]) -> Any:
+        async def pays() -> None:
+            raise Expired(5)
+
+        async def flow(ctx: Context) -> None:
+            try:
+                await ctx.activity(activity(name="pays_or_raises", raises=(raises,))(pays))
+            except Declined as error:
+                codes.append(error.code)
+            await ctx.sleep(3600)
+
+        return workflow(name="sees_an_error")(flow)
+
+    async with Durable(dsn, serve=[flow(Declined)]) as app:
+        await app.start("sees_an_error", id="s")
+        while await app.handle("s").status() is not Status.WAITING:
+            await asyncio.sleep(0.01)
+    async with Durable(dsn, serve=[flow(KeyError)]) as app:
+        await app.handle("s").cancel()
+        with pytest.raises(RunStuck, match="Expired was raised, and is not one of them"):
+            await app.handle("s").result()
+    async with Durable(dsn, serve=[flow(Declined)]) as app:
+        while await app.handle("s").status() is not Status.CANCELLED:
+            await asyncio.sleep(0.01)
+    assert set(codes) == {5}

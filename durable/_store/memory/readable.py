@@ -48,7 +48,7 @@ def readable_failure(payload: bytes | None) -> Any:
         return {"unreadable": "it is no failure"}
     if "unreadable" in failure:
         return failure
-    shown = {name: failure.get(name) for name in ("type", "message", "attempts", "timed_out")}
+    shown = {name: failure.get(name) for name in ("type", "message", "attempts", "kind")}
     traceback = failure.get("traceback")
     shown["traceback"] = traceback[-TRACEBACK_MAX:] if isinstance(traceback, str) else traceback
     return shown
