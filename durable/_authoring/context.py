@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from datetime import datetime, timedelta
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast, overload
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
 import asyncpg
@@ -19,18 +19,11 @@ import asyncpg
 from .._codec.values import digest
 from .._core.operation import Operation
 from .._core.replayer import Replayer
-from .._core.retries import Duration, Retry, seconds
+from .._core.retries import Duration, seconds
 from ..errors import InvalidCall
-from .definitions import (
-    UNCHANGED,
-    Definition,
-    Unchanged,
-    activity_of,
-    checked,
-    transaction_of,
-    with_options,
-)
+from .definitions import Definition, activity_of, transaction_of, with_options
 from .logs import RunLog
+from .options import Given
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -120,17 +113,9 @@ class Context:
         """
         return self._ask(transaction_of(fn), args, kwargs)
 
-    def options(
-        self,
-        *,
-        retry: Retry | Unchanged | None = UNCHANGED,
-        timeout: Duration | Unchanged | None = UNCHANGED,
-        timeout_total: Duration | Unchanged | None = UNCHANGED,
-        heartbeat_timeout: Duration | Unchanged | None = UNCHANGED,
-        raises: tuple[type[BaseException], ...] | Unchanged | None = UNCHANGED,
-        record_start: bool | Unchanged | None = UNCHANGED,
-    ) -> Options:
-        """The same verbs with other options, for the calls made through what is returned.
+    def options(self, **options: Unpack[Given]) -> Options:
+        """The same verbs with other options, for the calls made through what is returned: those
+        of :func:`durable.activity`, but for its name.
 
         What is left out stays as ``@activity`` has it; None unsets it. A transaction has no
         heartbeats, and its start need not be recorded: those two are not for it.
@@ -138,15 +123,7 @@ class Context:
         Example:
             await ctx.options(timeout=5, retry=Retry(attempts=2)).activity(charge, card)
         """
-        changes = checked(
-            retry=retry,
-            timeout=timeout,
-            timeout_total=timeout_total,
-            heartbeat_timeout=heartbeat_timeout,
-            raises=raises,
-            record_start=record_start,
-        )
-        return Options(self, changes)
+        return Options(self, options)
 
     def sleep(
         self,
@@ -228,7 +205,7 @@ class Options:
 
     __slots__ = ("_changes", "_ctx")
 
-    def __init__(self, ctx: Context, changes: dict[str, Any]) -> None:
+    def __init__(self, ctx: Context, changes: Given) -> None:
         self._ctx = ctx
         self._changes = changes
 

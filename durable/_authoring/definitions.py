@@ -12,71 +12,18 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
-from enum import Enum
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, Unpack, overload
 
 from .._codec.signatures import Signature
 from .._core.loop import running_loop
-from .._core.retries import Duration, Retry, seconds
 from ..errors import CalledDirectly, DefinitionError, NotRegistered
 from . import registry
+from .options import ActivityOptions, Given
 
 F = TypeVar("F", bound=Callable[..., Any])
 W = TypeVar("W", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 _MARK = "__durable__"
-
-
-class Unchanged(Enum):
-    """Stands for an option that is not given, where None has a meaning of its own."""
-
-    UNCHANGED = "as it is defined"
-
-
-UNCHANGED = Unchanged.UNCHANGED
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActivityOptions:
-    """How an activity is run: see :func:`activity` for each. Times are in seconds here."""
-
-    retry: Retry = field(default_factory=Retry)
-    timeout: float | None = None
-    timeout_total: float | None = None
-    heartbeat_timeout: float | None = None
-    raises: tuple[type[BaseException], ...] = ()
-    record_start: bool | None = None
-    # What is asked for at each attempt, worked out once.
-    is_timed: bool = field(init=False)
-    records_start: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        limits = (self.timeout, self.timeout_total, self.heartbeat_timeout)
-        recorded = self.retry.attempts == 1 if self.record_start is None else self.record_start
-        object.__setattr__(self, "is_timed", any(each is not None for each in limits))
-        object.__setattr__(self, "records_start", recorded)
-
-
-def checked(**given: Any) -> dict[str, Any]:
-    """Options as they are kept, without those that are UNCHANGED.
-
-    Raises:
-        ValueError: a time that is not positive, or ``raises`` that are no exceptions.
-    """
-    options = {name: value for name, value in given.items() if value is not UNCHANGED}
-    for name in ("timeout", "timeout_total", "heartbeat_timeout"):
-        if options.get(name) is not None:
-            options[name] = seconds(options[name], what=name)
-            if not options[name]:
-                raise ValueError(f"{name}=0: nothing ends in no time; None is without a limit")
-    if "retry" in options:
-        options["retry"] = options["retry"] or Retry()
-    if "raises" in options:
-        raises = options["raises"] or ()
-        options["raises"] = raises = raises if isinstance(raises, tuple) else (raises,)
-        if not all(isinstance(each, type) and issubclass(each, Exception) for each in raises):
-            raise ValueError(f"raises={raises!r}: it takes subclasses of Exception")
-    return options
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,28 +92,8 @@ def _define_workflow(fn: W, *, name: str | None) -> W:
 @overload
 def activity(fn: F, /) -> F: ...
 @overload
-def activity(
-    *,
-    name: str | None = None,
-    retry: Retry | None = None,
-    timeout: Duration | None = None,
-    timeout_total: Duration | None = None,
-    heartbeat_timeout: Duration | None = None,
-    raises: tuple[type[BaseException], ...] = (),
-    record_start: bool | None = None,
-) -> Callable[[F], F]: ...
-def activity(
-    fn: Any = None,
-    /,
-    *,
-    name: str | None = None,
-    retry: Retry | None = None,
-    timeout: Duration | None = None,
-    timeout_total: Duration | None = None,
-    heartbeat_timeout: Duration | None = None,
-    raises: tuple[type[BaseException], ...] = (),
-    record_start: bool | None = None,
-) -> Any:
+def activity(*, name: str | None = None, **options: Unpack[Given]) -> Callable[[F], F]: ...
+def activity(fn: Any = None, /, *, name: str | None = None, **options: Unpack[Given]) -> Any:
     """Make a function one that workflows may call for its effects: I/O, time, chance.
 
     Its result is recorded once; the function itself runs *at least once*: a crash after it
@@ -191,19 +118,10 @@ def activity(
 
     Outside of workflows the function is called as ever; tests need nothing special.
     """
-    options = ActivityOptions(
-        **checked(
-            retry=retry,
-            timeout=timeout,
-            timeout_total=timeout_total,
-            heartbeat_timeout=heartbeat_timeout,
-            raises=raises,
-            record_start=record_start,
-        )
-    )
+    known = ActivityOptions().changed(options)
     if fn is None:
-        return functools.partial(_define_activity, name=name, options=options)
-    return _define_activity(fn, name=name, options=options)
+        return functools.partial(_define_activity, name=name, options=known)
+    return _define_activity(fn, name=name, options=known)
 
 
 def _define_activity(fn: Any, *, name: str | None, options: ActivityOptions) -> Any:
@@ -267,7 +185,7 @@ def transaction_of(fn: Callable[..., Any]) -> Definition:
         raise DefinitionError(
             f"ctx.transaction() was given {name!r}, which is not `async def {name}(conn, ...)`."
         )
-    options = replace(options, **NEVER_UNKNOWN)
+    options = options.changed(NEVER_UNKNOWN)
     signature = Signature.of(inner, skip=1)
     known = Definition("transaction", name, inner, _place(inner), signature, True, options)
     if "<locals>" not in inner.__qualname__:  # closures would pile up
@@ -278,13 +196,14 @@ def transaction_of(fn: Callable[..., Any]) -> Definition:
 _transactions: dict[Callable[..., Any], Definition] = {}
 
 # A transaction has happened, or has not: its outcome row tells.
-NEVER_UNKNOWN = {"record_start": False, "heartbeat_timeout": None}
+NEVER_UNKNOWN: Given = {"record_start": False, "heartbeat_timeout": None}
 
 
-def with_options(definition: Definition, changes: dict[str, Any]) -> Definition:
+def with_options(definition: Definition, changes: Given) -> Definition:
+    options = definition.options.changed(changes)
     if definition.kind == "transaction":
-        changes = changes | NEVER_UNKNOWN
-    return replace(definition, options=replace(definition.options, **changes))
+        options = options.changed(NEVER_UNKNOWN)
+    return replace(definition, options=options)
 
 
 def _marked(fn: Any, *, kind: str) -> Definition:

@@ -12,8 +12,10 @@ run. Quick activities leave no note.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,15 +25,16 @@ from .._codec.failures import decode_failure
 from .._core import commands
 from .._core.retries import GiveUp, verdict
 from .._store.protocol import Note
-from .activities import Activities
+from .activities import run_activity
 from .clock import Clock
 from .instance import Instance, Result
-from .limits import left_of_total, total_is_over
+from .limits import left_of_total, listen, total_is_over
 from .rows import to_error
 from .slots import Slots
 from .work import (
     Disowned,
     Runner,
+    Task,
     Unfit,
     Work,
     arguments,
@@ -39,8 +42,7 @@ from .work import (
     failure_of,
     is_answer,
     is_retryable,
-    started,
-)  # fmt: skip
+)
 
 log = logging.getLogger("durable")
 
@@ -53,8 +55,10 @@ NOTE_AFTER = timedelta(seconds=1)
 # again after this pause: one of the two learns better soon.
 DISOWNED_PAUSE = 0.1
 
-# A task of ours that somebody else has cancelled begins again after this pause.
-INTERRUPTED_PAUSE = 1.0
+# An activity that finishes at once takes no round through the loop. Only the task's own eager
+# start will do: driven by hand, a coroutine would run as the committer's task, and its own
+# ``asyncio.timeout`` would cancel that.
+EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 # What is told to stop gets this long to clean up before a drain goes on without it.
 STOP_SECONDS = 5.0
@@ -82,9 +86,8 @@ class Attempts:
         self._on_unfit = on_unfit
         self._on_note = on_note
         self._slots = Slots(activities_max)
-        self._activities = Activities(clock)
         self._runners: dict[str, Runner] = {
-            "activity": self._activities,
+            "activity": functools.partial(run_activity, clock),
             "transaction": run_transaction,
         }
         self._under_way: dict[tuple[int, int], Work] = {}
@@ -115,9 +118,11 @@ class Attempts:
         if self._slots.free and work.is_plain and self._may_begin() is None:
             self._slots.free -= 1
             work.number = 1
-            task = started(self._run_plain(work), self._host)
+            coro = self._run_plain(work)
         else:
-            task = started(self._run(work), self._host)
+            coro = self._run(work)
+        # The class itself: `create_task` also names each task, which costs as much again.
+        task: Task = asyncio.Task(coro, loop=self._host, **EAGER)
         if not task.done():
             work.task = task
 
@@ -160,7 +165,6 @@ class Attempts:
                 "it behind. In a thread, ask durable.attempt().cancelled now and then.",
                 work.command.name, work.instance.id, work.where(),
             )  # fmt: skip
-        self._activities.close()
         return cut
 
     async def _ended(self, seconds: float) -> None:
@@ -198,17 +202,12 @@ class Attempts:
             result = None if failed is None else self._judged(work, failed)
             while result is None:
                 if work.pause is not None:
-                    if _is_being_cancelled():
-                        raise asyncio.CancelledError
                     result = await self._wait(work)
                 if result is None:
                     result = await self._attempt(work, runner)
         except asyncio.CancelledError:
             if not work.abandoned:
-                # By itself; or somebody cancels all tasks of a host that ends, which must not
-                # wait for this one's pause.
-                self._host.call_later(work.pause or INTERRUPTED_PAUSE, self._begin_again, work)
-                raise
+                raise  # with all tasks of a host that ends
         except Disowned:
             pass  # whoever has the run now begins anew
         except Unfit as error:
@@ -219,9 +218,11 @@ class Attempts:
         finally:
             is_awaited = not work.abandoned
             self._forget(work)
-        if is_awaited and report is not None:
+        if not is_awaited or work.instance.lost:
+            return
+        if report is not None:
             self._on_unfit(work.instance, report)
-        elif is_awaited and result is not None:
+        elif result is not None:
             self._on_result(work.instance, result)
 
     def _forget(self, work: Work) -> None:
@@ -229,19 +230,13 @@ class Attempts:
         # tenth of a worker's time (bench steps).
         work.task = None
         if work.thread is not None or work.before is not None:
-            held_up = work.held_up()
-            for each in held_up:
+            for each in work.endings():
+                work.abandoned = True  # nobody waits for what it comes to
                 each.add_done_callback(lambda _: self._forget(work))
-            if held_up:
-                work.abandoned = True
+            if work.endings():
                 return
         if self._under_way.get(work.key) is work:
             del self._under_way[work.key]
-
-    def _begin_again(self, work: Work) -> None:
-        instance, command = work.instance, work.command
-        if not instance.lost and instance.replayer.open.get(command.op) is command:
-            self.begin(instance, command, resumed=True, found=work.noted)
 
     async def _wait(self, work: Work) -> Result | None:
         """Wait before an attempt: for the pause that the policy wants, and until no earlier
@@ -252,11 +247,11 @@ class Attempts:
         try:
             async with self._clock.timeout(left_of_total(work, self._clock)):
                 await self._clock.sleep(pause)
-                while held_up := work.held_up():
+                while held_up := set(work.endings()) - {work.task}:
                     await asyncio.wait(held_up)
         except TimeoutError:
             return self._failed(work, total_is_over(work))
-        work.before = work.thread = work.began_at = work.deadline = None
+        work.before = work.thread = work.began_at = work.deadline = work.heard_at = None
         work.stopped = False
         if work.vanished is not None:
             log.warning("activity %r of run %r: %s", work.command.name, work.instance.id,
@@ -296,8 +291,7 @@ class Attempts:
         Raises:
             Disowned: the run has left this process before.
         """
-        written: asyncio.Future[bool] = self._host.create_future()
-        work.instance.awaiting_notes.append(written)
+        written = work.instance.awaiting[work.command.op] = self._host.create_future()
         self._note(work, number=work.number + 1)
         if not await written:
             raise Disowned
@@ -354,6 +348,7 @@ class Attempts:
             if work.waits or work.abandoned:
                 continue
             work.began_at = work.began_at or now
+            listen(work, now)
             noted = work.noted
             is_new = noted is None or noted.attempt != work.number or noted.next_at is not None
             if (is_new and now - work.began_at >= NOTE_AFTER) or (
@@ -390,8 +385,3 @@ class Attempts:
             then,
             exc_info=error,
         )
-
-
-def _is_being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -74,7 +74,7 @@ class Instance:
     """A run, live. ``in_flight`` is True while a commit of it is under way."""
 
     __slots__ = (
-        "arrivals", "awaited_notes", "awaiting_notes", "birth", "claim", "close", "ctx",
+        "arrivals", "awaiting", "birth", "claim", "close", "ctx",
         "definition", "found", "id", "in_flight", "input", "is_queued", "loaded", "lost", "noted",
         "notes", "outcome", "position", "replayer", "report", "requests", "rows", "run", "seed",
         "seen",
@@ -100,8 +100,7 @@ class Instance:
         self.notes: dict[int, Note] = {}  # of attempts, by op: to be written
         self.noted: set[int] = set()  # ops that may have a note in the database
         self.found: dict[int, Note] = {}  # notes of an earlier owner, until they are taken up
-        self.awaiting_notes: list[asyncio.Future[bool]] = []  # who waits for ``notes``
-        self.awaited_notes: list[asyncio.Future[bool]] = []  # the same, on their way
+        self.awaiting: dict[int, asyncio.Future[bool]] = {}  # who waits for a note, by op
         self.birth: Birth | None = None
         self.close: Close | None = None
         self.outcome: commands.Close | None = None
@@ -268,17 +267,14 @@ class Instance:
         ended = tuple(op for op in self.noted if op not in still_open)
         self.noted = {op for op in self.noted if op in still_open} | {note.op for note in notes}
         self.notes = {}
-        self.awaited_notes, self.awaiting_notes = self.awaiting_notes, []
         return notes, ended
 
     def tell_noted(self, written: bool) -> None:
-        """The notes on their way are written; or the run has left, and none will be."""
-        told, self.awaited_notes = self.awaited_notes, []
-        if not written:
-            told += self.awaiting_notes
-        for each in told:
-            if not each.done():
-                each.set_result(written)
+        """The notes that were sent are written; or the run has left, and none will be."""
+        for op in [op for op in self.awaiting if op not in self.notes or not written]:
+            waiter = self.awaiting.pop(op)
+            if not waiter.done():
+                waiter.set_result(written)
 
     # What it waits for
 

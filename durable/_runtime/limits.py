@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from .clock import Alarm, Clock
+from .clock import Clock
 
 if TYPE_CHECKING:
     from .work import Work
@@ -41,58 +41,37 @@ async def within(work: Work, clock: Clock, call: Callable[[], Awaitable[R]]) -> 
     Raises:
         TimedOut: longer than that. ``work.stopped`` is set, for threads to see.
     """
-    options = work.call.definition.options
     work.began_at = now = clock.now()
     work.since = work.since or now
-    left, seconds = left_of_total(work, clock), options.timeout
-    over = TimedOut(f"it ran longer than its timeout of {seconds} s")
+    left, seconds = left_of_total(work, clock), work.call.definition.options.timeout
+    work.over = TimedOut(f"it ran longer than its timeout of {seconds} s")
     if left is not None and (seconds is None or left < seconds):
-        seconds, over = left, total_is_over(work)
+        seconds, work.over = left, total_is_over(work)
     if seconds is not None:
         work.deadline = now + timedelta(seconds=seconds)
-    if seconds is not None and seconds <= 0:
-        raise over
-    scope = clock.timeout(seconds)
-    work.watch = watch = Watch(clock, scope, options.heartbeat_timeout)
+        if seconds <= 0:
+            raise work.over
+    work.scope = clock.timeout(seconds)
     try:
-        async with scope:
+        async with work.scope:
             return await call()
     except TimeoutError as error:
-        if not scope.expired():
+        if not work.scope.expired():
             raise  # the activity's own
         work.stopped = True
-        raise (watch.late or over) from error
+        raise work.over from error
     finally:
-        watch.stop()
+        work.scope = None
 
 
-class Watch:
-    """Ends the scope when the attempt has given no heartbeat for too long."""
-
-    def __init__(self, clock: Clock, scope: asyncio.Timeout, silence_max: float | None) -> None:
-        self.late: TimedOut | None = None
-        self._clock = clock
-        self._scope = scope
-        self._host = asyncio.get_running_loop()
-        self._alarm: Alarm | None = None
-        self._silence_max = silence_max
-        self.beat()
-        if silence_max is not None:
-            self._look()
-
-    def beat(self) -> None:
-        """From any thread."""
-        self._beaten = self._clock.now()
-
-    def stop(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-
-    def _look(self) -> None:
-        assert self._silence_max is not None
-        end = self._beaten + timedelta(seconds=self._silence_max)
-        if self._clock.now() < end:
-            self._alarm = self._clock.call_at(end, self._look)
-        elif not self._scope.expired():
-            self.late = TimedOut(f"no heartbeat came for {self._silence_max:g} s")
-            self._scope.reschedule(self._host.time())
+def listen(work: Work, now: datetime) -> None:
+    """End an attempt that has given no heartbeat for too long. Called now and then: a silence
+    is as long as it is seen."""
+    silence_max = work.call.definition.options.heartbeat_timeout
+    if silence_max is None or work.scope is None or work.scope.expired():
+        return
+    if work.heard_at is None or work.has_beaten:
+        work.heard_at, work.has_beaten = now, False
+    elif now - work.heard_at > timedelta(seconds=silence_max):
+        work.over = TimedOut(f"no heartbeat came for {silence_max:g} s")
+        work.scope.reschedule(asyncio.get_running_loop().time())

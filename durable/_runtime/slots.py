@@ -12,17 +12,15 @@ class Slots:
     def __init__(self, count: int) -> None:
         self.free = count
         self._waiters: deque[asyncio.Future[None]] = deque()
-        self._host = asyncio.get_running_loop()
 
     async def wait(self) -> None:
         while not self.free:
-            waiter: asyncio.Future[None] = self._host.create_future()
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             try:
                 await waiter
             except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled():
-                    self._wake_next()  # it was this one's turn
+                self._wake_next()  # it may have been this one's turn
                 raise
 
     def give_back(self) -> None:
@@ -31,7 +29,7 @@ class Slots:
             self._wake_next()
 
     def _wake_next(self) -> None:
-        while self._waiters:
+        while self.free and self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result(None)

@@ -38,7 +38,7 @@ class Transactions:
         self._worker = worker
 
     async def __call__(self, work: Work) -> tuple[bytes, Any]:
-        outcomes, options = self._worker.store.outcomes, work.call.definition.options
+        outcomes = self._worker.store.outcomes
         # A run that was loaded may have done it already, in another process.
         recorded = await self._recorded(work) if work.may_have_run else None
         while recorded is None:
@@ -47,9 +47,7 @@ class Transactions:
                 async with outcomes.connection() as connection:
                     backend = outcomes.backend(connection)
                     attempt = functools.partial(self._attempt, work, connection)
-                    if options.is_timed:
-                        return await within(work, self._worker.clock, attempt)
-                    return await attempt()
+                    return await within(work, self._worker.clock, attempt)
             except TimedOut:  # maybe while it committed
                 recorded = await self._after_lost_connection(work, backend)
                 if recorded is None:

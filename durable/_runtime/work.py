@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
-import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import datetime
-from types import FrameType
 from typing import Any, Protocol, TypeAlias
 
 from .._authoring import attempts as authoring
@@ -22,7 +19,7 @@ from .._store.protocol import Note
 from ..errors import CodecError, DecodeError, shorten
 from . import threads
 from .instance import Instance
-from .limits import TimedOut, Watch
+from .limits import TimedOut
 
 log = logging.getLogger("durable")
 
@@ -41,16 +38,10 @@ class Vanished(Exception):
     """An attempt whose start was recorded was lost with its worker."""
 
 
-class Misfit(CodecError):
-    """The arguments of a call do not fit the activity's annotations. Nothing was called."""
-
-
 class Unrecordable(CodecError):
-    """An activity acted and returned something that cannot be written."""
+    """What an activity was given or has returned cannot make the trip. Another attempt would
+    end the same way, or act twice."""
 
-
-# Another attempt would end the same way, or act twice.
-_FINAL = (Misfit, Unrecordable)
 
 _KINDS: dict[type[BaseException], str] = {TimedOut: "timed_out", Vanished: "unknown"}
 
@@ -69,7 +60,10 @@ class Work:
     deadline: datetime | None = None  # of this attempt
     failure: bytes | None = None  # of the attempt before
     details: bytes | None = None  # of the latest heartbeat
-    watch: Watch | None = None  # listens for heartbeats
+    heard_at: datetime | None = None  # when a heartbeat was last seen
+    has_beaten = False  # since then
+    scope: asyncio.Timeout | None = None  # around the attempt, if it has limits
+    over: TimedOut | None = None  # what it fails with when that expires
     noted: Note | None = None  # the latest that was noted
     vanished: Vanished | None = None  # nobody knows how the last attempt ended
     waits = False  # for its turn, or between two attempts
@@ -112,10 +106,9 @@ class Work:
 
     def _beat(self, details: bytes | None) -> None:
         """From any thread."""
+        self.has_beaten = True
         if details is not None:
             self.details = details
-        if self.watch is not None:
-            self.watch.beat()
 
     # Across processes
 
@@ -149,60 +142,23 @@ class Work:
         """The thread of this attempt, or of one that was stopped and goes on."""
         return None if self.thread is None or self.thread.ended.done() else self.thread
 
-    def held_up(self) -> list[asyncio.Future[Any]]:
-        """What must have ended before an attempt may begin, or the op be forgotten."""
-        thread, before = self.live_thread, self.before
-        own = [] if thread is None else [thread.ended]
-        return own if before is None else [*own, *before.endings()]
-
     def endings(self) -> list[asyncio.Future[Any]]:
+        """What of it goes on, with what came before it for the same op."""
+        thread, before = self.live_thread, self.before
         own = [] if self.task is None or self.task.done() else [self.task]
-        return [*own, *self.held_up()]
+        return [*own, *([thread.ended] if thread else []), *(before.endings() if before else [])]
 
     def where(self) -> str:
-        """The line where it stands: the innermost one in the activity's own file, if any."""
-        if (thread := self.live_thread) is not None:
-            frame = thread.frame()
-            stack = [] if frame is None else list(traceback.walk_stack(frame))
-        else:
-            stack = _suspended(None if self.task is None else self.task.get_coro())[::-1]
-        code = getattr(self.call.definition.fn, "__code__", None)
-        own = code and code.co_filename
-        lines = [(frame.f_code.co_filename, line) for frame, line in stack]
-        file, line = next((each for each in lines if each[0] == own), (lines or [("?", 0)])[0])
-        return f"{file}:{line}"
-
-
-def _suspended(coro: Any) -> list[tuple[FrameType, int]]:
-    """The frames of a coroutine that waits, the outermost first."""
-    stack = []
-    while coro is not None:
-        frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
-        if frame is not None:
-            stack.append((frame, frame.f_lineno))
-        coro = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None)
-    return stack
+        """The line where its thread stands; of a coroutine, where it is defined."""
+        place = self.call.definition.place
+        thread = self.live_thread
+        return thread.line(place.rpartition(":")[0]) if thread else place
 
 
 class Runner(Protocol):
     """Runs one attempt of one kind of work and returns its value, encoded and as decoded."""
 
     async def __call__(self, work: Work) -> tuple[bytes, Any]: ...
-
-
-if sys.version_info >= (3, 12):
-
-    def started(work: Coroutine[Any, Any, None], host: asyncio.AbstractEventLoop) -> Task:
-        """An activity that finishes at once takes no round through the loop. Only the task's
-        own eager start will do: driven by hand, a coroutine would run as the committer's task,
-        and its own ``asyncio.timeout`` would cancel that."""
-        return asyncio.Task(work, loop=host, eager_start=True)
-
-else:
-
-    def started(work: Coroutine[Any, Any, None], host: asyncio.AbstractEventLoop) -> Task:
-        # The class itself: `create_task` also names each task, which costs as much again.
-        return asyncio.Task(work, loop=host)
 
 
 def failure_of(work: Work, error: BaseException) -> bytes:
@@ -224,12 +180,10 @@ def is_answer(error: BaseException, raises: tuple[type[BaseException], ...]) -> 
 def is_retryable(error: BaseException, retry_if: Callable[[Exception], bool] | None) -> bool:
     """Whether another attempt makes sense. A ``retry_if`` that fails itself has no say: a
     needless attempt costs less than a lost one."""
-    if isinstance(error, _FINAL) or not isinstance(error, Exception | asyncio.CancelledError):
+    if isinstance(error, Unrecordable) or not isinstance(error, Exception):
         return False
-    if retry_if is None or not isinstance(error, Exception):
-        return True
     try:
-        return bool(retry_if(error))
+        return retry_if is None or bool(retry_if(error))
     except Exception:
         log.exception("retry_if failed on %s; the activity is tried again", type(error).__name__)
         return True
@@ -238,12 +192,12 @@ def is_retryable(error: BaseException, retry_if: Callable[[Exception], bool] | N
 def arguments(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """
     Raises:
-        Misfit: they do not fit the annotations. They never will, so there is no retry.
+        Unrecordable: they do not fit the annotations.
     """
     try:
         return call.arguments()
     except DecodeError as error:
-        raise Misfit(str(error)) from error
+        raise Unrecordable(f"nothing was called: {error}") from error
 
 
 def encoded(signature: Any, value: Any) -> tuple[bytes, Any]:

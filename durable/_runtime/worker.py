@@ -67,15 +67,6 @@ class LiveWorker:
         self._lease = self._new_lease()
         self.cache = Cache()
         self.timers = Timers(self.clock, self._timer_due)
-        self.attempts = Attempts(
-            clock=self.clock,
-            activities_max=options.activities_max,
-            may_begin=self._may_begin,
-            on_result=self._result_arrived,
-            on_unfit=self._unfit,
-            on_note=self._has_notes,
-            run_transaction=Transactions(self),
-        )
         self.committer = Committer(
             store.journal,
             self.clock,
@@ -84,6 +75,15 @@ class LiveWorker:
             on_refused=self._refused,
             on_fenced=lambda: self.lost(self.registration.worker),
             watchdog=self._watchdog,
+        )
+        self.attempts = Attempts(
+            clock=self.clock,
+            activities_max=options.activities_max,
+            may_begin=self._may_begin,
+            on_result=self._result_arrived,
+            on_unfit=self._refused,
+            on_note=self.committer.submit,
+            run_transaction=Transactions(self),
         )
         self.claimer = Claimer(self)
         self.chores = Chores(self)
@@ -218,13 +218,6 @@ class LiveWorker:
             instance.arrivals.append(result)
             self.committer.submit(instance)
 
-    def _unfit(self, instance: Instance, report: str) -> None:
-        if not instance.lost:
-            self._refused(instance, report)
-
-    def _has_notes(self, instance: Instance) -> None:
-        self.committer.submit(instance)
-
     def _timer_due(self, run: int, op: int) -> None:
         instance = self.active.get(run)
         if instance is not None:
@@ -260,7 +253,7 @@ class LiveWorker:
             self.attempts.drop_run(instance)
             self.forget(instance)
             return
-        if instance.awaited_notes:
+        if instance.awaiting:
             instance.tell_noted(True)
         self._let_out(instance, parked=verdict is PARKED)
         if instance.close is not None:

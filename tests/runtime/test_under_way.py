@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -25,21 +24,19 @@ from durable import (
     workflow,
 )
 
-from .takeovers import evict, fall_silent, rows, until_rows, worker_of
+from .takeovers import fall_silent, rows, until_rows, worker_of
 from .test_runs import until
 
 RUNNING = "select * from durable.running"
 
 seen: list[Any] = []
 doors: dict[str, asyncio.Event] = {}
-gates: dict[str, threading.Event] = {}
 
 
 @pytest.fixture(autouse=True)
 def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     seen.clear()
     doors.clear()
-    gates.clear()
     monkeypatch.setattr("durable._runtime.attempts.LOOK_SECONDS", 0.01)
     monkeypatch.setattr("durable._runtime.attempts.NOTE_AFTER", timedelta(seconds=0.03))
 
@@ -54,10 +51,6 @@ def door(name: str) -> asyncio.Event:
     return doors.setdefault(name, asyncio.Event())
 
 
-def gate(name: str) -> threading.Event:
-    return gates.setdefault(name, threading.Event())
-
-
 def told() -> list[Any]:
     """What an attempt knows of itself."""
     now = attempt()
@@ -70,14 +63,6 @@ async def waits(name: str) -> list[Any]:
     attempt().heartbeat({"page": 7})
     await door(f"{name} {len(seen)}").wait()
     return told()
-
-
-@activity
-def blocks_in_a_thread(name: str) -> int:
-    seen.append(attempt().number)
-    gate(f"{name} {len(seen)}").wait()
-    seen.append("through")
-    return attempt().number
 
 
 @activity(retry=Retry(attempts=3, delay=3600, delay_max=3600))
@@ -101,11 +86,6 @@ async def once(name: str) -> list[Any]:
 @workflow
 async def one_wait(ctx: Context, name: str) -> list[Any]:
     return await ctx.activity(waits, name)
-
-
-@workflow
-async def one_thread(ctx: Context, name: str) -> int:
-    return await ctx.activity(blocks_in_a_thread, name)
 
 
 @workflow
@@ -346,57 +326,3 @@ async def test_a_known_failure_is_retried_though_starts_are_recorded(dsn: str) -
 
     async with Durable(dsn, serve=[recorded]) as app:
         assert await app.run(recorded) == [2, 2]
-
-
-# Leaving memory
-
-
-async def test_an_attempt_under_way_goes_on_for_the_run_that_was_loaded_again(
-    dsn: str, app: Durable
-) -> None:
-    handles = [await app.start(code, "w") for code in (one_wait, only_once, charges)]
-    await until(lambda: len(seen) == 3)
-    await evict(app)
-    await evict(app)
-    assert app.health().activities == 3
-    for n in (1, 2, 3):
-        door(f"w {n}").set()
-    assert [(await each.result())[0] for each in handles] == [1, 1, 1]
-    assert len(seen) == 3
-
-
-async def test_a_dropped_attempt_is_waited_for_before_its_op_begins_again(
-    dsn: str, app: Durable
-) -> None:
-    """The thread cannot be stopped, and one process never runs an op twice at once."""
-    handle = await app.start(one_thread, "w")
-    await until(lambda: seen == [1])
-    for _ in range(2):  # what waits for the thread is itself dropped
-        for instance in worker_of(app).active.values():
-            worker_of(app).attempts.drop_run(instance)
-        await evict(app)
-    await until_rows(dsn, "select from durable.runs where status = 'running'")
-    assert seen == [1]
-    gate("w 1").set()
-    await until(lambda: len(seen) == 3)
-    assert seen[1] == "through"
-    gate("w 3").set()
-    assert await handle.result() in (1, 2)
-    await until(lambda: app.health().activities == 0)
-
-
-async def test_a_run_that_is_lost_begins_nothing_more_here(
-    dsn: str, app: Durable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def pause(_: float) -> None:
-        await door("pause").wait()
-
-    monkeypatch.setattr(worker_of(app).clock, "sleep", pause)
-    await app.start(one_failure, "db")
-    await until_rows(dsn, RUNNING)
-    await fall_silent(app)
-    for instance in list(worker_of(app).active.values()):
-        worker_of(app).forget(instance)
-    door("pause").set()
-    await until(lambda: app.health().activities == 0)
-    assert len(seen) == 1

@@ -1,0 +1,92 @@
+"""Runs that leave memory and come back, while attempts at their ops are under way here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+
+import pytest
+
+from durable import Context, Durable, activity, attempt, workflow
+
+from .takeovers import evict, fall_silent, until_rows, worker_of
+from .test_runs import until
+from .test_under_way import RUNNING, charges, door, doors, one_failure, one_wait, only_once, seen
+
+gates: dict[str, threading.Event] = {}
+
+
+@pytest.fixture
+async def app(dsn: str) -> AsyncIterator[Durable]:
+    for each in (seen, doors, gates):
+        each.clear()
+    async with Durable(dsn, grace=0.05) as app:
+        yield app
+
+
+def gate(name: str) -> threading.Event:
+    return gates.setdefault(name, threading.Event())
+
+
+@activity
+def blocks_in_a_thread(name: str) -> int:
+    seen.append(attempt().number)
+    gate(f"{name} {len(seen)}").wait()
+    seen.append("through")
+    return attempt().number
+
+
+@workflow
+async def one_thread(ctx: Context, name: str) -> int:
+    return await ctx.activity(blocks_in_a_thread, name)
+
+
+async def test_an_attempt_under_way_goes_on_for_the_run_that_was_loaded_again(
+    dsn: str, app: Durable
+) -> None:
+    handles = [await app.start(code, "w") for code in (one_wait, only_once, charges)]
+    await until(lambda: len(seen) == 3)
+    await evict(app)
+    await evict(app)
+    assert app.health().activities == 3
+    for n in (1, 2, 3):
+        door(f"w {n}").set()
+    assert [(await each.result())[0] for each in handles] == [1, 1, 1]
+    assert len(seen) == 3
+
+
+async def test_a_dropped_attempt_is_waited_for_before_its_op_begins_again(
+    dsn: str, app: Durable
+) -> None:
+    """The thread cannot be stopped, and one process never runs an op twice at once."""
+    handle = await app.start(one_thread, "w")
+    await until(lambda: seen == [1])
+    for _ in range(2):  # what waits for the thread is itself dropped
+        for instance in worker_of(app).active.values():
+            worker_of(app).attempts.drop_run(instance)
+        await evict(app)
+    await until_rows(dsn, "select from durable.runs where status = 'running'")
+    assert seen == [1]
+    gate("w 1").set()
+    await until(lambda: len(seen) == 3)
+    assert seen[1] == "through"
+    gate("w 3").set()
+    assert await handle.result() in (1, 2)
+    await until(lambda: app.health().activities == 0)
+
+
+async def test_a_run_that_is_lost_begins_nothing_more_here(
+    dsn: str, app: Durable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def pause(_: float) -> None:
+        await door("pause").wait()
+
+    monkeypatch.setattr(worker_of(app).clock, "sleep", pause)
+    await app.start(one_failure, "db")
+    await until_rows(dsn, RUNNING)
+    await fall_silent(app)
+    for instance in list(worker_of(app).active.values()):
+        worker_of(app).forget(instance)
+    door("pause").set()
+    await until(lambda: app.health().activities == 0)
+    assert len(seen) == 1
