@@ -192,7 +192,7 @@ class Context:
         signature, name = definition.signature, definition.name
         payload = signature.encode_call(args, kwargs)
         print_of_input = digest(payload)
-        key = b"%b\0%b" % (name.encode(), print_of_input)
+        key = print_of_input + b"\0" + name.encode()
         nth = self._uses[key] = self._uses.get(key, -1) + 1
         known = args if not kwargs and signature.keeps(args) else None
         call = Call(definition, payload, nth, known)

@@ -172,13 +172,13 @@ class Replayer:
     # What the outside answers
 
     def _answer(self, event: events.Answered | events.Failed) -> Operation[Any]:
-        divergence.check_answer(event, self.open.get(event.op), over=self.closed)
-        del self.open[event.op]
+        asked = self.open.pop(event.op, None)
+        divergence.check_answer(event, asked, over=self.closed)
         return self._operations.pop(event.op)
 
     def _fire(self, event: events.TimerFired) -> asyncio.TimerHandle:
-        divergence.check_timer(event, self.open.get(event.op), over=self.closed)
-        del self.open[event.op]
+        asked = self.open.pop(event.op, None)
+        divergence.check_timer(event, asked, over=self.closed)
         handle = self._timers.pop(event.op)
         del self._timer_ops[handle]
         return handle
