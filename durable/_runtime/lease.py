@@ -79,7 +79,9 @@ class Lease:
         """None while attempts may begin; else something to wait for before one asks again."""
         if time.monotonic() < self._answered + START_DEADLINE:
             return None
-        return self._until_beaten()
+        if self._beaten is None or self._beaten.done():
+            self._beaten = self._host.create_future()
+        return asyncio.shield(self._beaten)
 
     def beat_soon(self) -> None:
         """Beat before the second is over: what is due next may have changed."""
@@ -89,11 +91,6 @@ class Lease:
     def silence(self) -> float:
         """Seconds since the last beat that was answered."""
         return time.monotonic() - self._answered
-
-    async def _until_beaten(self) -> None:
-        if self._beaten is None or self._beaten.done():
-            self._beaten = self._host.create_future()
-        await asyncio.shield(self._beaten)
 
     # In the thread
 
