@@ -13,6 +13,7 @@ from typing import Any
 from ._authoring import registry
 from ._authoring.definitions import Definition
 from ._client.client import Client
+from ._client.starting import Asked, unfit
 from ._core.shims import check_python
 from ._core.statuses import Status
 from ._runtime.instance import Instance
@@ -21,10 +22,10 @@ from ._runtime.process import identity
 from ._runtime.versions import versions
 from ._runtime.worker import LiveWorker
 from ._store.postgres import migrate as schema_room
-from ._store.protocol import Birth, NewRun, Verdict
+from ._store.protocol import Birth, Verdict
 from ._store.protocol import Started as Answer
 from ._store.verbs import Store
-from .errors import InvalidCall
+from .errors import DecodeError, InvalidCall
 
 log = logging.getLogger("durable")
 
@@ -124,8 +125,8 @@ class Durable(Client):
 
     # Starting in this process
 
-    async def _start_here(self, new: NewRun, definition: Definition | None) -> int | None:
-        worker = self._worker
+    async def _start_here(self, start: Asked) -> int | None:
+        worker, new, definition = self._worker, start.new, start.definition
         if (
             worker is None
             or definition is None
@@ -137,9 +138,12 @@ class Durable(Client):
         ):
             return None
         run = await self._next_key()
-        instance = Instance(
-            run, id=new.id, claim=1, seed=new.seed, definition=definition, input=new.input
-        )
+        try:
+            instance = Instance(
+                run, id=new.id, claim=1, seed=new.seed, definition=definition, input=new.input
+            )
+        except DecodeError as error:
+            raise unfit(new.workflow, error) from None
         deadline = new.ends_at
         if new.ends_after is not None:
             deadline = worker.clock.now() + new.ends_after

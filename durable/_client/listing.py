@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from .._core.retries import Duration
@@ -13,10 +13,13 @@ from .._core.statuses import Status
 from .._store.verbs import Listing, Store
 from ..errors import InvalidCall
 from .handle import Description
-from .starting import aware, moment
+from .starting import aware, length
 
 # Payloads are read along: a page of them fits into memory.
 PAGE = 100
+
+# No run is older; and the calendar of Postgres has a beginning.
+AGES = timedelta(days=365_000)
 
 
 class Runs:
@@ -93,18 +96,15 @@ class Lists(ABC):
             async for run in client.list(status="failed", workflow="order"):
                 await client.handle(run.id).retry()
         """
-        times = {
-            "created_since": created_since,
-            "created_until": created_until,
-            "closed_since": closed_since,
-            "closed_until": closed_until,
-        }
         filters: dict[str, Any] = {
             "status": None if status is None else checked_status(status),
             "workflow": workflow,
             "queue": queue,
             "id_prefix": id_prefix,
-            **{name: aware(when, name) for name, when in times.items() if when is not None},
+            "created_since": created_since and aware(created_since, "created_since"),
+            "created_until": created_until and aware(created_until, "created_until"),
+            "closed_since": closed_since and aware(closed_since, "closed_since"),
+            "closed_until": closed_until and aware(closed_until, "closed_until"),
         }
         filters = {name: each for name, each in filters.items() if each is not None}
         if order not in ("newest", "oldest"):
@@ -135,12 +135,9 @@ class Lists(ABC):
         Example:
             await client.delete(older_than=timedelta(days=30), status="completed")
         """
-        _, length = moment(older_than, "older_than")
-        if length is None:
-            raise InvalidCall("older_than= is a length of time: seconds, or a timedelta.")
         statuses = [status] if isinstance(status, str) else status
         return await self.store.listing.delete(
-            older_than=length,
+            older_than=min(length(older_than, "older_than", datetime.now(UTC)), AGES),
             status=None if statuses is None else [checked_status(each) for each in statuses],
             workflow=workflow,
             dry_run=dry_run,

@@ -13,6 +13,7 @@ from typing import (
     Any,
     Generic,
     Literal,
+    NamedTuple,
     TypeAlias,
     TypedDict,
     TypeVar,
@@ -23,6 +24,8 @@ from typing import (
 )
 from uuid import uuid4
 
+import asyncpg
+
 from .._authoring import registry
 from .._authoring.context import Context
 from .._authoring.definitions import Definition, workflow_of
@@ -31,7 +34,15 @@ from .._codec.signatures import Signature
 from .._core.retries import Duration, seconds
 from .._store.protocol import NewRun
 from .._store.protocol import Started as Answer
-from ..errors import DecodeError, DurableError, IdReused, InvalidCall, NotRegistered, RunExists
+from ..errors import (
+    DecodeError,
+    DurableError,
+    IdReused,
+    InvalidCall,
+    NotRegistered,
+    RunExists,
+    StoreError,
+)
 from .handle import Handle
 
 T = TypeVar("T")
@@ -61,6 +72,23 @@ class StartOptions(TypedDict, total=False):
     deadline: Duration | datetime | None
 
 
+class JoinedOptions(StartOptions, total=False):
+    connection: asyncpg.Connection | None
+
+
+class Options(NamedTuple):
+    """The same, with what they are if they are not given."""
+
+    id: str | None = None
+    if_exists: IfExists = "use"
+    compare: bool = True
+    queue: str = "default"
+    priority: int = 0
+    delay: Duration | None = None
+    at: datetime | None = None
+    deadline: Duration | datetime | None = None
+
+
 class Start(Generic[R_co]):
     """One of the starts of ``client.start_many``. It takes what ``client.start`` takes, and is
     checked when it is used.
@@ -82,29 +110,11 @@ class Start(Generic[R_co]):
         self: Start[Any], workflow: str, /, *args: Any, **options: Unpack[StartOptions]
     ) -> None: ...
     def __init__(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
-        self,
-        workflow: Any,
-        /,
-        *args: Any,
-        id: str | None = None,
-        if_exists: IfExists = "use",
-        compare: bool = True,
-        queue: str = "default",
-        priority: int = 0,
-        delay: Duration | None = None,
-        at: datetime | None = None,
-        deadline: Duration | datetime | None = None,
+        self, workflow: Any, /, *args: Any, **options: Any
     ) -> None:
         self.workflow = workflow
         self.args = args
-        self.id = id
-        self.if_exists = if_exists
-        self.compare = compare
-        self.queue = queue
-        self.priority = priority
-        self.delay = delay
-        self.at = at
-        self.deadline = deadline
+        self.options = Options(**options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,49 +146,75 @@ class Started(Generic[R_co]):
         return self._handle
 
 
-def prepared(start: Start[Any]) -> tuple[NewRun, Definition | None]:
-    """A start as the database takes it.
+class Asked(NamedTuple):
+    """A start as the database takes it, and what to make of the answer."""
 
-    Raises:
-        InvalidCall, EncodeError, NotRegistered: it cannot be.
+    new: NewRun
+    definition: Definition | None  # None: this process does not know the workflow
+    compare: bool
+
+    def check_fits(self) -> None:
+        """
+        Raises:
+            InvalidCall: the workflow does not take these arguments, as far as is known here.
+        """
+        if self.definition is not None:
+            try:
+                self.definition.signature.decode_call(self.new.input)
+            except DecodeError as error:
+                raise unfit(self.new.workflow, error) from None
+
+    def check(self, answer: Answer | StoreError) -> Answer:
+        """
+        Raises:
+            RunExists, IdReused: the id names a run that must not, or cannot, be used.
+        """
+        if isinstance(answer, StoreError):
+            raise answer
+        new = self.new
+        if answer.created:
+            return answer
+        if new.if_exists != "use":
+            raise RunExists(id=new.id, status=answer.status, policy=new.if_exists)
+        if answer.workflow != new.workflow:
+            raise IdReused(id=new.id, path="workflow", before=answer.workflow, now=new.workflow)
+        if self.compare and answer.input is not None:
+            signature = self.definition.signature if self.definition else None
+            found = sameness.difference(answer.input, new.input, signature)
+            if found is not None:
+                raise IdReused(id=new.id, **found._asdict())
+        return answer
+
+
+def asked(start: Start[Any]) -> Asked:
     """
-    definition = definition_of(start.workflow)
+    Raises:
+        InvalidCall, EncodeError, NotRegistered: it cannot be started so.
+    """
+    definition, options = definition_of(start.workflow), start.options
     name = definition.name if definition else checked_name(start.workflow, "workflow")
-    if start.if_exists not in get_args(IfExists):
-        raise InvalidCall(f"if_exists={start.if_exists!r} is not one of {get_args(IfExists)}.")
-    if type(start.priority) is not int or start.priority not in PRIORITIES:
-        raise InvalidCall(f"priority={start.priority!r} is not one of -2, -1, 0, 1 and 2.")
+    if options.if_exists not in get_args(IfExists):
+        raise InvalidCall(f"if_exists={options.if_exists!r} is not one of {get_args(IfExists)}.")
+    if type(options.priority) is not int or options.priority not in PRIORITIES:
+        raise InvalidCall(f"priority={options.priority!r} is not one of -2, -1, 0, 1 and 2.")
     payload = (definition.signature if definition else _ANY).encode_call(start.args, {})
     try:
         print_of_input = sameness.digest(payload)
     except DecodeError as error:  # not all that can be written can be read: dicts as keys
         raise unfit(name, error) from None
     new = NewRun(
-        str(uuid4()) if start.id is None else checked_name(start.id, "id"),
+        str(uuid4()) if options.id is None else checked_name(options.id, "id"),
         name,
-        checked_name(start.queue, "queue"),
-        start.priority,
+        checked_name(options.queue, "queue"),
+        options.priority,
         payload,
         print_of_input,
-        start.if_exists,
-        start.id is not None,
+        options.if_exists,
+        options.id is not None,
         os.urandom(16),
-        *_times(start),
+        *_times(options.at, options.delay, options.deadline),
     )
-    return new, definition
-
-
-def check_fits(new: NewRun, definition: Definition | None) -> None:
-    """Whether the workflow will take these arguments, as far as this process knows it.
-
-    Raises:
-        InvalidCall: it will not.
-    """
-    if definition is not None:
-        try:
-            definition.signature.decode_call(new.input)
-        except DecodeError as error:
-            raise unfit(new.workflow, error) from None
+    return Asked(new, definition, options.compare)
 
 
 def unfit(workflow: str, error: DecodeError) -> InvalidCall:
@@ -186,26 +222,6 @@ def unfit(workflow: str, error: DecodeError) -> InvalidCall:
         f"{workflow}() cannot be started with these arguments: they do not fit "
         f"{error.expected}: {error.why}. Nothing was written."
     )
-
-
-def check_answer(
-    new: NewRun, answer: Answer, definition: Definition | None, *, compare: bool
-) -> None:
-    """
-    Raises:
-        RunExists, IdReused: the id names a run that must not, or cannot, be used.
-    """
-    if answer.created:
-        return
-    if new.if_exists != "use":
-        raise RunExists(id=new.id, status=answer.status, policy=new.if_exists)
-    if answer.workflow != new.workflow:
-        raise IdReused(id=new.id, path="workflow", before=answer.workflow, now=new.workflow)
-    if compare and answer.input is not None:
-        signature = definition.signature if definition else None
-        found = sameness.difference(answer.input, new.input, signature)
-        if found is not None:
-            raise IdReused(id=new.id, **found._asdict())
 
 
 def definition_of(workflow: Any) -> Definition | None:
@@ -230,36 +246,41 @@ def checked_name(name: Any, what: str) -> str:
     return name
 
 
-def _times(start: Start[Any]) -> tuple[Any, ...]:
+def _times(
+    at: datetime | None, delay: Duration | None, deadline: Duration | datetime | None
+) -> tuple[Any, ...]:
     """(begins_at, begins_after, ends_at, ends_after)"""
-    if start.at is None and start.delay is None and start.deadline is None:
-        return None, None, None, None
-    if start.at is not None and start.delay is not None:
+    begins_at = begins_after = ends_at = ends_after = None
+    if at is None and delay is None and deadline is None:
+        return begins_at, begins_after, ends_at, ends_after  # no clock is asked
+    if at is not None and delay is not None:
         raise InvalidCall("delay= and at= both say when the run begins: give one of them.")
-    begins_at, begins_after = moment(start.at if start.delay is None else start.delay, "at")
-    begins = begins_at or datetime.now(UTC) + (begins_after or timedelta())
-    ends_at, ends_after = moment(start.deadline, "deadline", begins)
-    if begins_at is not None and ends_at is not None and ends_at <= begins_at:
-        raise InvalidCall(
-            f"deadline={ends_at} is not after at={begins_at}: the run could do nothing."
-        )
+    begins = datetime.now(UTC)
+    if at is not None:
+        begins = begins_at = aware(at, "at")
+    elif delay is not None:
+        begins_after = length(delay, "delay", begins)
+        begins += begins_after
+    if isinstance(deadline, datetime):
+        ends_at = aware(deadline, "deadline")
+        if begins_at is not None and ends_at <= begins_at:
+            raise InvalidCall(f"deadline={ends_at} is not after at={begins_at}.")
+    elif deadline is not None:
+        ends_after = length(deadline, "deadline", begins)
     return begins_at, begins_after, ends_at, ends_after
 
 
-def moment(
-    given: Duration | datetime | None, what: str, begins: datetime | None = None
-) -> tuple[datetime | None, timedelta | None]:
-    """A time as such, or as a length from another."""
+def length(given: Duration, what: str, since: datetime) -> timedelta:
+    """
+    Raises:
+        InvalidCall: it is no length of time, or leads beyond the calendar.
+    """
     try:
-        if given is None:
-            return None, None
-        if isinstance(given, datetime):
-            return aware(given, what), None
         length = timedelta(seconds=seconds(given, what="it"))
-        _ = (begins or datetime.now(UTC)) + length  # within the calendar
+        _ = since + length
     except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidCall(f"{what}={given!r} cannot be: {error}.") from None
-    return None, length
+        raise InvalidCall(f"{what}={given!r:.100} cannot be: {error}.") from None
+    return length
 
 
 def aware(when: datetime, what: str) -> datetime:

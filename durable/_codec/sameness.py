@@ -81,9 +81,13 @@ def _canonical(value: Any) -> Any:
 
 def _differences(old: Any, new: Any, path: str) -> Iterator[Difference]:
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in [*old, *(key for key in new if key not in old)]:
+        # By their bytes: a NaN is no key that could be found.
+        olds, news = ({values.encode(key): each for key, each in d.items()} for d in (old, new))
+        keys = {values.encode(key): key for key in (*old, *new)}
+        for packed, key in keys.items():
             name = f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{key!r}]"
-            yield from _differences(old.get(key, MISSING), new.get(key, MISSING), path + name)
+            pair = olds.get(packed, MISSING), news.get(packed, MISSING)
+            yield from _differences(*pair, path + name)
     elif type(old) is tuple and type(new) is tuple:
         for index in range(max(len(old), len(new))):
             a, b = (each[index] if index < len(each) else MISSING for each in (old, new))

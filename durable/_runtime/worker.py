@@ -293,18 +293,8 @@ class LiveWorker:
         close = instance.close
         assert close is not None
         self.chores.run_closed()
-        self._on_closed(
-            Outcome(
-                instance.run,
-                instance.id,
-                instance.definition.name,
-                close.status,
-                close.result,
-                close.failure,
-                None,
-                close.reason,
-            )
-        )
+        name, ended = instance.definition.name, (close.status, close.result, close.failure)
+        self._on_closed(Outcome(instance.run, instance.id, name, *ended, None, close.reason))
         self.forget(instance)
         self._made_room()
 

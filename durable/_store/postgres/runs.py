@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -15,9 +16,13 @@ from .journal import FENCED
 from .line import Line
 from .patience import Patience
 
+T = TypeVar("T")
+
+log = logging.getLogger("durable")
+
 # Starts in one statement. Each explicit id is a lock of Postgres' shared table, which has room
-# for 6,400 by default and is everybody's.
-START_MAX, START_BYTES = 500, 8 * 1024 * 1024
+# for 6,400 by default and is everybody's. (10,000 halved until they fit are 16 times 625.)
+START_MAX, START_BYTES = 625, 8 * 1024 * 1024
 
 # Runs told of their deadline in one statement: it locks them.
 EXPIRE_MAX = 1_000
@@ -42,47 +47,37 @@ class Runs:
         """
         if connection is not None:
             return Started(*await connection.fetchrow(self._sql["start"], *new))
-        return await self._start(new)
+        what = f"id {new.id!r}"
+        return Started(
+            *await twice(lambda: self._patience.fetchrow(what, self._sql["start"], *new))
+        )
 
     async def start_many(
         self, new: Sequence[NewRun], *, connection: Any = None
     ) -> list[Started | StoreError]:
         """As many starts, in few statements: each with its own answer. One whose id a stranger
         holds, or whose values the database refuses, costs the others nothing."""
-        if connection is not None:
-            rows = await connection.fetch(self._sql["start_many"], *zip(*new, strict=True))
-            return [Started(*row) for row in rows]
-        answers: list[Started | StoreError] = []
-        for chunk in chunks(new):
-            answers += await self._start_chunk(chunk)
-        return answers
-
-    async def _start_chunk(self, new: Sequence[NewRun]) -> list[Started | StoreError]:
-        if len(new) == 1:
-            try:
-                return [await self._start(new[0])]
-            except StoreError as error:
-                return [error]
-            except asyncpg.PostgresError as error:
-                return [Unwritable(f"The database refuses run {new[0].id!r}: {error}")]
         query, arguments = self._sql["start_many"], list(zip(*new, strict=True))
-        try:
+        if connection is not None:
+            return [Started(*row) for row in await connection.fetch(query, *arguments)]
+        if len(new) == 1:
+            return [await self._start_alone(new[0])]
+        if len(new) <= START_MAX and sum(len(each.input) for each in new) <= START_BYTES:
             try:
-                rows = await self._line.fetch(query, *arguments)
-            except Unavailable:  # perhaps it has happened: the seeds will tell
-                rows = await self._line.fetch(query, *arguments)
-        except asyncpg.PostgresError:
-            middle = len(new) // 2
-            return [*await self._start_chunk(new[:middle]), *await self._start_chunk(new[middle:])]
-        return [Started(*row) for row in rows]
+                rows = await twice(lambda: self._line.fetch(query, *arguments))
+                return [Started(*row) for row in rows]
+            except asyncpg.PostgresError:
+                log.debug("one of %d starts is refused: looking for it", len(new))
+        middle = len(new) // 2
+        return [*await self.start_many(new[:middle]), *await self.start_many(new[middle:])]
 
-    async def _start(self, new: NewRun) -> Started:
-        query, what = self._sql["start"], f"id {new.id!r}"
+    async def _start_alone(self, new: NewRun) -> Started | StoreError:
         try:
-            row = await self._patience.fetchrow(what, query, *new)
-        except Unavailable:
-            row = await self._patience.fetchrow(what, query, *new)
-        return Started(*row)
+            return await self.start(new)
+        except StoreError as error:
+            return error
+        except asyncpg.PostgresError as error:
+            return Unwritable(f"The database refuses run {new.id!r}: {error}")
 
     async def claim(
         self, worker: UUID, *, limit: int, versions: str | None = None
@@ -155,15 +150,9 @@ class Runs:
         return refusal
 
 
-def chunks(new: Sequence[NewRun]) -> Iterator[list[NewRun]]:
-    """As many as one statement should take."""
-    chunk: list[NewRun] = []
-    size = 0
-    for each in new:
-        if chunk and (len(chunk) >= START_MAX or size + len(each.input) > START_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(each)
-        size += len(each.input)
-    if chunk:
-        yield chunk
+async def twice(call: Callable[[], Awaitable[T]]) -> T:
+    """What is sent again after a lost answer, if it can tell that it has happened already."""
+    try:
+        return await call()
+    except Unavailable:
+        return await call()

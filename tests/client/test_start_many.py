@@ -1,0 +1,184 @@
+"""Many starts in few round trips, each with its own answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import asyncpg
+import pytest
+
+from durable import Client, Durable, RunTerminated, Start
+from durable._store.postgres import runs
+from durable._store.postgres.line import Line
+from durable.errors import EncodeError, IdReused, InvalidCall, NotRegistered, RunExists, StoreError
+
+from .flows import double, named, takes_order, waits
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is sent on the lines of this process."""
+    sent: list[str] = []
+    fetch = Line.fetch
+
+    async def counted(line: Line, query: str, *args: Any, **given: Any) -> list[Any]:
+        sent.append(query.split("*/", 1)[0])
+        return await fetch(line, query, *args, **given)
+
+    monkeypatch.setattr(Line, "fetch", counted)
+    return sent
+
+
+async def test_ten_thousand_runs_are_started_in_sixteen_statements(
+    client: Client, statements: list[str]
+) -> None:
+    answers = await client.start_many(
+        Start(double, n, id=f"run-{n}" if n % 2 else None) for n in range(10_000)
+    )
+
+    assert Counter(statements) == {"/* durable: start_many ": 16, "/* durable: notify ": 1}
+    assert all(each.created and each.error is None for each in answers)
+    assert [each.id for each in answers[1::2]] == [f"run-{n}" for n in range(1, 10_000, 2)]
+    assert await client.count_by_status() == {"pending": 10_000}
+    assert (await client.handle("run-7").describe()).input == [7]
+
+
+async def test_each_has_its_own_answer_and_one_bad_costs_the_others_nothing(
+    starter: Client,
+) -> None:
+    await starter.run(double, 1, id="there")
+    bad: Any = object()
+    unfit: Any = "x"
+    starts: list[Start[Any]] = [
+        Start(double, 1, id="new"),
+        Start(double, 1, id="there"),
+        Start(double, 2, id="there"),
+        Start(double, 1, id="there", if_exists="reject"),
+        Start(double, 5, id="there", if_exists="after_close"),
+        Start(double, bad),
+        Start(double, unfit),
+        Start("double", 1, 2),
+        Start(double, 1, id="x" * 256),
+        Start(double, 1, priority=7),
+        Start(print, 1),  # type: ignore[arg-type]
+        Start("elsewhere", object, id="unknown"),
+        Start("elsewhere", 1, id="unknown"),
+        Start(named),
+    ]
+
+    answers = await starter.start_many(starts)
+
+    told = [each.error and type(each.error) for each in answers]
+    assert told == [
+        None, None, IdReused, RunExists, None, EncodeError, InvalidCall, InvalidCall, InvalidCall,
+        InvalidCall, NotRegistered, EncodeError, None, None,
+    ]  # fmt: skip
+    assert [each.created for each in answers] == [
+        True, False, False, False, True, *[False] * 7, True, True
+    ]  # fmt: skip
+    assert await answers[0].handle.result() == 2
+    assert await answers[1].handle.result() == 2
+    assert await answers[4].handle.result() == 10
+    assert await answers[13].handle.result() == answers[13].id
+    with pytest.raises(IdReused, match=r"args\[0\]"):
+        _ = answers[2].handle
+    assert sum((await starter.count_by_status()).values()) == 5
+
+
+async def test_one_id_twice_in_one_call_is_one_run_or_what_its_policy_says(
+    starter: Client,
+) -> None:
+    first, same, other, replaced = await starter.start_many(
+        [
+            Start(waits, 1, id="a"),
+            Start(waits, 1, id="a"),
+            Start(waits, 2, id="a"),
+            Start(double, 3, id="a", if_exists="replace"),
+        ]
+    )
+
+    assert (first.created, same.created, replaced.created) == (True, False, True)
+    assert isinstance(other.error, IdReused)
+    assert await replaced.handle.result() == 6
+    with pytest.raises(RunTerminated):
+        await first.handle.result()
+
+
+async def test_calls_that_race_in_any_order_agree(client: Client, dsn: str) -> None:
+    ids = [f"id-{n}" for n in range(300)]
+    async with Client(dsn) as second, Client(dsn) as third:
+        everybody = await asyncio.gather(
+            client.start_many([Start(double, 1, id=id) for id in ids]),
+            second.start_many([Start(double, 1, id=id) for id in reversed(ids)]),
+            third.start_many([Start(double, 1, id=id) for id in sorted(ids, key=hash)]),
+        )
+
+    created = Counter(each.id for answers in everybody for each in answers if each.created)
+    assert created == Counter(ids)
+    assert all(each.error is None for answers in everybody for each in answers)
+
+
+async def test_an_id_that_a_stranger_holds_is_refused_alone(
+    client: Client, database: asyncpg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("durable._store.postgres.patience.WAIT_SECONDS", 0.1)
+    transaction = database.transaction()
+    await transaction.start()
+    await client.start(double, 0, id="held", connection=database)
+
+    answers = await client.start_many(
+        [Start(double, n, id="held" if n == 5 else f"id-{n}") for n in range(9)]
+    )
+
+    assert [each.error is None for each in answers] == [n != 5 for n in range(9)]
+    assert isinstance(answers[5].error, StoreError)
+    assert "held id 'held'" in str(answers[5].error)
+    await transaction.rollback()
+    assert (await client.start_many([Start(double, 5, id="held")]))[0].created
+
+
+async def test_a_call_whose_answer_was_lost_creates_each_once(
+    client: Client, database: asyncpg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch, sent = Line.fetch, []
+
+    async def forgets(line: Line, query: str, *args: Any, **given: Any) -> list[Any]:
+        rows = await fetch(line, query, *args, **given)
+        sent.append(query)
+        if len(sent) == 1:
+            await fetch(line, "select pg_terminate_backend(pg_backend_pid())")
+        return rows
+
+    monkeypatch.setattr(Line, "fetch", forgets)
+    answers = await client.start_many(
+        [Start(double, n, id=f"id-{n}", if_exists="reject") for n in range(5)]
+    )
+
+    assert [each.created for each in answers] == [True] * 5
+    assert await database.fetchval("select count(*) from durable.run") == 5
+
+
+async def test_what_is_large_goes_in_more_statements(
+    client: Client, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "START_BYTES", 100_000)
+    note = "x" * 30_000
+
+    answers = await client.start_many(
+        Start("takes_order", {"items": [], "note": note}) for _ in range(9)
+    )
+
+    assert all(each.created for each in answers)
+    assert 3 <= statements.count("/* durable: start_many ") <= 6
+
+
+async def test_nothing_to_start_is_nothing(client: Client, statements: list[str]) -> None:
+    assert await client.start_many([]) == []
+    assert statements == []
+
+
+async def test_a_worker_takes_up_at_once_what_was_started(app: Durable) -> None:
+    answers = await app.start_many([Start(takes_order, {"items": []}), Start(double, 1)])  # type: ignore[arg-type]
+    assert [await each.handle.result() for each in answers] == [0, 2]
