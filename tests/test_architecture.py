@@ -40,7 +40,7 @@ OUTSIDE = {
     "_codec": {"msgpack", "msgspec"},
     "_authoring": {"asyncpg"},
     "_client": {"asyncpg"},
-    "_store": {"asyncpg", "msgspec"},
+    "_store": {"asyncpg", "msgpack", "msgspec"},
     "_runtime": {"asyncpg", "anyio", "msgspec"},
     "_postgres": set(),
     "embedded": set(),
