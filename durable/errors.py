@@ -123,8 +123,9 @@ class PayloadTooLarge(CodecError):
 class ActivityError(DurableError):
     """An activity failed for good: all its attempts did, or it must not be retried.
 
-    ``cause`` is the failure as an exception where it could be rebuilt, ``type`` the name of
-    the class that was raised, ``traceback`` its text, ``attempts`` how often it was tried.
+    ``type`` is the name of the class that was raised, ``traceback`` its text, ``attempts`` how
+    often it was tried. ``cause`` is what it was raised from, or while handling what: a business
+    error (``raises=``) as itself, another as an ``ActivityError`` that describes it.
     """
 
     def __init__(
@@ -145,6 +146,8 @@ class ActivityError(DurableError):
         self.attempts = attempts
         self.traceback = traceback
         self.cause = cause
+        if cause is not None:
+            self.__cause__ = cause
 
 
 class ActivityTimedOut(ActivityError):

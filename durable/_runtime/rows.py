@@ -121,4 +121,5 @@ def to_error(name: str, failure: Failure, definition: Definition | None) -> Base
         message=failure.message,
         attempts=failure.attempts,
         traceback=failure.traceback,
+        cause=None if failure.cause is None else to_error(name, failure.cause, definition),
     )

@@ -117,6 +117,29 @@ async def declined(ctx: Context, card: str) -> str:
         return f"{error} ({error.code})"
 
 
+@activity(retry=Retry(attempts=1))
+async def fails_in_a_chain() -> None:
+    try:
+        raise KeyError("b") from ConnectionError("a")
+    except KeyError as error:
+        raise ValueError("c") from error
+
+
+@workflow
+async def why(ctx: Context) -> list[str]:
+    told: list[str] = []
+    try:
+        await ctx.activity(fails_in_a_chain)
+    except ActivityError as error:
+        each: BaseException | None = error
+        while isinstance(each, ActivityError):
+            told.append(each.type)
+            assert each.__cause__ is each.cause
+            each = each.cause
+        assert each is None
+    return told
+
+
 @workflow
 async def saga(ctx: Context) -> None:
     async with Compensation() as undo:
@@ -205,6 +228,10 @@ async def test_a_business_error_reaches_the_workflow_as_itself_and_is_not_retrie
 ) -> None:
     assert await app.run(declined, "visa") == "visa was declined (7)"
     assert calls.seen == ["visa"]
+
+
+async def test_an_activity_error_tells_what_it_was_raised_from(app: Durable) -> None:
+    assert await app.run(why) == ["ValueError", "KeyError", "ConnectionError"]
 
 
 async def test_retry_goes_on_before_the_failure_and_repeats_nothing(app: Durable) -> None:
