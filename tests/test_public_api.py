@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 
 import durable
-from durable import errors
+from durable import errors, testing
 from durable._core.statuses import CLOSED, NEXT, OPEN, Status, may_become
 
 NAMES = """
@@ -28,8 +28,15 @@ def test_the_public_names_are_these() -> None:
         assert inspect.getdoc(getattr(durable, name)), f"{name} has no docstring"
 
 
+def test_so_are_those_for_tests() -> None:
+    assert sorted(testing.__all__) == ["Call", "Environment", "Stalled"]
+    for name in testing.__all__:
+        assert inspect.getdoc(getattr(testing, name)), f"{name} has no docstring"
+
+
 def test_every_public_method_says_what_it_does() -> None:
-    for cls in (durable.Durable, durable.Client, durable.Worker, durable.Handle, durable.Context):
+    for cls in (durable.Durable, durable.Client, durable.Worker, durable.Handle, durable.Context,
+                testing.Environment):  # fmt: skip
         for name, member in inspect.getmembers(cls, inspect.isfunction):
             if not name.startswith("_"):
                 assert inspect.getdoc(member), f"{cls.__name__}.{name}"

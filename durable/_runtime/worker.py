@@ -51,11 +51,12 @@ class LiveWorker:
         options: WorkerOptions,
         *,
         on_closed: Callable[[Outcome], None],
+        clock: Clock | None = None,
     ) -> None:
         self.store = store
         self.definitions = definitions
         self.options = options
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.active: dict[int, Instance] = {}
         self.draining = False
         self.registration = self._new_registration()

@@ -50,6 +50,7 @@ async def patient(ctx: Context) -> str:
     return await ctx.activity(fails_at_first)
 
 
+@pytest.mark.once
 @pytest.mark.timeout(30)
 async def test_a_pause_between_attempts_does_not_hold_up_who_leaves(dsn: str) -> None:
     async with Durable(dsn, serve=[patient], grace=300) as app:

@@ -66,6 +66,7 @@ async def test_recorded_arguments_that_no_longer_fit_make_the_run_stuck(dsn: str
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.once
 async def test_a_report_with_text_that_the_database_refuses_is_written_all_the_same(
     dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:

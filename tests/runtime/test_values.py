@@ -282,6 +282,7 @@ async def test_what_a_class_makes_up_is_made_up_once(app: Durable, dsn: str) -> 
         assert await client.handle("b", buys).result() == [basket] * 3
 
 
+@pytest.mark.once
 async def test_an_annotation_that_cannot_be_resolved_is_told(
     app: Durable, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -51,9 +51,12 @@ class Outcomes:
         _refuse()
 
 
+NO_CONNECTION = (
+    "ctx.transaction() runs on a connection to Postgres, and this test runs on the store in "
+    "memory. Give it a stand-in (durable.stand_in(reserve, returns=...)), or give the test a "
+    "Postgres: the fixture durable_database_url, or Environment(url)."
+)
+
+
 def _refuse() -> NoReturn:
-    raise InvalidCall(
-        "ctx.transaction() runs on a connection to Postgres, and this test runs on the store in "
-        "memory. Give it a stand-in (durable.stand_in(reserve, returns=...)), or give the test "
-        "a Postgres: the fixture durable_database_url, or Environment(url)."
-    )
+    raise InvalidCall(NO_CONNECTION)

@@ -7,15 +7,16 @@ select pg_try_advisory_lock(durable.worker_key($1))
 insert into durable.worker (
     worker, name, state, host, pid, pid_started, workflows, queues, build, lease_seconds, locks,
     started_at, beat_at)
-values ($1, $2, 'live', $3, $4, $5, $6, $7, $8, $9, $10, durable.now(), durable.now())
+values ($1, $2, 'live', $3, $4, $5, $6, $7, $8, $9, $10, durable.now(), statement_timestamp())
 on conflict (worker) do nothing
 
 -- name: beat
 -- All that a worker wants to know, so that an idle one asks for nothing else. Queues that have
--- runs to be claimed are hopped to by the index.
+-- runs to be claimed are hopped to by the index. Who lives is judged by the server's own clock:
+-- `durable.now()` may be a test's, and jump.
 with recursive beat as (
     update durable.worker w
-    set beat_at = durable.now(), backend_pids = $2, backend_starts = $3, locks = $4
+    set beat_at = statement_timestamp(), backend_pids = $2, backend_starts = $3, locks = $4
     where w.worker = $1 and w.state = 'live'
     returning w.workflows, w.queues, w.build, w.started_at
 ), place (queue) as (
@@ -62,7 +63,7 @@ select exists (select from beat) as alive,
     exists (
         select from durable.worker o
         where o.worker <> $1
-            and (o.state = 'dead' or o.beat_at < durable.now() - interval '3 s')) as suspects,
+            and (o.state = 'dead' or o.beat_at < statement_timestamp() - interval '3 s')) as suspects,
     exists (
         select from place
         cross join generate_series(-2, 2) p(priority)
@@ -82,7 +83,7 @@ select exists (select from beat) as alive,
 -- name: suspects
 -- The other workers, as a judge needs them.
 select w.worker, w.name, w.state, w.host, w.pid, w.pid_started, w.beat_at,
-    extract(epoch from durable.now() - w.beat_at)::float8 as silent_for,
+    extract(epoch from statement_timestamp() - w.beat_at)::float8 as silent_for,
     w.lease_seconds as lease,
     w.locks and not exists (
         select from pg_catalog.pg_locks l

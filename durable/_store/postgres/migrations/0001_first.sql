@@ -24,8 +24,8 @@ create schema durable;
 
 comment on schema durable is 'Durable execution: runs, their journals and their inboxes';
 
--- The one clock. Stable, never volatile: a volatile one would keep Postgres from using the
--- indexes on times. A test may replace it.
+-- The one clock of runs. Stable, never volatile: a volatile one would keep Postgres from using
+-- the indexes on times. A test may replace it; heartbeats go by statement_timestamp().
 create function durable.now() returns timestamptz
     language sql stable parallel safe
     return statement_timestamp();

@@ -1,0 +1,61 @@
+"""The worker of an environment: virtual time, stand-ins, and a word for being at rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from .._authoring.definitions import Definition
+from .._runtime.options import WorkerOptions
+from .._store.protocol import Beat, Outcome
+from .._store.verbs import Store
+from .cast import Cast
+from .clock import VirtualClock
+from .rehearsal import RehearsalWorker
+
+
+class EnvironmentWorker(RehearsalWorker):
+    def __init__(
+        self,
+        store: Store,
+        definitions: Mapping[str, Definition],
+        options: WorkerOptions,
+        *,
+        on_closed: Callable[[Outcome], None],
+        clock: VirtualClock,
+        cast: Cast,
+        replays: bool,
+    ) -> None:
+        super().__init__(store, definitions, options, on_closed=on_closed, clock=clock)
+        self.virtual = clock
+        self.replays = replays
+        self._parts = 0
+        self.attempts.chance = lambda: 0.0  # pauses between attempts in their full length
+        attempts = self.attempts
+        attempts.begin = cast.begin(attempts.begin)  # type: ignore[method-assign]
+        attempts._runners = {kind: cast.runner(kind, attempts._runners)
+                             for kind in attempts._runners}  # fmt: skip
+
+    async def start(self) -> None:
+        await super().start()
+        self._parts = len(self._background._tasks)
+
+    def is_at_rest(self, *, but_for_attempts: bool = False) -> bool:
+        """Whether nothing goes on here unless time passes, or news comes."""
+        return not (
+            self.committer.busy()
+            or self.claimer.busy()
+            or self._births
+            or len(self._background._tasks) > self._parts
+            or any(each.in_flight or each.arrivals or each.notes for each in self.active.values())
+            or (not but_for_attempts and self._is_working())
+        )
+
+    def _is_working(self) -> bool:
+        """Whether an attempt does anything but sleep, or wait for others that do."""
+        asleep = sum(work.task in self.virtual.asleep for work in self.attempts._under_way.values())
+        queueing = sum(not each.done() for each in self.attempts._slots._waiters)
+        return self.attempts.count() > asleep + queueing
+
+    def _beat(self, beat: Beat, came: float) -> None:
+        # When runs are due is looked up before time moves, not once a second.
+        super()._beat(beat._replace(next_due=None), came)
