@@ -157,13 +157,6 @@ async def waits_for_ever(ctx: Context) -> None:
 
 
 @workflow
-async def lingers(ctx: Context) -> None:
-    while True:
-        with contextlib.suppress(asyncio.CancelledError):
-            await ctx.sleep(days=1)
-
-
-@workflow
 async def sleeper(ctx: Context, seconds: float) -> float:
     before = ctx.now()
     await ctx.sleep(seconds)
@@ -266,34 +259,6 @@ async def test_cancel_reaches_a_running_activity_and_clean_up_runs(app: Durable)
     assert not await handle.cancel()
 
 
-async def test_a_cancel_whose_clean_up_failed_is_fed_once_after_a_retry(dsn: str) -> None:
-    broken = True
-
-    @workflow(name="cleans_up")
-    async def cleans_up(ctx: Context) -> None:
-        try:
-            await ctx.sleep(3600)
-        except asyncio.CancelledError:
-            if broken:
-                raise ValueError("the mop is missing") from None
-            await ctx.activity(double, 7)
-            raise
-
-    async with Durable(dsn, serve=[cleans_up]) as app:
-        handle = await app.start(cleans_up, id="mop")
-        await until_async(lambda: _is(handle, Status.WAITING))
-        await handle.cancel()
-        with pytest.raises(RunFailed, match="the mop is missing"):
-            await handle.result()
-        broken = False
-        await handle.retry()
-        with pytest.raises(RunCancelled):
-            await handle.result()
-        kinds = [event["kind"] for event in await app.history("mop")]
-    assert kinds == ["started", "cancel", "voided", "cancel", "activity"]
-    assert calls.seen == [("double", 7)]
-
-
 async def test_a_handle_means_the_run_it_started_after_its_id_was_given_away(app: Durable) -> None:
     old = await app.start(sleeper, 3600.0, id="shared")
     new = await app.start(sleeper, 3000.0, id="shared", if_exists="replace")
@@ -372,19 +337,6 @@ async def test_leaving_hands_runs_back_and_another_process_goes_on(dsn: str) -> 
         assert await second.handle("handed").cancel()
         with pytest.raises(RunCancelled):
             await second.handle("handed").result()
-
-
-async def test_a_cancel_that_was_read_is_not_read_again_by_the_next_process(dsn: str) -> None:
-    for times in (1, 2):
-        async with Durable(dsn) as app:
-            handle = await app.start(lingers, id="lingers")
-            await handle.cancel()
-            while (await handle.describe()).events < 1 + times:
-                await asyncio.sleep(0.005)
-            while await handle.status() is not Status.WAITING:
-                await asyncio.sleep(0.005)
-            kinds = [event["kind"] for event in await app.history("lingers")]
-            assert kinds == ["started", *["cancel"] * times]
 
 
 async def test_failed_attempts_are_logged_with_number_and_next_delay(
