@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from .._core.retries import seconds
 from .lease import START_DEADLINE
 
 
@@ -17,8 +18,8 @@ class WorkerOptions:
         runs_max: runs in memory at once; more wait in the database.
         activities_max: attempts under way at once; more wait in memory.
         transactions_max: connections for ``ctx.transaction``.
-        grace: seconds that attempts get to finish when the worker drains.
-        lease: seconds of silence after which others take this worker's runs.
+        grace: seconds (or a timedelta) that attempts get to finish when the worker drains.
+        lease: seconds (or a timedelta) of silence after which others take this worker's runs.
         build: a name for this version of your code; stuck runs are tried again when a
             worker of another build begins. By default every process counts as new.
     """
@@ -35,13 +36,13 @@ class WorkerOptions:
         for name in ("runs_max", "activities_max", "transactions_max"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: it must be at least 1")
+        for name in ("grace", "lease"):
+            object.__setattr__(self, name, seconds(getattr(self, name), what=name))
         if self.lease < START_DEADLINE:
             raise ValueError(
                 f"lease={self.lease}: a worker beats once a second and must be allowed to miss "
                 f"a beat; use {START_DEADLINE:g} seconds or more"
             )
-        if self.grace < 0:
-            raise ValueError(f"grace={self.grace}: it cannot be negative")
 
 
 @dataclass(frozen=True, slots=True)

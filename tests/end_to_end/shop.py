@@ -8,12 +8,18 @@ import os
 
 import asyncpg
 
-from durable import Context, Retry, activity, attempt, workflow
+from durable import Context, OutcomeUnknown, Retry, activity, attempt, workflow
 
 
 @activity(retry=Retry(attempts=50, delay=0.05, delay_max=0.5))
 async def act(name: str) -> str:
     """Leaves a trace that it began, works a little, and returns."""
+    await leave_trace(name)
+    await asyncio.sleep(0.02)
+    return f"{name} done"
+
+
+async def leave_trace(name: str) -> None:
     connection = await asyncpg.connect(os.environ["WORLD"])
     try:
         await connection.execute(
@@ -24,8 +30,6 @@ async def act(name: str) -> str:
         )
     finally:
         await connection.close()
-    await asyncio.sleep(0.02)
-    return f"{name} done"
 
 
 async def book(conn: asyncpg.Connection, name: str) -> int:
@@ -44,6 +48,35 @@ async def order(ctx: Context, name: str) -> list[object]:
     await ctx.sleep(0.05)
     last = await ctx.activity(act, f"{name}/ship")
     return [first, booked, *both, last]
+
+
+@activity(retry=Retry(attempts=1))
+async def pay(name: str) -> str:
+    """Acts, and does not come to say so."""
+    await leave_trace(name)
+    await asyncio.sleep(3600)
+    return "paid"
+
+
+@activity(heartbeat_timeout=60)
+async def copy(name: str) -> list[object]:
+    """Half of the work by the first attempt, the rest by the second."""
+    now = attempt()
+    await leave_trace(name)
+    if now.details is None:
+        now.heartbeat({"copied": 50})
+        await asyncio.sleep(3600)
+    return [now.number, now.may_have_run, now.details]
+
+
+@workflow
+async def payment(ctx: Context, name: str) -> list[object]:
+    copied = ctx.activity(copy, f"{name}/copy")
+    try:
+        paid = await ctx.activity(pay, f"{name}/pay")
+    except OutcomeUnknown as error:
+        paid = f"unknown, tried {error.attempts}"
+    return [paid, *await copied]
 
 
 WORLD = """

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -151,6 +152,41 @@ async def test_postgres_restarted_under_load_costs_time_only() -> None:
         workers.end()
         await asyncio.to_thread(server.stop)
         shutil.rmtree(base, ignore_errors=True)
+
+
+async def test_kill_9_in_the_middle_of_attempts_is_told_to_the_next_owner(workers: Workers) -> None:
+    """What may run once is not run again, and the rest goes on where its heartbeat stood."""
+    await make_world(workers.dsn)
+    async with Client(workers.dsn) as client:
+        handle = await client.start("payment", "p", id="p")
+        first = workers.start()
+        shown = (
+            "select count(*) = 2 from durable.running"
+            " where next_at is null and (details is not null or activity = 'pay')"
+        )
+
+        async def under_way() -> bool:
+            acts = "select count(*) = 2 from world.act"
+            return bool(await value(workers.dsn, acts) and await value(workers.dsn, shown))
+
+        await until(under_way, workers)
+        first.kill()
+        first.wait()
+        workers.start()
+        assert await handle.result() == ["unknown, tried 1", 2, True, {"copied": 50}]
+    counts = (
+        "select array_agg(n order by n) from (select count(*) as n from world.act group by name) a"
+    )
+    assert await value(workers.dsn, counts) == [1, 2]
+    assert await value(workers.dsn, "select count(*) from durable.running") == 0
+
+
+async def value(dsn: str, query: str) -> Any:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await connection.fetchval(query)
+    finally:
+        await connection.close()
 
 
 def open_directory() -> Path:

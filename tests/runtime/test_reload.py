@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator
+from typing import Any
 
+import asyncpg
 import pytest
 
 from durable import Context, Durable, activity, attempt, workflow
+from durable._runtime.instance import Instance
+from durable._store.protocol import Verdict
 
 from .takeovers import evict, fall_silent, until_rows, worker_of
 from .test_runs import until
@@ -90,3 +95,46 @@ async def test_a_run_that_is_lost_begins_nothing_more_here(
     door("pause").set()
     await until(lambda: app.health().activities == 0)
     assert len(seen) == 1
+
+
+async def counts(conn: asyncpg.Connection[Any], n: int) -> int:
+    return int(await conn.fetchval("select $1::bigint + 1", n))
+
+
+@activity
+async def one_more(n: int) -> int:
+    await asyncio.sleep(0)
+    return n + 1
+
+
+@workflow
+async def of_every_kind(ctx: Context) -> list[Any]:
+    n = await ctx.activity(one_more, 0)
+    both = await asyncio.gather(ctx.activity(one_more, n), ctx.transaction(counts, n))
+    await ctx.sleep(0.01)
+    async with asyncio.timeout(60):
+        thread = await ctx.activity(blocks_in_a_thread, "w")
+    return [n, *both, thread]
+
+
+async def test_a_run_that_leaves_memory_after_every_turn_comes_to_the_same_end(
+    app: Durable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = worker_of(app)
+    written, evicted = worker._written, []
+
+    async def load(run: int) -> None:
+        owned = await worker.store.runs.owned(worker.registration.worker)
+        await worker.claimer._load([each for each in owned if each.run == run])
+
+    def then_evict(instance: Instance, verdict: Verdict) -> None:
+        written(instance, verdict)
+        if worker.active.get(instance.run) is instance:
+            evicted.append(instance.position)
+            worker.forget(instance)
+            worker.own(load(instance.run))
+
+    monkeypatch.setattr(worker.committer, "_on_written", then_evict)
+    gate("w 1").set()
+    assert await app.run(of_every_kind) == [1, 2, 2, 1]
+    assert len(evicted) >= 5

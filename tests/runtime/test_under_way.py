@@ -268,6 +268,15 @@ async def test_it_does_not_begin_while_its_start_cannot_be_written(
     assert (await handle.result())[0] == 1
 
 
+async def test_a_start_that_a_leaving_worker_cuts_off_is_unknown(dsn: str) -> None:
+    async with Durable(dsn, serve=[only_once], grace=timedelta(seconds=0.05)) as first:
+        await first.start(only_once, "w", id="cut")
+        await until(lambda: len(seen) == 1)
+    async with Durable(dsn, serve=[only_once]) as second:
+        assert (await second.handle("cut", only_once).result())[:2] == ["Vanished", 1]
+    assert len(seen) == 1
+
+
 async def test_a_start_that_is_taken_back_is_not_unknown(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

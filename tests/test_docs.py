@@ -1,0 +1,40 @@
+"""The programs in ``docs/`` run, and print what they are said to."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_the_blocks_about_activities_are_one_program(dsn: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("\n".join(blocks("activities.md", "python")))
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        env={"DURABLE_DATABASE_URL": dsn, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == blocks("activities.md", "text")[-1], done.stderr
+
+
+async def test_the_question_about_what_is_under_way_is_understood(dsn: str) -> None:
+    (question,) = blocks("activities.md", "sql")
+    connection = await asyncpg.connect(dsn)
+    try:
+        assert await connection.fetch(question) == []
+    finally:
+        await connection.close()
