@@ -14,7 +14,7 @@ from ._authoring import registry
 from ._authoring.definitions import Definition
 from ._client.client import Client
 from ._client.starting import Asked, unfit
-from ._core.shims import check_python
+from ._core.selftest import check_python
 from ._core.statuses import Status
 from ._runtime.instance import Instance
 from ._runtime.options import Health, WorkerOptions
@@ -89,7 +89,9 @@ class Durable(Client):
     # Opening and closing
 
     async def _open(self) -> None:
-        check_python()
+        warning = check_python()
+        if warning is not None:
+            log.warning("%s", warning)
         definitions = registry.narrowed(self._serve)
         await self._attach(await self._open_database())
         self._worker = self._new_worker(definitions)

@@ -21,6 +21,8 @@
     + LeaseLost                     another worker has it now; never reaches workflow code
     + InternalError                 our fault: please report it
 
+    Evicted                         no DurableError, no Exception: see there
+
 A class builds its sentence from facts and keeps the facts as attributes; who raises it passes
 facts only. Each sentence says what happened, why, and what to do now.
 """
@@ -256,6 +258,15 @@ class RetryRefused(DurableError):
         super().__init__(f"Run {id!r} cannot be retried: {why}")
         self.id = id
         self.why = why
+
+
+class Evicted(BaseException):
+    """A run leaves this process's memory; it is not over, and goes on elsewhere or later.
+
+    Raised inside workflow code, so that ``finally`` may let go of what it holds here. What is
+    asked of ``ctx`` then goes nowhere; an ``await`` raises this again. Not an ``Exception``:
+    nothing that handles failures or cancellations must take it for one. Never catch it.
+    """
 
 
 class Divergence(DurableError):

@@ -36,7 +36,7 @@ OUTERMOST = {"__init__", "__main__", "cli", "testing", "integrations", "ui"}
 # Outside packages that a room may know; the standard library always.
 OUTSIDE = {
     "errors": set(),
-    "_core": set(),
+    "_core": {"anyio"},  # one file, which makes it deterministic; see below
     "_codec": {"msgpack", "msgspec"},
     "_authoring": {"asyncpg"},
     "_client": {"asyncpg"},
@@ -98,6 +98,12 @@ def test_rooms_know_only_the_packages_they_need() -> None:
             head = name.partition(".")[0]
             if room in OUTSIDE and head in packages:
                 assert head in OUTSIDE[room], f"{path} imports {head}"
+
+
+def test_one_file_of_the_core_knows_anyio() -> None:
+    for path in sources("durable/_core"):
+        if path.name != "anyio_shims.py":
+            assert "anyio" not in {name.partition(".")[0] for name in imports(path)}, path
 
 
 @pytest.mark.parametrize("forbidden", ["time", "uuid", "logging", "os", "threading"])

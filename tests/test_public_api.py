@@ -48,8 +48,9 @@ def test_all_errors_hang_on_one_tree() -> None:
         for name, each in vars(errors).items()
         if inspect.isclass(each) and each.__module__ == errors.__name__
     }
-    assert found == set(ERRORS.split())
-    assert all(issubclass(getattr(errors, name), errors.DurableError) for name in found)
+    assert found == {*ERRORS.split(), "Evicted"}
+    assert not issubclass(errors.Evicted, Exception)
+    assert all(issubclass(getattr(errors, name), errors.DurableError) for name in ERRORS.split())
 
 
 def test_the_table_of_statuses_is_whole() -> None:

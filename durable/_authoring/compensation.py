@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from types import TracebackType
 
+from ..errors import Evicted
+
 
 class Compensation(AsyncExitStack):
     """An ``AsyncExitStack`` that runs its callbacks only when the block fails.
@@ -25,7 +27,7 @@ class Compensation(AsyncExitStack):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        if exc is None or isinstance(exc, GeneratorExit):
+        if exc is None or isinstance(exc, Evicted):
             self.pop_all()
             return False
         return bool(await super().__aexit__(exc_type, exc, traceback))

@@ -7,21 +7,24 @@ futures hash by birth, so that the sets in which asyncio keeps them are walked i
 order in every process.
 
 It runs nested inside the host's loop, on the same thread, and only while an event is fed.
-All private names of asyncio that Durable uses stand in this file and in ``shims.py``.
+All private names of asyncio that Durable uses stand in this file and in ``shims.py``; what
+it refuses to do stands in ``refusals.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from asyncio import _get_running_loop, _set_running_loop
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import Context, copy_context
 from datetime import datetime
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from ..errors import NotInWorkflow
+from ..errors import Evicted, InvalidCall
+from .refusals import OUTSIDE, OUTWARD, refusing
 
 T = TypeVar("T")
 
@@ -30,16 +33,42 @@ T = TypeVar("T")
 # host's loop for ever. A gather over 10,000 coroutines needs about 30,000.
 CALLBACKS_MAX = 100_000
 
+# One that runs this many goes in a circle that asks (`while True:` around an await whose
+# cancellation is swallowed); each round takes memory.
+TURN_MAX = 1_000_000
+
+# A timer past the year 9999 is never due: `anyio.sleep_forever` asks for one in infinity.
+NEVER = 253_402_300_800.0
+
+# From 3.14 on the current task is kept by thread, no longer by loop.
+_TASK_BY_THREAD = sys.version_info >= (3, 14)
+
 
 class NoProgress(Exception):
     """The workflow's tasks only yield to each other; nothing can ever wake them."""
 
 
-class TimerKeeper(Protocol):
+class Keeper(Protocol):
+    """Who the loop asks for what it cannot do by itself: the replayer."""
+
     now: datetime  # what the loop's time is; it stands still while code runs
 
-    def timer_asked(self, handle: asyncio.TimerHandle) -> None: ...
-    def timer_dropped(self, handle: asyncio.TimerHandle) -> None: ...
+    def timer_asked(self, timer: Timer) -> None: ...
+    def timer_dropped(self, timer: Timer) -> None: ...
+    def callback_raised(self, error: BaseException) -> None: ...
+    def task_failed(self, task: asyncio.Task[Any]) -> None: ...
+
+
+def _by_birth(self: Any) -> int:
+    """A hash that counts births, taken when it is first asked for: in the order of the code."""
+    try:
+        return self._birth  # type: ignore[no-any-return]
+    except AttributeError:
+        loop = self.get_loop()
+        if type(loop) is not ReplayLoop:  # of a class that hosts use too
+            return object.__hash__(self)
+        self._birth = loop.next_birth()
+        return self._birth  # type: ignore[no-any-return]
 
 
 class OrderedFuture(asyncio.Future[T]):
@@ -47,18 +76,15 @@ class OrderedFuture(asyncio.Future[T]):
 
     __slots__ = ("_birth",)
     _birth: int
-
-    def __hash__(self) -> int:
-        try:
-            return self._birth
-        except AttributeError:
-            loop = self.get_loop()
-            assert isinstance(loop, ReplayLoop)
-            self._birth = loop.next_birth()
-            return self._birth
+    __hash__ = _by_birth
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+
+# What `asyncio.gather` returns, the one class of futures of asyncio's own that is written in
+# Python. In a set of a workflow it must hash as the others do.
+asyncio.tasks._GatheringFuture.__hash__ = _by_birth  # type: ignore[attr-defined]
 
 
 class OrderedTask(asyncio.Task[T]):
@@ -66,6 +92,7 @@ class OrderedTask(asyncio.Task[T]):
     made, hence ``__new__``."""
 
     _birth: int
+    context: Context
 
     def __new__(  # pyright: ignore[reportInconsistentConstructor]
         cls, _coro: object, *, loop: ReplayLoop, **_: Any
@@ -80,8 +107,15 @@ class OrderedTask(asyncio.Task[T]):
     def __eq__(self, other: object) -> bool:
         return self is other
 
+    def __repr__(self) -> str:  # stands in asyncio's error when it awaits a stranger's future
+        return (
+            f"<Task {self.get_name()!r} of a workflow, which can await only what `ctx`, asyncio "
+            "and anyio gave it; what lives in another loop (a connection, a client, a lock made "
+            "outside) belongs into an activity>"
+        )
 
-class _Handle:
+
+class Handle:
     """A callback to come: what ``asyncio.Handle`` is, less what only a debugging loop reads."""
 
     __slots__ = ("args", "callback", "context", "is_cancelled")
@@ -104,15 +138,41 @@ class _Handle:
         return self.context
 
 
-class ReplayLoop(asyncio.AbstractEventLoop):
-    """The loop of one run. Its time is the replayer's, in seconds since 1970."""
+class Timer(Handle):
+    """A callback at a time. Unlike ``asyncio.TimerHandle`` it hashes and compares as itself:
+    a thousand timers of one due time are told apart at once."""
 
-    def __init__(self, keeper: TimerKeeper, seed: bytes) -> None:
+    __slots__ = ("due", "loop", "op")
+
+    loop: ReplayLoop
+    due: float  # seconds since 1970
+    op: int  # the operation that stands for it; 0: nobody waits for it
+
+    def when(self) -> float:
+        return self.due
+
+    def cancel(self) -> None:
+        if self.op:
+            self.loop.keeper.timer_dropped(self)
+        self.is_cancelled = True
+
+
+class ReplayLoop(asyncio.AbstractEventLoop):
+    """The loop of one run. Its time is the replayer's, in seconds since 1970.
+
+    ``in_turn`` is True while an event is fed; at no other time may anything here be touched.
+    """
+
+    def __init__(self, keeper: Keeper, seed: bytes) -> None:
+        self.in_turn = False
         self.dead = False
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self.tasks: set[OrderedTask[Any]] = set()
         self.progress = 0  # counts tasks begun and ended, and whatever the replayer notes
-        self._keeper = keeper
-        self._ready: deque[_Handle] = deque()
+        self.keeper = keeper
+        self.ready: deque[Handle] = deque()
+        self._tasks_made = 0
+        self._not_before = 0.0
+        self._put_off: list[Handle] = []  # to the next turn
         # Low bits count births, so a small set iterates in their order; high bits tell runs
         # apart, since asyncio keeps the tasks of all loops of a process in one weak set.
         self._births = int.from_bytes(seed[:4], "big") << 24
@@ -125,60 +185,88 @@ class ReplayLoop(asyncio.AbstractEventLoop):
 
     def run_until_idle(self) -> None:
         """Run until every coroutine waits for something that only an event can bring."""
-        ready, pop = self._ready, self._ready.popleft
-        seen, callbacks = self.progress, 0
-        outer, hooks = self._enter()
+        ready, pop = self.ready, self.ready.popleft
+        if self._put_off:
+            ready.extend(self._put_off)
+            self._put_off.clear()
+            self.progress += 1
+        seen, callbacks, rounds = self.progress, 0, TURN_MAX // CALLBACKS_MAX
+        before = self._enter()
         try:
             while ready:
-                handle = pop()
-                if not handle.is_cancelled:
-                    try:  # noqa: SIM105 - `suppress` costs a call per callback
-                        handle.context.run(handle.callback, *handle.args)
-                    except (SystemExit, KeyboardInterrupt):
-                        pass  # a task's: it has ended with it, and gives it to who awaits it
-                callbacks += 1
-                if callbacks > CALLBACKS_MAX:
-                    if seen == self.progress:
-                        raise NoProgress
-                    seen, callbacks = self.progress, 0
+                try:
+                    while ready:
+                        handle = pop()
+                        if not handle.is_cancelled:
+                            handle.context.run(handle.callback, *handle.args)
+                        callbacks += 1
+                        if callbacks > CALLBACKS_MAX:
+                            rounds -= 1
+                            if seen == self.progress or not rounds:
+                                raise NoProgress
+                            seen, callbacks = self.progress, 0
+                except NoProgress:
+                    raise
+                except BaseException as error:  # noqa: BLE001 - as asyncio: told, no more.
+                    # Also a SystemExit out of a task, which keeps it as its outcome.
+                    self.keeper.callback_raised(error)
         finally:
-            _set_running_loop(outer)
-            sys.set_asyncgen_hooks(*hooks)
+            self._leave(*before)
 
-    def _enter(self) -> tuple[asyncio.AbstractEventLoop | None, Any]:
-        """Become the running loop; returns what to put back. Python 3.14 keeps the current
-        task by thread, and there more must step aside: ``shims`` refuses it so far."""
-        before = _get_running_loop(), sys.get_asyncgen_hooks()
+    def _enter(self) -> tuple[asyncio.AbstractEventLoop | None, Any, Any]:
+        """Become the running loop; returns what to put back."""
+        host, hooks, task = _get_running_loop(), sys.get_asyncgen_hooks(), None
+        if _TASK_BY_THREAD and host is not None:
+            task = asyncio.tasks._swap_current_task(host, None)  # type: ignore[attr-defined]
         sys.set_asyncgen_hooks(None, self.finalize_generator)
         _set_running_loop(self)
-        return before
+        return host, hooks, task
 
-    def fire(self, handle: asyncio.TimerHandle) -> None:
-        timer: Any = handle  # its parts are private to asyncio
-        self._ready.append(_Handle(timer._callback, timer._args, timer._context))
+    def _leave(self, host: asyncio.AbstractEventLoop | None, hooks: Any, task: Any) -> None:
+        _set_running_loop(host)
+        sys.set_asyncgen_hooks(*hooks)
+        if task is not None:
+            asyncio.tasks._swap_current_task(host, task)  # type: ignore[attr-defined]
 
-    def close(self) -> None:
-        """Throw the run's coroutines away. They see ``GeneratorExit``, not a cancellation:
-        the run is not over, it only leaves this process's memory."""
+    def fire(self, timer: Timer) -> None:
+        # A due time is whole microseconds; code that compares must not find itself early.
+        self._not_before = timer.due
+        timer.op = 0
+        self.ready.append(timer)
+
+    def put_off(self, handle: Handle) -> None:
+        """Run what was queued last in the next turn, not in this one."""
+        if self.ready and self.ready[-1] is handle:
+            self._put_off.append(self.ready.pop())
+
+    def discard(self) -> None:
+        """Throw the run's coroutines away. They see ``Evicted``, not a cancellation: the run
+        is not over, it only leaves this process's memory."""
         self.dead = True
-        self._ready.clear()
-        outer, hooks = self._enter()
+        before = self._enter()
         try:
-            for task in sorted(self.tasks, key=hash):
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
-                _unwind(task.get_coro())
+            while self.tasks:  # clean-up code may make new ones, which never begin
+                for task in sorted(self.tasks, key=hash):
+                    self.tasks.discard(task)
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    asyncio.tasks._enter_task(self, task)
+                    task.context.run(_unwind, task.get_coro())
+                    asyncio.tasks._leave_task(self, task)
         finally:
-            _set_running_loop(outer)
-            sys.set_asyncgen_hooks(*hooks)
-        self.tasks.clear()
+            self._leave(*before)
+            self.ready.clear()
+            self._put_off.clear()
 
     # What asyncio asks of a loop
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> _Handle:
-        handle = _Handle(callback, args, copy_context() if context is None else context)
-        self._ready.append(handle)
+    ) -> Handle:
+        handle = Handle(callback, args, copy_context() if context is None else context)
+        if self.in_turn:
+            self.ready.append(handle)
+        elif not self.dead:
+            raise InvalidCall(OUTSIDE)
         return handle
 
     def call_later(  # type: ignore[override]
@@ -187,7 +275,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         callback: Callable[..., object],
         *args: Any,
         context: Context | None = None,
-    ) -> asyncio.TimerHandle:
+    ) -> Timer:
         return self.call_at(self.time() + max(0.0, delay), callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
@@ -196,16 +284,17 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         callback: Callable[..., object],
         *args: Any,
         context: Context | None = None,
-    ) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
-        self._keeper.timer_asked(handle)
-        return handle
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        self._keeper.timer_dropped(handle)
+    ) -> Timer:
+        if when != when:
+            raise ValueError("a timer's time is NaN")
+        timer = Timer(callback, args, copy_context() if context is None else context)
+        timer.loop, timer.due, timer.op = self, max(when, 0.0), 0
+        if when < NEVER:
+            self.keeper.timer_asked(timer)
+        return timer
 
     def time(self) -> float:
-        return self._keeper.now.timestamp()
+        return max(self.keeper.now.timestamp(), self._not_before)
 
     def create_future(self) -> asyncio.Future[Any]:
         return OrderedFuture(loop=self)
@@ -214,23 +303,37 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         self, coro: Coroutine[Any, Any, T], **kwargs: Any
     ) -> asyncio.Task[T]:
         kwargs.pop("eager_start", None)  # order must not depend on the version of Python
-        if isinstance(coro, asyncio.Future):
-            coro = _awaiting(coro)
+        operation = coro if isinstance(coro, asyncio.Future) else None
+        if operation is not None:
+            coro = _awaiting(operation)
+        self._tasks_made += 1
+        if kwargs.get("name") is None:  # asyncio numbers all tasks of the process
+            kwargs["name"] = f"Task-{self._tasks_made}"
+        context = kwargs["context"] = kwargs.get("context") or copy_context()
         task: OrderedTask[T] = OrderedTask(coro, loop=self, **kwargs)
+        task.context = context
         # asyncio itself holds tasks weakly; without this one could vanish in mid-run.
         self.tasks.add(task)
         task.add_done_callback(self._task_done)
         self.progress += 1
+        if operation is not None:  # a task that is cancelled before it begins awaits nothing
+            task.add_done_callback(lambda task: task.cancelled() and operation.cancel())
         return task
 
-    def _task_done(self, task: asyncio.Task[Any]) -> None:
+    def _task_done(self, task: Any) -> None:
         self.tasks.discard(task)
         self.progress += 1
+        if task._exception is not None:
+            self.keeper.task_failed(task)
 
     def finalize_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """An async generator was dropped half way: close it here, where order is kept.
-        One that the collector finds later, outside of a turn, is left alone."""
-        if _get_running_loop() is self and not self.dead:
+        """An async generator was dropped half way: close it here, where order is kept. One
+        that the garbage collector finds is left alone: that may be at any moment."""
+        if _get_running_loop() is not self or _collecting:
+            return
+        if self.dead:
+            _unwind(generator.athrow(Evicted()))
+        else:
             self.create_task(generator.aclose())
 
     def is_running(self) -> bool:
@@ -249,70 +352,24 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         return None
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """asyncio reports what nobody awaited; the run's own outcome is not touched."""
+        """asyncio says here what was never awaited, when the last reference goes: which the
+        collector may be, at any moment. The replayer says it at the end of the run."""
 
     default_exception_handler = call_exception_handler
 
-    # What a workflow must not do
 
-    def call_soon_threadsafe(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
-        _refuse("Another thread called into a workflow", "do the work in an activity")
+for _name in OUTWARD:
+    setattr(ReplayLoop, _name, refusing(_name))
 
-    def run_in_executor(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
-        _refuse("A workflow tried to use a thread", "make that function a (plain) @activity")
+_collecting = False
 
 
-# The methods by which asyncio's own loops reach the world: refused with advice.
-_OUTWARD = (
-    "add_reader",
-    "add_signal_handler",
-    "add_writer",
-    "connect_accepted_socket",
-    "connect_read_pipe",
-    "connect_write_pipe",
-    "create_connection",
-    "create_datagram_endpoint",
-    "create_server",
-    "create_unix_connection",
-    "create_unix_server",
-    "getaddrinfo",
-    "getnameinfo",
-    "remove_reader",
-    "remove_signal_handler",
-    "remove_writer",
-    "run_forever",
-    "run_until_complete",
-    "sendfile",
-    "sock_accept",
-    "sock_connect",
-    "sock_recv",
-    "sock_recv_into",
-    "sock_recvfrom",
-    "sock_sendall",
-    "sock_sendfile",
-    "sock_sendto",
-    "start_tls",
-    "subprocess_exec",
-    "subprocess_shell",
-)
+def _note_collection(phase: str, _: object) -> None:
+    global _collecting
+    _collecting = phase == "start"
 
 
-def _refusing(name: str) -> Callable[..., NoReturn]:
-    def refuse(*_: Any, **__: Any) -> NoReturn:
-        _refuse(f"A workflow tried to do I/O ({name})", "do it in an activity")
-
-    return refuse
-
-
-def _refuse(what: str, advice: str) -> NoReturn:
-    raise NotInWorkflow(
-        f"{what}. Workflow code is run again after each crash and must only compute and "
-        f"await `ctx`: {advice}, and call it by `await ctx.activity(...)`."
-    )
-
-
-for _name in _OUTWARD:
-    setattr(ReplayLoop, _name, _refusing(_name))
+gc.callbacks.append(_note_collection)
 
 
 def running_loop() -> ReplayLoop | None:
@@ -325,18 +382,18 @@ async def _awaiting(future: asyncio.Future[T]) -> T:
     return await future
 
 
-# A coroutine that awaits in its `finally` while it is thrown away yields instead of ending;
-# it is asked again this often, then left to the collector.
-_UNWIND_TRIES = 8
+# Each `await` in a `finally` takes one throw more; code that catches everything and awaits
+# again is left to the collector after this many.
+_UNWIND_TRIES = 100
 
 
 def _unwind(coro: Any) -> None:
-    for _ in range(_UNWIND_TRIES):
-        try:
-            coro.close()
-        except RuntimeError:
-            continue  # it awaited again inside a `finally`
-        except BaseException:  # noqa: BLE001
-            return  # user clean-up code raised; nobody is left to tell
-        else:
-            return
+    """Throw ``Evicted`` in until the coroutine has ended. ``close()`` would do for one that
+    does not await in its clean-up; else it raises a RuntimeError amid the coroutine's own
+    frames, whose ``except Exception`` would take that for a failure."""
+    try:
+        for _ in range(_UNWIND_TRIES):
+            coro.throw(Evicted())
+        coro.close()
+    except BaseException:  # noqa: BLE001
+        return  # it has ended; if its clean-up raised, nobody is left to tell

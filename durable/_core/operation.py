@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
-from .loop import OrderedFuture
+from ..errors import InvalidCall
+from .commands import Run
+from .loop import OrderedFuture, ReplayLoop
+from .refusals import OUTSIDE
 
 R = TypeVar("R")
 
@@ -22,17 +25,31 @@ class Operation(OrderedFuture[R], Coroutine[Any, Any, R]):
 
     # Set once by whoever makes it: there is no __init__, since one is made per step and the
     # future's own is in C.
-    __slots__ = ("_steps", "op", "take_back")
+    __slots__ = ("_steps", "asked", "op", "take_back")
 
     op: int
+    asked: Run  # of an activity or a transaction; a sleep has none
     take_back: Callable[[Operation[Any]], None]
     _steps: Generator[Any, None, R]
 
     def cancel(self, msg: Any | None = None) -> bool:
+        loop = self.get_loop()
+        assert isinstance(loop, ReplayLoop)
+        if not loop.in_turn and not loop.dead:
+            raise InvalidCall(OUTSIDE)
         cancelled = super().cancel(msg=msg)
         if cancelled:
             self.take_back(self)
         return cancelled
+
+    @property
+    def was_used(self) -> bool:
+        """Whether anything was ever done with it: a future that is awaited has callbacks, one
+        in a group has been hashed."""
+        return bool(self._callbacks) or hasattr(self, "_birth")
+
+    def __repr__(self) -> str:  # stands in asyncio's error when somebody else awaits it
+        return f"<Operation {self.op} of a workflow, which only the workflow's own code can await>"
 
     # The coroutine's half, for those who drive it by hand as a task does.
 

@@ -22,14 +22,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from .. import errors
-from . import commands, divergence, events, shims
-from .loop import NoProgress, ReplayLoop
+from . import anyio_shims, commands, divergence, events, shims
+from .loop import NoProgress, ReplayLoop, Timer
 from .operation import Operation
+from .refusals import OUTSIDE
 from .sites import call_site
 
 __all__ = ["LOOP_VERSION", "Replayer"]
 
 LOOP_VERSION = shims.LOOP_VERSION
+assert anyio_shims  # imported for what it does
 
 # A run fails with one of its latest failures, if with any; a poller may see thousands.
 FAILURES_KEPT = 1_000
@@ -53,14 +55,15 @@ class Replayer:
         self._loop = ReplayLoop(self, seed)  # type: ignore[abstract]
         self._asked: list[commands.Command] = []
         self._operations: dict[int, Operation[Any]] = {}
-        self._timers: dict[int, asyncio.TimerHandle] = {}
-        self._timer_ops: dict[asyncio.TimerHandle, int] = {}
+        self._timers: dict[int, Timer] = {}
         self._main: asyncio.Task[None] | None = None
         self._outcome: commands.Close | None = None
         self._stop: commands.Stop | None = None  # as first asked to cancel
         self._winding_up = False
         # Failures handed to the code, to find the one that a run failed with.
         self._failures: deque[tuple[BaseException, int]] = deque(maxlen=FAILURES_KEPT)
+        # The latest that failed; at the end it is told at which of them nobody has looked.
+        self._failed: deque[asyncio.Future[Any]] = deque(maxlen=FAILURES_KEPT)
 
     # The door
 
@@ -72,20 +75,22 @@ class Replayer:
             Divergence: the code does not ask for what the event answers. This replayer is of
                 no more use; the journal is.
         """
+        self._loop.in_turn = True  # what is fed may touch it before the code runs
         # Tests of types, the usual ones first: a pattern match would take the tuples apart.
         if isinstance(event, events.Answered):
             operation = self._answer(event)
             self.now = event.at
             operation.set_result(event.value)
         elif isinstance(event, events.TimerFired):
-            handle = self._fire(event)
+            timer = self._fire(event)
             self.now = event.at
-            self._loop.fire(handle)
+            self._loop.fire(timer)
         elif isinstance(event, events.Failed):
             operation = self._answer(event)
             self.now = event.at
             self._failures.append((event.error, event.position))
             operation.set_exception(event.error)
+            self._failed.append(operation)
         elif isinstance(event, events.Started):
             divergence.check_start(event.position, begun=self._main is not None)
             self.now = event.at
@@ -98,12 +103,13 @@ class Replayer:
             self._main.cancel()
         else:
             self.next_op = max(self.next_op, event.next_op)
+            self._loop.in_turn = False
             return []
         return self._run_turn(event.position)
 
     def close(self) -> None:
         """Forget the run. Its journal holds all that is needed to build it again."""
-        self._loop.close()
+        self._loop.discard()
         self._asked.clear()
 
     # What workflow code asks for
@@ -119,7 +125,8 @@ class Replayer:
         operation.op = op
         operation.take_back = self._take_back
         if not loop.dead:
-            command = commands.Run(op, kind, name, digest, call_site(depth + 1), call)
+            site = call_site(depth + 1)
+            command = operation.asked = commands.Run(op, kind, name, digest, site, call)
             self.open[op] = command
             self._operations[op] = operation
             self._asked.append(command)
@@ -129,30 +136,51 @@ class Replayer:
     def ask_sleep(self, due: datetime) -> Operation[None]:
         """Ask for a timer that is due at a given time, which may be over already."""
         operation: Operation[None] = Operation(loop=self._loop)
-        handle = self._loop.call_at(max(due, self.now).timestamp(), _wake, operation)
-        operation.take_back = lambda _: handle.cancel()
+        timer = self._loop.call_at(max(due, self.now).timestamp(), _wake, operation)
+        operation.op = timer.op
+        operation.take_back = lambda _: timer.cancel()
         return operation
 
     def say(self, level: int, message: str, args: tuple[Any, ...]) -> None:
+        self.check_turn()
         self._asked.append(commands.Say(level, message, args))
 
-    def timer_asked(self, handle: asyncio.TimerHandle) -> None:
+    def timer_asked(self, timer: Timer) -> None:
         op = self._take_op()
         if self._loop.dead:
             return
-        due = commands.EPOCH + timedelta(microseconds=round(handle.when() * 1_000_000))
+        due = commands.EPOCH + timedelta(microseconds=round(timer.due * 1_000_000))
         command = commands.Wait(op, due, call_site())
+        timer.op = op
         self.open[op] = command
-        self._timers[op] = handle
-        self._timer_ops[handle] = op
+        self._timers[op] = timer
         self._asked.append(command)
         self._loop.progress += 1
 
-    def timer_dropped(self, handle: asyncio.TimerHandle) -> None:
-        op = self._timer_ops.pop(handle, None)
-        if op is not None and not self._loop.dead:
+    def timer_dropped(self, timer: Timer) -> None:
+        if not self._loop.in_turn:
+            self.check_turn()
+        op, timer.op = timer.op, 0
+        if not self._loop.dead:
             del self._timers[op], self.open[op]
             self._asked.append(commands.Drop(op))
+
+    def callback_raised(self, error: BaseException) -> None:
+        self._asked.append(commands.Say(40, "a callback of the event loop raised %r", (error,)))
+
+    def task_failed(self, task: asyncio.Task[Any]) -> None:
+        self._failed.append(task)
+
+    def check_turn(self) -> None:
+        """Raises:
+        InvalidCall: the workflow's code is not running now; whoever asks is somebody else."""
+        if self.closed:
+            raise errors.InvalidCall(
+                "A workflow's context was used after its run had ended. `ctx` is good only "
+                "while the workflow function runs: do not keep it."
+            )
+        if not self._loop.in_turn and not self._loop.dead:
+            raise errors.InvalidCall(OUTSIDE)
 
     def _take_back(self, operation: Operation[Any]) -> None:
         if self.open.pop(operation.op, None) is not None and not self._loop.dead:
@@ -160,11 +188,8 @@ class Replayer:
             self._asked.append(commands.Drop(operation.op))
 
     def _take_op(self) -> int:
-        if self.closed:
-            raise errors.InvalidCall(
-                "A workflow's context was used after its run had ended. `ctx` is good only "
-                "while the workflow function runs: do not keep it."
-            )
+        if self.closed or not self._loop.in_turn:
+            self.check_turn()
         op = self.next_op
         self.next_op = op + 1
         return op
@@ -176,12 +201,10 @@ class Replayer:
         divergence.check_answer(event, asked, over=self.closed)
         return self._operations.pop(event.op)
 
-    def _fire(self, event: events.TimerFired) -> asyncio.TimerHandle:
+    def _fire(self, event: events.TimerFired) -> Timer:
         asked = self.open.pop(event.op, None)
         divergence.check_timer(event, asked, over=self.closed)
-        handle = self._timers.pop(event.op)
-        del self._timer_ops[handle]
-        return handle
+        return self._timers.pop(event.op)
 
     # One turn
 
@@ -195,8 +218,8 @@ class Replayer:
         except asyncio.CancelledError as error:
             self._outcome = self._stop or self._fail(error)
         except BaseException as error:
-            if isinstance(error, GeneratorExit) and self._loop.dead:
-                raise  # evicted: the run is not over
+            if isinstance(error, errors.Evicted | GeneratorExit) and self._loop.dead:
+                raise  # the run is not over
             self._outcome = self._fail(error)
 
     def _run_turn(self, position: int) -> list[commands.Command]:
@@ -207,6 +230,8 @@ class Replayer:
                 self._wind_up()
         except NoProgress as error:
             raise divergence.no_progress(position) from error
+        finally:
+            self._loop.in_turn = False
         asked, self._asked = self._asked, []
         return asked
 
@@ -222,6 +247,11 @@ class Replayer:
             return  # they await something durable in their clean-up
         for op in list(self.open):
             self._forget(op)
+        for future in self._failed:
+            if future._log_traceback:
+                future._log_traceback = False
+                self.say(30, "%s failed (%r), and nobody looked. Await it, or take its "
+                         "`.exception()`.", (_told(future), future.exception()))  # fmt: skip
         assert self._outcome is not None
         self._asked.append(self._outcome)
         self.closed = True
@@ -229,15 +259,27 @@ class Replayer:
     def _forget(self, op: int) -> None:
         command = self.open[op]
         if isinstance(command, commands.Run):
-            self.say(30, "%s %r was still pending when the workflow returned, and is cancelled; "
-                     "it was asked for at %s. Await it, or cancel it yourself.",
-                     (command.kind, command.name, command.site))  # fmt: skip
-            self._operations[op].cancel()
-        else:
-            self._timers[op].cancel()
+            operation = self._operations[op]
+            self.say(30, "%s was still pending when the workflow returned, and is cancelled. "
+                     "Await it, or cancel it yourself.", (_told(operation),))  # fmt: skip
+            operation.cancel()
+            return
+        timer = self._timers[op]
+        if timer.callback is _wake and not timer.args[0].was_used:
+            self.say(30, "a sleep asked for at %s was never awaited: write `await ctx.sleep(...)`.",
+                     (command.site,))  # fmt: skip
+        timer.cancel()
 
     def _fail(self, error: BaseException) -> commands.Fail:
         return commands.Fail(error, _position_of(error, self._failures, set()))
+
+
+def _told(future: asyncio.Future[Any]) -> str:
+    """What an operation or a task is, in words."""
+    if isinstance(future, Operation):
+        return f"{future.asked.kind} {future.asked.name!r}, asked for at {future.asked.site},"
+    assert isinstance(future, asyncio.Task)
+    return f"the task {future.get_name()!r}"
 
 
 def _wake(operation: Operation[None]) -> None:

@@ -215,8 +215,8 @@ def test_an_operation_still_pending_at_the_end_is_cancelled_and_named() -> None:
 
     story = Story(forgetful)
     assert story.last[0] == "#1 activity forgotten()"
-    assert "'forgotten' was still pending" in story.last[1]
-    assert "story.py:" in story.last[1]
+    assert "'forgotten', asked for at story.py:" in story.last[1]
+    assert "was still pending" in story.last[1]
     assert story.last[2:] == ("#1 drop", "complete 'done'")
 
 
