@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from durable import Context, Durable, Retry, RunFailed, activity, workflow
+from durable import Client, Context, Durable, Retry, RunFailed, Start, activity, workflow
 from durable._core.statuses import Status
 
 mood = {"broken": True}
@@ -58,6 +58,37 @@ async def test_list_show_retry_and_cancel(dsn: str) -> None:
     assert "completed with 7" in durable("show", "order-1", *on).stdout
     cancelled = durable("cancel", "order-1", *on)
     assert "closed already" in cancelled.stdout
+
+
+async def test_list_filters_and_delete(dsn: str) -> None:
+    on = ("--database", dsn)
+    async with Client(dsn) as client:
+        await client.start_many(Start("elsewhere", n, id=f"job-{n}") for n in range(3))
+        await client.start("other", id="job-9", queue="slow", if_exists="replace")
+        await client.start("other", id="job-0", if_exists="replace")
+
+    def listed(*filters: str) -> list[str]:
+        shown = durable("list", "-o", "json", *filters, *on).stdout
+        return [each["id"] for each in json.loads(shown)]
+
+    # Runs of one call may share their time: their order is that of their locks.
+    assert sorted(listed("--workflow", "elsewhere")) == ["job-0", "job-1", "job-2"]
+    assert listed("--queue", "slow", "--created-since", "1h") == ["job-9"]
+    assert listed("--id-prefix", "job-", "--limit", "2") == ["job-0", "job-9"]
+    assert listed("--order", "oldest")[-1] == "job-0"
+    assert listed("--closed-since", "2026-01-01T00:00Z", "--status", "terminated") == ["job-0"]
+    assert listed("--created-until", "1h") == []
+    wrong = durable("list", "--created-since", "yesterday", *on)
+    assert wrong.returncode == 2
+    assert "ISO 8601 with a zone" in wrong.stderr
+
+    assert durable("delete", *on).returncode == 2
+    old = ("delete", "--older-than", "1d", *on)
+    assert durable(*old).stdout == "0 runs deleted.\n"
+    now = ("delete", "--older-than", "0s", "--status", "terminated", *on)
+    assert durable(*now, "--dry-run").stdout == "1 run would be deleted.\n"
+    assert json.loads(durable(*now, "-o", "json").stdout) == {"deleted": 1, "found": 1}
+    assert len(listed()) == 4
 
 
 def test_exit_codes_tell_what_was_wrong(dsn: str, empty_dsn: str) -> None:

@@ -17,6 +17,7 @@ COMMANDS = {
     "show": "runs",
     "retry": "runs",
     "cancel": "runs",
+    "delete": "runs",
     "migrate": "database",
     "doctor": "database",
 }

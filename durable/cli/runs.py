@@ -1,20 +1,23 @@
-"""``list``, ``show``, ``retry``, ``cancel``: looking at runs, and mending them."""
+"""``list``, ``show``, ``retry``, ``cancel``, ``delete``: looking at runs, and mending them."""
 
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .._core.statuses import Status
+from .._core.statuses import CLOSED, Status
 from .connection import database_option, schema_option, with_client
+from .moments import age, moment
 from .output import EXIT_FAILED, as_json, cell, clean, output_option, table
 
 if TYPE_CHECKING:
     from .. import Client, Description
 
 STATUSES = tuple(status.value for status in Status)
+ENDS = tuple(status.value for status in Status if status in CLOSED)
 
 
 @click.command()
@@ -23,19 +26,24 @@ STATUSES = tuple(status.value for status in Status)
 @output_option
 @click.option("--status", type=click.Choice(STATUSES), help="only runs that stand like this")
 @click.option("--workflow", help="only runs of this workflow")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
-def list_command(
-    dsn: str | None,
-    schema: str,
-    output: str,
-    status: str | None,
-    workflow: str | None,
-    limit: int,
-) -> None:
-    """List runs, the youngest first."""
+@click.option("--queue", help="only runs of this queue")
+@click.option("--id-prefix", metavar="TEXT", help="only ids that begin so")
+@click.option("--created-since", type=moment, help="not older than that")
+@click.option("--created-until", type=moment, help="older than that")
+@click.option("--closed-since", type=moment, help="ended then or later")
+@click.option("--closed-until", type=moment, help="ended before that")
+@click.option(
+    "--order", type=click.Choice(["newest", "oldest"]), default="newest", show_default=True
+)
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1))
+def list_command(dsn: str | None, schema: str, output: str, **filters: Any) -> None:
+    """List runs, the youngest first.
+
+    Times are ages (90s, 15m, 12h, 30d) or ISO 8601 with a zone (2026-01-01T00:00Z).
+    """
 
     async def use(client: Client) -> list[Description]:
-        return await client.list(status=status, workflow=workflow, limit=limit)
+        return await client.list(**filters)
 
     runs = with_client(dsn, schema, use)
     if output == "json":
@@ -103,7 +111,7 @@ def ending(run: Description) -> str:
         case "stuck":
             return f"stuck: {clean(run.report or '')}"
         case "cancelled" | "terminated" | "continued":
-            return run.status.value
+            return run.status.value + (f": {clean(run.reason)}" if run.reason else "")
         case "running" if not run.waits_for:
             return f"running on worker {run.worker}"
         case _:
@@ -139,6 +147,40 @@ def retry_command(dsn: str | None, schema: str, output: str, ids: tuple[str, ...
 def cancel_command(dsn: str | None, schema: str, output: str, ids: tuple[str, ...]) -> int:
     """Ask runs to stop; their clean-up code runs."""
     return _for_each(dsn, schema, output, ids, "cancel", "is asked to stop")
+
+
+@click.command()
+@database_option
+@schema_option
+@output_option
+@click.option("--older-than", required=True, type=age, help="since they closed: 90s, 12h, 30d")
+@click.option("--status", "statuses", multiple=True, type=click.Choice(ENDS),
+              help="only those that ended so; may be given again")  # fmt: skip
+@click.option("--workflow", help="only runs of this workflow")
+@click.option("--dry-run", is_flag=True, help="only say how many there are")
+def delete_command(
+    dsn: str | None,
+    schema: str,
+    output: str,
+    older_than: timedelta,
+    statuses: tuple[str, ...],
+    workflow: str | None,
+    dry_run: bool,
+) -> None:
+    """Delete closed runs for good, with their journals and payloads. Open runs stay; the ids of
+    deleted ones are free again."""
+
+    async def use(client: Client) -> int:
+        return await client.delete(
+            older_than=older_than, status=statuses or None, workflow=workflow, dry_run=dry_run
+        )
+
+    count = with_client(dsn, schema, use)
+    if output == "json":
+        click.echo(as_json({"deleted": 0 if dry_run else count, "found": count}))
+    else:
+        runs = "1 run" if count == 1 else f"{count:,} runs"
+        click.echo(f"{runs} would be deleted." if dry_run else f"{runs} deleted.")
 
 
 def _for_each(

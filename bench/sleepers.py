@@ -1,0 +1,111 @@
+"""What do runs that sleep cost, and do they wake on time?
+
+Runs are started in bulk, fall asleep for days, and are asleep when each is a parked row. Then
+the worker idles; then all are made due at one moment, and each notes how late it was. Without
+``--dsn`` it starts a throw-away embedded Postgres with default durability.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import click
+
+from durable import Context, Durable, Start, workflow
+from durable._store.postgres.line import Line
+from durable.cli.worker import quiet_collector
+from durable.embedded import EmbeddedPostgres
+
+IDLE_SECONDS = 5.0
+
+
+@workflow
+async def sleeper(ctx: Context, until: datetime) -> float:
+    """How late it woke, in seconds."""
+    await ctx.sleep_until(until)
+    return (ctx.now() - until).total_seconds()
+
+
+def resident() -> int:
+    """Bytes of this process in memory; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * 4096
+
+
+async def measure(dsn: str, runs: int, sleep: float) -> dict[str, Any]:
+    sent = [0]
+    call = Line.call
+
+    async def counted(line: Line, *args: Any, **given: Any) -> Any:
+        sent[0] += 1
+        return await call(line, *args, **given)
+
+    watcher = await asyncpg.connect(dsn)
+    async with Durable(dsn, serve=[sleeper]) as app:
+        await asyncio.gather(*(app.run(sleeper, datetime.now(UTC)) for _ in range(50)))  # warm
+        gc.collect()
+        before, begun = resident(), time.perf_counter()
+        # Long enough that all are asleep before the first is due.
+        due = datetime.now(UTC) + timedelta(seconds=sleep)
+        answers = await app.start_many(Start(sleeper, due) for _ in range(runs))
+        started = time.perf_counter() - begun
+        asleep = "select count(*) from durable.run where status = 'waiting'"
+        while await watcher.fetchval(asleep) < runs:
+            await asyncio.sleep(0.01)
+            if datetime.now(UTC) > due:
+                raise click.ClickException(f"not asleep within {sleep:g} s: use a longer --sleep")
+        parked = time.perf_counter() - begun
+        gc.collect()
+        memory = resident() - before
+
+        Line.call = counted  # type: ignore[method-assign, assignment]
+        idle = min(IDLE_SECONDS, (due - datetime.now(UTC)).total_seconds() / 2)
+        await asyncio.sleep(idle)
+        statements = sent[0] / idle
+        Line.call = call  # type: ignore[method-assign]
+
+        late = sorted(await asyncio.gather(*(each.handle.result() for each in answers)))
+        woken = time.time() - due.timestamp()
+    await watcher.close()
+    assert late[0] >= 0, "a sleeper woke before its time"
+    return {
+        "answers": "what runs that sleep cost, and how late they wake when all are due at once",
+        "runs": runs,
+        "started_per_s": round(runs / started),
+        "put_to_sleep_per_s": round(runs / parked),
+        "bytes_of_worker_per_sleeper": round(memory / runs),
+        "statements_per_s_asleep": round(statements, 2),
+        "late_p50_s": round(late[len(late) // 2], 3),
+        "late_p99_s": round(late[int(len(late) * 0.99)], 3),
+        "late_max_s": round(late[-1], 3),
+        "woken_and_done_per_s": round(runs / woken),
+    }
+
+
+@click.command(help=__doc__)
+@click.option("--dsn", default=None, help="a Postgres of yours; fsync should be on")
+@click.option("--runs", default=10_000, show_default=True)
+@click.option("--sleep", default=30.0, show_default=True, help="seconds until all are due")
+@click.option("--json", "as_json", is_flag=True, help="one line of JSON")
+def main(dsn: str | None, runs: int, sleep: float, as_json: bool) -> None:
+    quiet_collector()  # as `durable worker` does
+    if dsn is not None:
+        report = asyncio.run(measure(dsn, runs, sleep))
+    else:
+        with EmbeddedPostgres(settings={"jit": "off"}) as server:
+            report = asyncio.run(measure(server.url(), runs, sleep))
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        for key, value in report.items():
+            click.echo(f"{key:>28}  {value}")
