@@ -67,7 +67,7 @@ async def in_thread(ctx: Context) -> str:
 
 
 @workflow
-async def waits(ctx: Context) -> str:
+async def waits_for_slow(ctx: Context) -> str:
     try:
         return await ctx.activity(slow)
     except ActivityTimedOut as error:
@@ -142,7 +142,7 @@ async def test_a_transaction_needs_no_database_when_it_is_played(env: Environmen
 
 async def test_a_timeout_passes_in_virtual_time(env: Environment) -> None:
     env.stand_in(slow, hangs=True)
-    assert await env.run(waits) == "timed out, 2 attempts"
+    assert await env.run(waits_for_slow) == "timed out, 2 attempts"
     assert (env.now() - BEGIN).total_seconds() == 61
 
 
@@ -152,7 +152,7 @@ async def test_a_stand_in_slower_than_the_timeout(env: Environment) -> None:
         return "late"
 
     env.stand_in(slow, late)
-    assert await env.run(waits) == "late"
+    assert await env.run(waits_for_slow) == "late"
     assert [(call.at - BEGIN).total_seconds() for call in env.calls(slow)] == [0, 31]
 
 
@@ -167,7 +167,7 @@ async def test_advance_does_not_wait_for_ever_for_what_runs_for_real(
 
     async with make(patience=0.02) as env:
         env.stand_in(slow, real)
-        handle = await env.start(waits)
+        handle = await env.start(waits_for_slow)
         await env.advance(29)
         assert len(env.calls(slow)) == 1
         await env.advance(3)
