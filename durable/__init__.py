@@ -17,6 +17,7 @@ from ._client.starting import Start, Started
 from ._core.operation import Operation
 from ._core.retries import Retry
 from ._core.statuses import Status
+from ._runtime.metrics import Metrics
 from ._runtime.options import Health, WorkerOptions
 from .errors import (
     ActivityError,
@@ -44,6 +45,7 @@ __all__ = [
     "DurableError",
     "Handle",
     "Health",
+    "Metrics",
     "Operation",
     "OutcomeUnknown",
     "Retry",

@@ -10,8 +10,8 @@ from durable._core.statuses import CLOSED, NEXT, OPEN, Status, may_become
 
 NAMES = """
 ActivityError ActivityTimedOut Attempt Client Compensation Context Description Durable DurableError
-Handle Health Operation OutcomeUnknown Retry RunCancelled RunError RunFailed RunStuck RunTerminated
-Start Started Status Worker WorkerOptions activity attempt current workflow
+Handle Health Metrics Operation OutcomeUnknown Retry RunCancelled RunError RunFailed RunStuck
+RunTerminated Start Started Status Worker WorkerOptions activity attempt current workflow
 """
 
 ERRORS = """

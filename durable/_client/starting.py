@@ -56,7 +56,7 @@ PRIORITIES = range(-2, 3)
 # The host's loop is ours for this long at a time, in seconds; half of what is promised.
 SLICE_SECONDS = 0.0025
 
-log = logging.getLogger("durable")
+log = logging.getLogger("durable.client")
 
 
 class StartOptions(TypedDict, total=False):

@@ -29,6 +29,7 @@ from .activities import run_activity
 from .clock import Clock
 from .instance import Instance, Result
 from .limits import left_of_total, listen, total_is_over
+from .metrics import Meter
 from .rows import to_error
 from .slots import Slots
 from .work import (
@@ -42,9 +43,10 @@ from .work import (
     failure_of,
     is_answer,
     is_retryable,
+    tell_failed,
 )
 
-log = logging.getLogger("durable")
+log = logging.getLogger("durable.activity")
 
 # What is under way is looked at this often. What is found twice or more and has run for
 # NOTE_AFTER gets a note; changed details of heartbeats are noted as often as that.
@@ -78,6 +80,7 @@ class Attempts:
         on_unfit: Callable[[Instance, str], None],
         on_note: Callable[[Instance], None],
         run_transaction: Runner,
+        meter: Meter | None = None,
     ) -> None:
         self.chance: Callable[[], float] = random.random  # for jitter
         self._clock = clock
@@ -90,6 +93,9 @@ class Attempts:
             "activity": functools.partial(run_activity, clock),
             "transaction": run_transaction,
         }
+        if meter is not None:
+            self._runners = {kind: meter.around(each) for kind, each in self._runners.items()}
+        self._is_measured = meter is not None  # then all attempts go the long way
         self._under_way: dict[tuple[int, int], Work] = {}
         self._host = asyncio.get_running_loop()
 
@@ -115,7 +121,8 @@ class Attempts:
         if before is not None:
             self._abandon(before)
             work.before, work.pause = before, work.pause or 0.0
-        if self._slots.free and work.is_plain and self._may_begin() is None:
+        short = work.is_plain and not self._is_measured
+        if short and self._slots.free and self._may_begin() is None:
             self._slots.free -= 1
             work.number = 1
             coro = self._run_plain(work)
@@ -163,7 +170,7 @@ class Attempts:
             log.error(
                 "activity %r of run %r was told to stop and goes on, at %s; this process leaves "
                 "it behind. In a thread, ask durable.attempt().cancelled now and then.",
-                work.command.name, work.instance.id, work.where(),
+                work.command.name, work.instance.id, work.where(), extra=work.facts,
             )  # fmt: skip
         return cut
 
@@ -213,7 +220,7 @@ class Attempts:
         except Unfit as error:
             report = str(error)
         except Exception as error:
-            log.exception("activity %r could not be run", work.command.name)
+            log.exception("activity %r could not be run", work.command.name, extra=work.facts)
             report = f"activity {work.command.name!r} could not be run: {error!r}"
         finally:
             is_awaited = not work.abandoned
@@ -255,7 +262,7 @@ class Attempts:
         work.stopped = False
         if work.vanished is not None:
             log.warning("activity %r of run %r: %s", work.command.name, work.instance.id,
-                        work.vanished)  # fmt: skip
+                        work.vanished, extra=work.facts)  # fmt: skip
             return self._failed(work, work.vanished)
         return None
 
@@ -332,7 +339,7 @@ class Attempts:
         )
         pause = None if isinstance(decision, GiveUp) else decision.seconds
         if not business:  # a business error is an answer, not an accident
-            self._tell(work, error, next_in=pause)
+            tell_failed(work, error, next_in=pause)
         return pause
 
     # What is told of them
@@ -369,19 +376,3 @@ class Attempts:
         payload = failure_of(work, error)
         seen = to_error(work.command.name, decode_failure(payload), work.call.definition)
         return Result(work.command.op, None, None, seen, payload)
-
-    def _tell(self, work: Work, error: BaseException, *, next_in: float | None) -> None:
-        then = "giving up" if next_in is None else f"trying again in {next_in:.1f} s"
-        if work.live_thread:
-            then += f"; its thread goes on, at {work.where()}, and keeps its slot"
-            then += "" if next_in is None else ": there is no other attempt before it has ended"
-        log.warning(
-            "activity %r of run %r failed in attempt %d (%s: %s); %s",
-            work.command.name,
-            work.instance.id,
-            work.number,
-            type(error).__name__,
-            error,
-            then,
-            exc_info=error,
-        )

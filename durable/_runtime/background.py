@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-log = logging.getLogger("durable")
+log = logging.getLogger("durable.worker")
 
 PAUSE_FIRST, PAUSE_MAX = 0.1, 5.0
 

@@ -25,7 +25,7 @@ from .instance import Instance
 if TYPE_CHECKING:
     from .worker import LiveWorker
 
-log = logging.getLogger("durable")
+log = logging.getLogger("durable.worker")
 
 SWEEP_SECONDS = 5.0
 
@@ -90,6 +90,9 @@ class Chores:
                 await self._worker.store.runs.sweep_unserved()
         except StoreUnavailable as error:
             log.warning("the database did not answer a chore: %s", error)
+        except Exception:
+            self._poked.set()  # go round once more, to be well again
+            raise
 
     async def _judge(self) -> None:
         worker = self._worker
@@ -104,9 +107,19 @@ class Chores:
             try:
                 count = await worker.store.workers.take_over(suspect.worker, judged_at=judged_at)
             except StoreUnavailable as error:
-                log.warning("worker %s cannot be taken over yet: %s", suspect.name, error)
+                log.warning(
+                    "worker %s cannot be taken over yet: %s",
+                    suspect.name,
+                    error,
+                    extra={"worker": suspect.name},
+                )
                 continue
-            log.warning("worker %s is dead (%s); %d runs taken over", suspect.name, why, count)
+            facts = {"worker": suspect.name, "runs": count}
+            log.warning(
+                "worker %s is dead (%s); %d runs taken over", suspect.name, why, count, extra=facts
+            )
+            if worker.meter is not None:
+                worker.meter.taken_over(count)
             worker.claimer.poke()
 
     async def _expire(self) -> None:

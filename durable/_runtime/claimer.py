@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._core import commands
 from .._store.protocol import Claimed, JournalRow, Message, Note
@@ -29,7 +29,7 @@ from .versions import versions
 if TYPE_CHECKING:
     from .worker import LiveWorker
 
-log = logging.getLogger("durable")
+log = logging.getLogger("durable.worker")
 
 # Runs claimed in one statement: enough to fill a batch, few enough to load in one go.
 CLAIM_MAX = 200
@@ -91,6 +91,9 @@ class Claimer:
             await asyncio.sleep(0.2)
             if not self._worker.draining:
                 self._poked.set()
+        except Exception:
+            self._poked.set()  # what was to be done is to be done still
+            raise
         finally:
             self._looking = False
 
@@ -105,6 +108,8 @@ class Claimer:
                 worker.registration.worker, limit=limit, versions=versions()
             )
             self._backlog = len(claimed) == limit
+            if claimed and worker.meter is not None:
+                worker.meter.count("durable_claims_total", len(claimed))
             await self._load(claimed)
             if not self._backlog:
                 if claimed:  # when are the next?
@@ -136,7 +141,7 @@ class Claimer:
             except (Divergence, CodecError) as error:
                 self._give_up(instance, str(error))
             except Exception as error:
-                log.exception("run %r could not be loaded", instance.id)
+                log.exception("run %r could not be loaded", instance.id, extra=instance.facts)
                 self._give_up(instance, f"it could not be loaded: {error!r}")
 
     def _instance_of(self, claimed: Claimed) -> Instance | None:
@@ -159,18 +164,19 @@ class Claimer:
                 input=claimed.input,
             )
         except CodecError as error:
-            self._set_stuck(claimed.run, claimed.id, claimed.claim, str(error))
+            facts = {"run": claimed.run, "id": claimed.id, "workflow": claimed.workflow}
+            self._set_stuck(facts, claimed.claim, str(error))
             return None
         instance.loaded = True
         return instance
 
     def _give_up(self, instance: Instance, report: str) -> None:
         self._worker.forget(instance)
-        self._set_stuck(instance.run, instance.id, instance.claim, report)
+        self._set_stuck(instance.facts, instance.claim, report)
 
-    def _set_stuck(self, run: int, id: str, claim: int, report: str) -> None:
-        log.error("run %r is stuck: %s", id, report)
-        self._worker.own(self._worker.chores.set_stuck(run, claim, report))
+    def _set_stuck(self, facts: dict[str, Any], claim: int, report: str) -> None:
+        self._worker.tell_stuck(facts, report)
+        self._worker.own(self._worker.chores.set_stuck(facts["run"], claim, report))
 
     async def _read_histories(self, instances: list[Instance]) -> dict[int, list[JournalRow]]:
         wanted = [(instance.run, instance.position) for instance in instances]
@@ -199,6 +205,7 @@ class Claimer:
             # A retry took back what the kept instance has seen: begin from the start.
             instance.rewind()
             history = (await self._read_histories([instance]))[instance.run]
+        began, meter = time.monotonic(), self._worker.meter
         read = rows.read(history)
         for row in read.rows:
             instance.replay([row])
@@ -207,6 +214,8 @@ class Claimer:
                 slice_end = time.monotonic() + SLICE_SECONDS
         if history:
             instance.position = max(instance.position, history[-1].position + 1)
+        if read.rows and meter is not None:
+            meter.replayed(len(read.rows), began)
         instance.take_over(notes)
         self._go_on(instance, read.redo, messages)
         return slice_end
@@ -233,6 +242,7 @@ class Claimer:
                 waits_at or "its line",
                 waits_for,
                 instance.position - 1,
+                extra=instance.facts,
             )
         worker.take_up(instance)
 
@@ -274,7 +284,9 @@ class Claimer:
             settling = instance.birth is not None or instance.in_flight or instance.close
             is_here = worker.active.get(run) is instance
             if is_here and not settling and ours.get(run) != instance.claim:
-                log.warning("run %r is not this worker's any more", instance.id)
+                log.warning(
+                    "run %r is not this worker's any more", instance.id, extra=instance.facts
+                )
                 worker.attempts.drop_run(instance)
                 worker.forget(instance)
 

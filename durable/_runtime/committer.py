@@ -24,9 +24,10 @@ from .._store.verbs import Journal
 from ..errors import LeaseLost
 from .clock import Clock
 from .instance import Instance
+from .metrics import Meter
 from .watchdog import Watchdog
 
-log = logging.getLogger("durable")
+log = logging.getLogger("durable.worker")
 
 LEFT_OUT = Verdict.LEFT_OUT
 
@@ -53,6 +54,7 @@ class Committer:
         on_refused: Callable[[Instance, str], None],
         on_fenced: Callable[[], None],
         watchdog: Watchdog,
+        meter: Meter | None = None,
     ) -> None:
         self._journal = journal
         self._clock = clock
@@ -67,7 +69,9 @@ class Committer:
         self._more = asyncio.Event()
         self._slice: asyncio.Handle | None = None
         self._host = asyncio.get_running_loop()
+        self._meter = meter
         self.commits = 0
+        self.refusal: str | None = None  # of the commit that is sent again and again
 
     def submit(self, instance: Instance) -> None:
         """News has come for a run. While a commit of it is under way, it waits."""
@@ -121,7 +125,7 @@ class Committer:
         try:
             advance = instance.advance(now)
         except Exception as error:
-            log.exception("run %r could not be fed", instance.id)
+            log.exception("run %r could not be fed", instance.id, extra=instance.facts)
             self._on_refused(instance, f"it could not be fed: {error!r}")
             return
         finally:
@@ -171,11 +175,19 @@ class Committer:
         happen, unseen, is recognised."""
         pause = PAUSE_FIRST
         while True:
-            worker = self._worker()
+            worker, began = self._worker(), time.monotonic()
             try:
-                return await self._journal.commit(worker, advances, patient=patient)
+                verdicts = await self._journal.commit(worker, advances, patient=patient)
             except Unavailable as error:
-                log.warning("the database did not answer a commit (%s); sending it again", error)
+                self.refusal = str(error)
+                log.warning("the database did not take a commit (%s); sending it again", error)
+                if self._meter is not None:
+                    self._meter.count("durable_commits_refused_total")
+            else:
+                self.refusal = None
+                if self._meter is not None:
+                    self._meter.committed(sum(len(each.rows) for each in advances), began)
+                return verdicts
             await asyncio.sleep(pause)
             pause = min(pause * 2, PAUSE_MAX)
 
@@ -215,7 +227,7 @@ class Committer:
         try:
             self._on_written(instance, verdict)
         except Exception as error:
-            log.exception("run %r could not go on", instance.id)
+            log.exception("run %r could not go on", instance.id, extra=instance.facts)
             self._on_refused(instance, f"it could not go on: {error!r}")
             return
         if instance.arrivals or instance.notes:

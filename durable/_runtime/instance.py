@@ -116,6 +116,11 @@ class Instance:
         self.replayer = Replayer(lambda: run_workflow(ctx, definition, args, kwargs), self.seed)
         self.ctx = ctx = Context(self.replayer, id=self.id, workflow=definition.name)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What log lines about it carry."""
+        return {"run": self.run, "id": self.id, "workflow": self.definition.name}
+
     def rewind(self) -> None:
         """Throw the code away and stand before the first event again. What is under way for
         the run goes on: it is known by its op."""

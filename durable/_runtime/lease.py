@@ -22,7 +22,7 @@ from .._core.leases import FREE_LOCK_SECONDS
 from .._store.protocol import Beat, Registration, Unavailable
 from .._store.verbs import Heartbeat
 
-log = logging.getLogger("durable")
+log = logging.getLogger("durable.worker")
 
 BEAT_SECONDS = 1.0
 
@@ -50,6 +50,7 @@ class Lease:
         self._connect = connect
         self._on_beat = on_beat
         self._on_lost = on_lost
+        self.missed = 0  # beats without an answer that nobody has counted yet
         self._answered = 0.0  # monotonic: when the latest answered beat was sent
         self._host = asyncio.get_running_loop()
         self._beaten: asyncio.Future[None] | None = None
@@ -135,7 +136,12 @@ class Lease:
             beat = await beats.beat(worker)
         except Unavailable as error:
             self.beaten_since = float("inf")
-            log.warning("the database did not answer a heartbeat: %s", error)
+            self.missed += 1
+            log.warning(
+                "the database did not answer a heartbeat: %s",
+                error,
+                extra={"worker": self.registration.name},
+            )
             return BEAT_SECONDS / 2
         except Exception:
             if not ready.done():

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from .._core.retries import seconds
 from .lease import START_DEADLINE
+from .metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class WorkerOptions:
         lease: seconds (or a timedelta) of silence after which others take this worker's runs.
         build: a name for this version of your code; stuck runs are tried again when a
             worker of another build begins. By default every process counts as new.
+        metrics: where counts and measurements go: see :class:`Metrics`. None costs nothing.
     """
 
     queues: tuple[str, ...] = ("default",)
@@ -31,6 +33,7 @@ class WorkerOptions:
     grace: float = 10.0
     lease: float = 15.0
     build: str | None = None
+    metrics: Metrics | None = None
 
     def __post_init__(self) -> None:
         for name in ("runs_max", "activities_max", "transactions_max"):
@@ -49,7 +52,9 @@ class WorkerOptions:
 class Health:
     """How this process stands, from memory: no statement is sent.
 
-    ``ok`` is False when something is wrong; ``reasons`` says what, in words.
+    ``ok`` is False when something is wrong; ``reasons`` says what, in words: no heartbeat
+    is answered, commits are refused (a missing grant, a full disk), a part of the worker
+    fails, it is draining.
     """
 
     ok: bool
@@ -58,3 +63,5 @@ class Health:
     runs: int
     activities: int
     silence: float  # seconds since the database last answered a heartbeat
+    due_lag: float  # seconds that the longest due run has waited for a worker
+    loop_lag: float  # seconds that the host's event loop was late at the last heartbeat

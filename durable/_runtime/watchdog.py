@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .instance import Instance
 
-log = logging.getLogger("durable")
+log = logging.getLogger("durable.worker")
 
 # Seconds a turn may take before its line is named. An honest turn takes microseconds.
 BLOCKED_AFTER = 2.0
@@ -70,4 +70,5 @@ class Watchdog:
             instance.definition.name,
             BLOCKED_AFTER,
             stack,
+            extra=instance.facts,
         )

@@ -21,7 +21,7 @@ from . import threads
 from .instance import Instance
 from .limits import TimedOut
 
-log = logging.getLogger("durable")
+log = logging.getLogger("durable.activity")
 
 Task: TypeAlias = "asyncio.Task[None]"
 
@@ -78,6 +78,11 @@ class Work:
         self.instance = instance
         self.command = command
         self.call: Call = command.call
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What log lines about it carry."""
+        return {**self.instance.facts, "activity": self.command.name, "attempt": self.number}
 
     @property
     def is_plain(self) -> bool:
@@ -187,6 +192,25 @@ def is_retryable(error: BaseException, retry_if: Callable[[Exception], bool] | N
     except Exception:
         log.exception("retry_if failed on %s; the activity is tried again", type(error).__name__)
         return True
+
+
+def tell_failed(work: Work, error: BaseException, *, next_in: float | None) -> None:
+    """The one line about a failed attempt; ``next_in``: seconds until the next."""
+    then = "giving up" if next_in is None else f"trying again in {next_in:.1f} s"
+    if work.live_thread:
+        then += f"; its thread goes on, at {work.where()}, and keeps its slot"
+        then += "" if next_in is None else ": there is no other attempt before it has ended"
+    log.warning(
+        "activity %r of run %r failed in attempt %d (%s: %s); %s",
+        work.command.name,
+        work.instance.id,
+        work.number,
+        type(error).__name__,
+        error,
+        then,
+        exc_info=error,
+        extra={**work.facts, "error": type(error).__name__, "next_in": next_in},
+    )
 
 
 def arguments(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 from uuid import UUID, uuid4
 
 from .._authoring.definitions import Definition
@@ -28,6 +30,7 @@ from .clock import Clock
 from .committer import Committer
 from .instance import Begin, Due, Instance, Result
 from .lease import START_DEADLINE, Lease
+from .metrics import Meter
 from .options import Health, WorkerOptions
 from .timers import Timers
 from .transactions import Transactions
@@ -39,7 +42,7 @@ DONE, PARKED = Verdict.DONE, Verdict.PARKED
 # A draining worker has this long, beyond its grace, to write what is known and hand back.
 WRITE_SECONDS = 5.0
 
-log = logging.getLogger("durable")
+log = logging.getLogger("durable.worker")
 workflow_log = logging.getLogger("durable.workflow")
 
 
@@ -56,6 +59,8 @@ class LiveWorker:
         self.store = store
         self.definitions = definitions
         self.options = options
+        self.meter = Meter(options.metrics) if options.metrics is not None else None
+        self._lags = 0.0, 0.0  # of what is due, and of the host's loop
         self.clock = clock or Clock()
         self.active: dict[int, Instance] = {}
         self.draining = False
@@ -76,6 +81,7 @@ class LiveWorker:
             on_refused=self._refused,
             on_fenced=lambda: self.lost(self.registration.worker),
             watchdog=self._watchdog,
+            meter=self.meter,
         )
         self.attempts = Attempts(
             clock=self.clock,
@@ -85,6 +91,7 @@ class LiveWorker:
             on_unfit=self._refused,
             on_note=self.committer.submit,
             run_transaction=Transactions(self),
+            meter=self.meter,
         )
         self.claimer = Claimer(self)
         self.chores = Chores(self)
@@ -146,6 +153,8 @@ class LiveWorker:
         silence = self._lease.silence
         if silence > START_DEADLINE:
             reasons.append(f"the database has not answered a heartbeat for {silence:.0f} s")
+        if self.committer.refusal is not None:
+            reasons.append(f"commits fail and are sent again: {self.committer.refusal}")
         if self.draining:
             reasons.append("it is draining")
         return Health(
@@ -155,6 +164,7 @@ class LiveWorker:
             len(self.active),
             self.attempts.count(),
             silence,
+            *self._lags,
         )
 
     def _may_begin(self) -> Awaitable[None] | None:
@@ -227,6 +237,10 @@ class LiveWorker:
 
     def _beat(self, beat: Beat, came: float) -> None:
         self.clock.set(beat.now, came)
+        self._lags = beat.due_lag, time.monotonic() - came
+        if self.meter is not None:
+            missed, self._lease.missed = self._lease.missed, 0
+            self.meter.beaten(*self._lags, missed=missed)
         if beat.due:
             self.claimer.poke()
         elif beat.next_due is not None:
@@ -265,7 +279,7 @@ class LiveWorker:
             del self.active[instance.run]
             self._drop_timers(instance)
             self.cache.keep(instance)
-            self._made_room()
+            self.claimer.made_room()
 
     def _let_out(self, instance: Instance, *, parked: bool) -> None:
         """The turn is written: now the world may see it. A parked run asks for nothing: its
@@ -276,7 +290,7 @@ class LiveWorker:
         for command in requests:
             if isinstance(command, commands.Say):
                 workflow_log.log(
-                    command.level, command.message, *command.args, extra={"run": instance.id}
+                    command.level, command.message, *command.args, extra=instance.facts
                 )
             elif isinstance(command, commands.Drop):
                 self.attempts.drop(instance.run, command.op)
@@ -297,11 +311,11 @@ class LiveWorker:
         name, ended = instance.definition.name, (close.status, close.result, close.failure)
         self._on_closed(Outcome(instance.run, instance.id, name, *ended, None, close.reason))
         self.forget(instance)
-        self._made_room()
+        self.claimer.made_room()
 
     def _refused(self, instance: Instance, report: str) -> None:
         """No code here can continue this run."""
-        log.error("run %r is stuck: %s", instance.id, report)
+        self.tell_stuck(instance.facts, report)
         self.attempts.drop_run(instance)
         self.forget(instance)
         born = self._births.pop(instance.run, None)
@@ -309,10 +323,12 @@ class LiveWorker:
             born.set_result(Verdict.LOST)
             return
         self.own(self.chores.set_stuck(instance.run, instance.claim, report))
-        self._made_room()
-
-    def _made_room(self) -> None:
         self.claimer.made_room()
+
+    def tell_stuck(self, facts: dict[str, Any], report: str) -> None:
+        log.error("run %r is stuck: %s", facts["id"], report, extra=facts)
+        if self.meter is not None:
+            self.meter.count("durable_runs_stuck_total", workflow=facts["workflow"])
 
     # Death and rebirth
 
@@ -321,7 +337,8 @@ class LiveWorker:
         and begins again under a new name."""
         if worker != self.registration.worker or self.draining:
             return
-        log.warning("worker %s was declared dead; it drops its runs and begins again", worker)
+        facts = {"worker": self.registration.name}
+        log.warning("worker %s was declared dead; it begins again", worker, extra=facts)
         self.committer.clear()
         self._forget_all()
         old, self.registration = self._lease, self._new_registration()

@@ -233,6 +233,11 @@ class Beat(NamedTuple):
     def due(self) -> bool:
         return self.due_since is not None
 
+    @property
+    def due_lag(self) -> float:
+        """Seconds that the longest due run has waited; 0 if none is due."""
+        return (self.now - self.due_since).total_seconds() if self.due_since else 0.0
+
 
 class WorkerRow(NamedTuple):
     worker: UUID

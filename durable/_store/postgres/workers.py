@@ -15,7 +15,7 @@ from . import statements
 from .connecting import Session
 from .line import Line
 
-log = logging.getLogger("durable")
+log = logging.getLogger("durable.worker")
 
 BEAT_CALL_SECONDS = 2.5
 

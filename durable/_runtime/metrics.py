@@ -1,0 +1,125 @@
+"""What a worker counts and measures, for whoever collects it.
+
+Nothing is collected here, and nothing is measured for nobody. All calls come in the host's
+loop. A collector that fails costs a line in the log, never a run.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from .limits import TimedOut
+from .work import Runner, Work
+
+log = logging.getLogger("durable.worker")
+
+
+class Metrics(Protocol):
+    """Where counts and measurements go: ``Durable(metrics=...)``. Both methods are called in the
+    event loop and must not block. Names, labels and units: :data:`COUNTED`, :data:`OBSERVED`.
+
+    Example:
+        class Printed:
+            def count(self, name, n=1, /, **labels): print(name, "+", n, labels)
+            def observe(self, name, value, /, **labels): print(name, "=", value, labels)
+    """
+
+    def count(self, name: str, n: int = 1, /, **labels: str) -> None:
+        """``n`` more of something."""
+
+    def observe(self, name: str, value: float, /, **labels: str) -> None:
+        """One measurement: a value of a histogram."""
+
+
+# name -> what is counted, and by which labels
+COUNTED: Mapping[str, str] = {
+    "durable_commits_total": "commits that were written",
+    "durable_commits_refused_total": "commits that the database refused, or did not answer; "
+    "they are sent again",
+    "durable_claims_total": "runs claimed",
+    "durable_replays_total": "runs rebuilt from their journals",
+    "durable_runs_closed_total": "runs closed, by `workflow` and `status`",
+    "durable_runs_stuck_total": "runs that became stuck, by `workflow`",
+    "durable_attempts_total": "attempts, by `activity` and `outcome`: ok, failed or timed_out",
+    "durable_heartbeats_missed_total": "heartbeats without an answer",
+    "durable_takeovers_total": "dead workers whose runs this one took over",
+    "durable_runs_taken_over_total": "runs handed back by takeovers",
+}
+
+# name -> what is measured
+OBSERVED: Mapping[str, str] = {
+    "durable_commit_rows": "events in a commit",
+    "durable_commit_seconds": "from sending a commit to its answer",
+    "durable_replay_events": "events fed to rebuild a run",
+    "durable_replay_seconds": "time to rebuild a run",
+    "durable_attempt_seconds": "an attempt, by `activity`",
+    "durable_due_lag_seconds": "how long the longest due run has waited for a worker; each second",
+    "durable_loop_lag_seconds": "how late the host's event loop is; each second",
+}
+
+
+class Meter:
+    """Metrics that never raise, and the few measurements that take more than one of them."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._has_failed = False
+
+    def count(self, name: str, n: int = 1, **labels: str) -> None:
+        try:
+            self._metrics.count(name, n, **labels)
+        except Exception:  # noqa: BLE001 - whatever a collector does
+            self._tell(name)
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        try:
+            self._metrics.observe(name, value, **labels)
+        except Exception:  # noqa: BLE001 - as above
+            self._tell(name)
+
+    def _tell(self, name: str) -> None:
+        """Once: what fails will fail again, perhaps a thousand times a second."""
+        if not self._has_failed:
+            self._has_failed = True
+            log.exception("the given metrics failed on %s; said once", name)
+
+    def committed(self, rows: int, began: float) -> None:
+        self.count("durable_commits_total")
+        self.observe("durable_commit_rows", rows)
+        self.observe("durable_commit_seconds", time.monotonic() - began)
+
+    def replayed(self, events: int, began: float) -> None:
+        self.count("durable_replays_total")
+        self.observe("durable_replay_events", events)
+        self.observe("durable_replay_seconds", time.monotonic() - began)
+
+    def beaten(self, due_lag: float, loop_lag: float, *, missed: int) -> None:
+        self.observe("durable_due_lag_seconds", due_lag)
+        self.observe("durable_loop_lag_seconds", loop_lag)
+        if missed:
+            self.count("durable_heartbeats_missed_total", missed)
+
+    def taken_over(self, runs: int) -> None:
+        self.count("durable_takeovers_total")
+        self.count("durable_runs_taken_over_total", runs)
+
+    def around(self, runner: Runner) -> Runner:
+        """The same runner, with its attempts counted and timed."""
+
+        async def measured(work: Work) -> tuple[bytes, Any]:
+            name, began, outcome = work.command.name, time.monotonic(), "failed"
+            try:
+                answer = await runner(work)
+                outcome = "ok"
+                return answer
+            except TimedOut:
+                outcome = "timed_out"
+                raise
+            finally:
+                self.count("durable_attempts_total", activity=name, outcome=outcome)
+                self.observe("durable_attempt_seconds", time.monotonic() - began, activity=name)
+
+        return measured
