@@ -255,7 +255,9 @@ async def test_cancel_reaches_a_running_activity_and_clean_up_runs(app: Durable)
     assert await handle.cancel()
     with pytest.raises(RunCancelled):
         await handle.result()
-    assert calls.seen == ["hanging", "let go", ("double", 99)]
+    # Where tasks begin eagerly, the next activity begins before the cancelled one cleans up.
+    assert calls.seen[0] == "hanging"
+    assert sorted(map(str, calls.seen[1:])) == ["('double', 99)", "let go"]
     assert not await handle.cancel()
 
 

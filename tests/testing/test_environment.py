@@ -17,12 +17,12 @@ from .conftest import BEGIN
 SCHEMAS = "select count(*) from pg_namespace where nspname like 'durable_test_%'"
 
 
-@activity
+@activity(name="testing/hello")
 async def hello(name: str) -> str:
     return f"hello {name}"
 
 
-@workflow
+@workflow(name="testing/greets_later")
 async def greets_later(ctx: Context, name: str) -> str:
     await ctx.sleep(hours=1)
     return await ctx.activity(hello, name)
@@ -35,7 +35,7 @@ async def test_it_is_a_durable_with_all_its_verbs(env: Environment) -> None:
     assert (described.id, described.input, described.created_at) == ("a", ["ada"], BEGIN)
     assert await handle.result() == "hello ada"
     assert [event["kind"] for event in await env.history("a")] == ["started", "timer", "activity"]
-    assert [run.result async for run in env.list(workflow="greets_later")] == ["hello ada"]
+    assert [run.result async for run in env.list(workflow="testing/greets_later")] == ["hello ada"]
     assert await env.delete(older_than=0) == 0
     await env.advance(days=1)
     assert await env.delete(older_than=timedelta(hours=1)) == 1

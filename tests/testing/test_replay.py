@@ -19,24 +19,24 @@ def _forget() -> None:
     runs.clear()
 
 
-@activity
+@activity(name="testing/note")
 async def note(what: str) -> str:
     return what
 
 
-@workflow
+@workflow(name="testing/counts_its_runs")
 async def counts_its_runs(ctx: Context) -> int:
     runs.append(ctx.id)
     await ctx.activity(note, f"run {len(runs)}")
     return await ctx.activity(lasts, len(runs))
 
 
-@activity
+@activity(name="testing/lasts")
 async def lasts(number: int) -> int:
     return number
 
 
-@workflow
+@workflow(name="testing/changes_its_mind")
 async def changes_its_mind(ctx: Context) -> None:
     runs.append(ctx.id)
     if len(runs) % 2:
@@ -45,7 +45,7 @@ async def changes_its_mind(ctx: Context) -> None:
         await ctx.sleep(days=1)
 
 
-@workflow
+@workflow(name="testing/steady")
 async def steady(ctx: Context) -> list[str]:
     runs.append(ctx.id)
     both = await asyncio.gather(ctx.activity(note, "a"), ctx.activity(note, "b"))
@@ -60,7 +60,7 @@ async def steady(ctx: Context) -> list[str]:
 async def test_what_changes_from_run_to_run_is_stuck_with_the_difference(env: Environment) -> None:
     with pytest.raises(RunStuck, match="run again from its journal of 1 events") as caught:
         await env.run(changes_its_mind)
-    assert "activity 'note'" in caught.value.report
+    assert "activity 'testing/note'" in caught.value.report
     assert "test_replay.py:" in caught.value.report
 
 

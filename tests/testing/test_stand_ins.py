@@ -34,12 +34,12 @@ async def charge(card: str, *, cents: int) -> str:
     return f"really {card} {cents}"
 
 
-@activity
+@activity(name="testing/thread_name")
 def thread_name(prefix: str) -> str:
     return prefix + threading.current_thread().name
 
 
-@activity(timeout=30, retry=Retry(attempts=2, delay=1))
+@activity(name="testing/slow", timeout=30, retry=Retry(attempts=2, delay=1))
 async def slow() -> str:
     return "really"
 
@@ -53,7 +53,7 @@ async def helper() -> None:
     """Neither an activity nor a transaction's function."""
 
 
-@workflow
+@workflow(name="testing/order_of_test")
 async def order_of_test(ctx: Context, card: str) -> str:
     try:
         return await ctx.activity(charge, card, cents=5)
@@ -61,20 +61,20 @@ async def order_of_test(ctx: Context, card: str) -> str:
         return "declined"
 
 
-@workflow
+@workflow(name="testing/in_thread")
 async def in_thread(ctx: Context) -> str:
     return await ctx.activity(thread_name, "in ")
 
 
-@workflow
-async def waits_for_slow(ctx: Context) -> str:
+@workflow(name="testing/waits")
+async def waits(ctx: Context) -> str:
     try:
         return await ctx.activity(slow)
     except ActivityTimedOut as error:
         return f"timed out, {error.attempts} attempts"
 
 
-@workflow
+@workflow(name="testing/reserves")
 async def reserves(ctx: Context) -> int:
     return await ctx.transaction(reserve, "socks")
 
@@ -142,7 +142,7 @@ async def test_a_transaction_needs_no_database_when_it_is_played(env: Environmen
 
 async def test_a_timeout_passes_in_virtual_time(env: Environment) -> None:
     env.stand_in(slow, hangs=True)
-    assert await env.run(waits_for_slow) == "timed out, 2 attempts"
+    assert await env.run(waits) == "timed out, 2 attempts"
     assert (env.now() - BEGIN).total_seconds() == 61
 
 
@@ -152,7 +152,7 @@ async def test_a_stand_in_slower_than_the_timeout(env: Environment) -> None:
         return "late"
 
     env.stand_in(slow, late)
-    assert await env.run(waits_for_slow) == "late"
+    assert await env.run(waits) == "late"
     assert [(call.at - BEGIN).total_seconds() for call in env.calls(slow)] == [0, 31]
 
 
@@ -167,7 +167,7 @@ async def test_advance_does_not_wait_for_ever_for_what_runs_for_real(
 
     async with make(patience=0.02) as env:
         env.stand_in(slow, real)
-        handle = await env.start(waits_for_slow)
+        handle = await env.start(waits)
         await env.advance(29)
         assert len(env.calls(slow)) == 1
         await env.advance(3)

@@ -22,12 +22,12 @@ def _forget() -> None:
     seen.clear()
 
 
-@activity
+@activity(name="testing/ring")
 async def ring(name: str, at: float) -> None:
     seen.append((name, at))
 
 
-@workflow
+@workflow(name="testing/alarm")
 async def alarm(ctx: Context, name: str, *pauses: float) -> list[float]:
     rung: list[float] = []
     for pause in pauses:
@@ -38,17 +38,17 @@ async def alarm(ctx: Context, name: str, *pauses: float) -> list[float]:
     return rung
 
 
-@activity(retry=Retry(attempts=3, delay=60, growth=10, delay_max=3600))
+@activity(name="testing/flaky", retry=Retry(attempts=3, delay=60, growth=10, delay_max=3600))
 async def flaky() -> str:
     raise ConnectionError
 
 
-@workflow
+@workflow(name="testing/tries")
 async def tries(ctx: Context) -> str:
     return await ctx.activity(flaky)
 
 
-@workflow
+@workflow(name="testing/gives_up")
 async def gives_up(ctx: Context) -> str:
     try:
         async with asyncio.timeout(3600):
@@ -58,7 +58,7 @@ async def gives_up(ctx: Context) -> str:
     return "never"
 
 
-@workflow
+@workflow(name="testing/waits_for_nothing")
 async def waits_for_nothing(ctx: Context) -> None:
     await asyncio.Event().wait()
 
