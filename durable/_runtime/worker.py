@@ -310,6 +310,8 @@ class LiveWorker:
         self.chores.run_closed()
         name, ended = instance.definition.name, (close.status, close.result, close.failure)
         self._on_closed(Outcome(instance.run, instance.id, name, *ended, None, close.reason))
+        if self.meter is not None:
+            self.meter.count("durable_runs_closed_total", workflow=name, status=close.status)
         self.forget(instance)
         self.claimer.made_room()
 
