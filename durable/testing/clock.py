@@ -63,14 +63,14 @@ class VirtualClock(Clock):
         when = self._at + timedelta(seconds=seconds)
         alarm = self.call_at(when, functools.partial(_end, over))
         try:
-            with self._sleeping():
+            with self.sleeping():
                 await over
         finally:
             alarm.cancel()
 
     async def hang(self) -> None:
         """Sleep until cancelled."""
-        with self._sleeping():
+        with self.sleeping():
             await asyncio.get_running_loop().create_future()
 
     def timeout(self, seconds: float | None) -> asyncio.Timeout:
@@ -91,7 +91,8 @@ class VirtualClock(Clock):
             _ring(heapq.heappop(self._alarms))
 
     @contextmanager
-    def _sleeping(self) -> Generator[None]:
+    def sleeping(self) -> Generator[None]:
+        """What the current task does in the block counts as sleep."""
         task = asyncio.current_task()
         assert task is not None
         self.asleep.add(task)

@@ -16,7 +16,7 @@ from typing import Protocol
 from ..errors import DurableError
 from .clock import VirtualClock
 from .worker import EnvironmentWorker
-from .worlds import World
+from .worlds import World, told
 
 # Rounds of the loop in which nothing may happen before a worker counts as at rest: callbacks
 # that are due run in the next one.
@@ -29,7 +29,7 @@ LOOK_SECONDS = 0.001
 
 
 class Stalled(DurableError):
-    """A result is awaited that can never come: nothing is under way, no timer is set.
+    """A result is awaited that can never come: nothing goes on, and no timer is set.
 
     Attributes:
         waits: what each awaited run waits for, in words.
@@ -37,8 +37,8 @@ class Stalled(DurableError):
 
     def __init__(self, *, waits: list[str]) -> None:
         super().__init__(
-            f"Nothing more can happen by itself: {'; '.join(waits)}. No timer is set and no "
-            "activity is under way. Send what is waited for before awaiting the result."
+            f"Nothing more can happen by itself: {'; '.join(waits)}. No timer is set, and no "
+            "activity will end by itself. Send what is waited for before awaiting the result."
         )
         self.waits = waits
 
@@ -101,6 +101,12 @@ class Passage:
             await asyncio.gather(self._driver, return_exceptions=True)
 
     async def _drive(self) -> None:
+        try:
+            await self._pass()
+        except Exception as error:  # noqa: BLE001 - whoever awaits a result raises it
+            self._waiters.fail(error)
+
+    async def _pass(self) -> None:
         idle_since: float | None = None
         while self._interested:
             async with self._moving:
@@ -118,7 +124,10 @@ class Passage:
 
     async def _give_up(self) -> None:
         """Only the test itself could bring news, and it awaits the result."""
-        waits = await self._world.waits(self._waiters.awaited())
+        live = self._worker().active
+        awaited = self._waiters.awaited()
+        waits = await self._world.waits([run for run in awaited if run not in live])
+        waits += [told(live[run].id, *live[run].waiting()) for run in awaited if run in live]
         if waits:
             self._waiters.fail(Stalled(waits=waits))
 

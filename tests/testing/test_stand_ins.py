@@ -20,7 +20,7 @@ from durable import (
     workflow,
 )
 from durable.errors import InvalidCall, NotRegistered
-from durable.testing import Environment
+from durable.testing import Environment, Stalled
 
 from .conftest import BEGIN
 
@@ -29,7 +29,7 @@ class CardDeclined(Exception):
     pass
 
 
-@activity(name="charged_by_test", retry=Retry(attempts=4, delay=10), raises=(CardDeclined,))
+@activity(name="testing/charge", retry=Retry(attempts=4, delay=10), raises=(CardDeclined,))
 async def charge(card: str, *, cents: int) -> str:
     return f"really {card} {cents}"
 
@@ -224,6 +224,30 @@ async def test_slots_that_sleepers_hold_do_not_stop_time(make: Callable[..., Env
         handles = [await env.start(order_of_test, str(n)) for n in range(3)]
         assert [await handle.result() for handle in handles] == ["0", "1", "2"]
         assert (env.now() - BEGIN).total_seconds() == 180
+
+
+async def test_an_activity_may_await_another_run(env: Environment) -> None:
+    async def asks(card: str, *, cents: int) -> str:
+        return str(await env.run(reserves, id="inner"))
+
+    async def late(sku: str) -> int:
+        await env.sleep(days=1)
+        return 9
+
+    env.stand_in(charge, asks)
+    env.stand_in(reserve, late)
+    assert await env.run(order_of_test, "visa") == "9"
+
+
+async def test_a_result_that_hangs_for_ever_is_given_up_with_its_line(
+    make: Callable[..., Environment],
+) -> None:
+    async with make(patience=0.05) as env:
+        env.stand_in(charge, hangs=True)
+        with pytest.raises(
+            Stalled, match=r"activity .testing/charge. \(op 1\) \(test_stand_ins.py:\d+\)"
+        ):
+            await env.run(order_of_test, "visa")
 
 
 def test_mistakes_are_told_in_words() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any, assert_type
 
 import asyncpg
 
 from durable import Client, Compensation, Context, Durable, Handle, Operation, activity, workflow
+from durable.testing import Call, Environment
 
 
 @activity
@@ -50,3 +52,22 @@ async def host(app: Durable, client: Client) -> None:
     assert_type(app.handle("order-1"), Handle[Any])
     assert_type(await client.start("order", "visa", 5), Handle[Any])
     assert_type(await charge("visa"), str)
+
+
+async def plays(card: str, cents: int = 100) -> str:
+    return card
+
+
+def counts(words: list[str]) -> int:
+    return 0
+
+
+async def in_tests(env: Environment) -> None:
+    env.stand_in(charge, raises=[TimeoutError(), OSError], returns="tx")
+    env.stand_in(charge, plays)
+    env.stand_in(count, counts, raises=ValueError("each time"))
+    env.stand_in(reserve, returns=True)
+    env.stand_in(reserve, lambda sku: sku == "socks")
+    assert_type(env.calls(charge), list[Call])
+    assert_type(await env.advance(days=30), datetime)
+    assert_type(await env.run(order, "visa", 5), float)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncpg
 
 from durable import Context, Durable, activity, workflow
+from durable.testing import Environment
 from tests.typing.accepted import charge, order, reserve
 
 
@@ -19,6 +20,17 @@ async def mistakes(ctx: Context, app: Durable, conn: asyncpg.Connection) -> None
     await app.run(order, "visa", "five")  # type: ignore[arg-type, call-arg]
     length: int = await app.run(order, "visa", 5)  # type: ignore[arg-type, call-arg]
     print(length)
+
+
+def other(card: int) -> str:
+    return str(card)
+
+
+async def mistakes_in_tests(env: Environment) -> None:
+    env.stand_in(charge, other)  # type: ignore[arg-type]
+    env.stand_in(reserve, other)  # type: ignore[arg-type]
+    env.stand_in(charge, return_value="tx")  # type: ignore[call-overload]
+    await env.advance(weeks=1)  # type: ignore[call-arg]
 
 
 @workflow  # type: ignore[type-var]
