@@ -109,7 +109,7 @@ def test_migrate_and_doctor(empty_dsn: str) -> None:
         done = durable("migrate", "--database", empty_dsn, "-o", "json")
         assert json.loads(done.stdout)["version"] == 1
     found = json.loads(durable("doctor", "--database", empty_dsn, "-o", "json").stdout)
-    assert any("no worker is registered" in each["what"] for each in found)
+    assert any("no worker lives" in each["what"] for each in found)
 
 
 def test_a_module_that_is_not_there_is_said_so() -> None:

@@ -19,7 +19,7 @@ COMMANDS = {
     "cancel": "runs",
     "delete": "runs",
     "migrate": "database",
-    "doctor": "database",
+    "doctor": "doctor",
 }
 
 
