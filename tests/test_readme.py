@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from durable import Context, Durable, activity, workflow
 from durable.cli import COMMANDS
@@ -34,8 +35,76 @@ def test_the_first_program_runs(dsn: str, tmp_path: Path) -> None:
     assert done.stdout == "parcel with socks, payment of 4200\n", done.stderr
 
 
-def test_the_second_block_is_python() -> None:
-    compile(blocks("python")[1], "README.md", "exec")
+# What the shorter blocks take for granted.
+SHOP = """
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+
+from durable import Compensation, Context, Retry, RunFailed, activity, workflow
+from durable.testing import Environment
+
+
+class CardDeclined(Exception): ...
+
+@dataclass
+class Order:
+    card: str
+    cents: int
+    sku: str
+    email: str
+
+@dataclass
+class Receipt:
+    payment: str
+
+@activity
+async def refund(payment: str) -> None: ...
+
+@activity
+async def notify(email: str) -> None: ...
+
+@activity
+async def book(sku: str) -> None: ...
+
+@activity
+async def bill(card: str, cents: int) -> str: ...
+
+async def reserve(conn, sku: str) -> None: ...
+"""
+
+CHECKOUT = """
+async def test_checkout(durable: Environment) -> None:
+    durable.stand_in(charge, returns="payment-1")
+    durable.stand_in(reserve, returns=None)
+    before = durable.now()
+    assert await durable.run(checkout, Order("visa", 100, "socks", "a@b")) == Receipt("payment-1")
+    assert durable.now() - before >= timedelta(days=1)
+    assert not durable.calls(refund)
+    durable.stand_in(reserve, raises=ValueError("sold out"))
+    with pytest.raises(RunFailed, match="sold out"):
+        await durable.run(checkout, Order("visa", 100, "socks", "a@b"))
+    assert [call.args for call in durable.calls(refund)] == [("payment-1",)]
+"""
+
+
+OPTIONS = ("-q", "-p", "no:anyio", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto")
+
+
+@pytest.mark.parametrize(("block", "test"), [(1, CHECKOUT), (2, "")], ids=["checkout", "test"])
+def test_the_other_blocks_run(tmp_path: Path, block: int, test: str) -> None:
+    (tmp_path / "test_block.py").write_text(SHOP + blocks("python")[block] + test)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *OPTIONS, "test_block.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "1 passed" in done.stdout, done.stdout
 
 
 @activity
