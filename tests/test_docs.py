@@ -31,6 +31,20 @@ def test_the_blocks_about_activities_are_one_program(dsn: str, tmp_path: Path) -
     assert done.stdout == blocks("activities.md", "text")[-1], done.stderr
 
 
+def test_the_blocks_about_starting_are_one_program(dsn: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("\n".join(blocks("starting.md", "python")))
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        env={"DURABLE_DATABASE_URL": dsn, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == blocks("starting.md", "text")[-1], done.stderr
+
+
 async def test_the_question_about_what_is_under_way_is_understood(dsn: str) -> None:
     (question,) = blocks("activities.md", "sql")
     connection = await asyncpg.connect(dsn)

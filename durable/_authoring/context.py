@@ -144,7 +144,10 @@ class Context:
         Example:
             await ctx.sleep(days=30)
         """
-        parts = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        try:
+            parts = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        except (ValueError, OverflowError) as error:  # NaN, or beyond the calendar
+            raise InvalidCall(f"ctx.sleep(days={days!r}, ...): {error}.") from None
         whole = _sane(length) + parts.total_seconds()
         return self._replayer.ask_sleep(self._later(_sane(whole)))
 
@@ -237,8 +240,8 @@ class Options:
 def _sane(length: Duration) -> float:
     try:
         return seconds(length, what="the sleep")
-    except ValueError as error:
-        raise InvalidCall(f"ctx.sleep({length!r}): {error}.") from None
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidCall(f"ctx.sleep({length!r:.100}): {error}.") from None
 
 
 _current: ContextVar[Context] = ContextVar("durable_context")

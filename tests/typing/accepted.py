@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, assert_type
 
 import asyncpg
 
-from durable import Client, Compensation, Context, Durable, Handle, Operation, activity, workflow
+from durable import (
+    Client,
+    Compensation,
+    Context,
+    Description,
+    Durable,
+    Handle,
+    Operation,
+    Start,
+    Started,
+    activity,
+    workflow,
+)
 from durable.testing import Call, Environment
 
 
@@ -51,6 +63,19 @@ async def host(app: Durable, client: Client) -> None:
     assert_type(await app.handle("order-1", order).result(), float)
     assert_type(app.handle("order-1"), Handle[Any])
     assert_type(await client.start("order", "visa", 5), Handle[Any])
+    assert_type(
+        await client.start(order, "visa", 5, delay=1, deadline=timedelta(days=1), priority=2),
+        Handle[float],
+    )
+    assert_type(Start(order, "visa", 5, id="order-1"), Start[float])
+    assert_type(Start("order", "visa"), Start[Any])
+    answers = await client.start_many(Start(order, "visa", n, id=f"order-{n}") for n in range(9))
+    assert_type(answers, list[Started[float]])
+    assert_type(await answers[0].handle.result(), float)
+    assert_type(await client.list(status="failed", limit=5), list[Description])
+    async for run in client.list(order="oldest"):
+        assert_type(run, Description)
+    assert_type(await client.delete(older_than=timedelta(days=30)), int)
     assert_type(await charge("visa"), str)
 
 

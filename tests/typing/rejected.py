@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from durable import Context, Durable, activity, workflow
+from durable import Context, Durable, Start, activity, workflow
 from durable.testing import Environment
 from tests.typing.accepted import charge, order, reserve
 
@@ -20,6 +20,9 @@ async def mistakes(ctx: Context, app: Durable, conn: asyncpg.Connection) -> None
     await app.run(order, "visa", "five")  # type: ignore[arg-type, call-arg]
     length: int = await app.run(order, "visa", 5)  # type: ignore[arg-type, call-arg]
     print(length)
+    Start(order, "visa")  # type: ignore[arg-type]
+    Start(order, "visa", 5, idd="x")  # type: ignore[call-overload]
+    await app.start_many([order])  # type: ignore[arg-type]
 
 
 def other(card: int) -> str:
