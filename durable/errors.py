@@ -22,6 +22,7 @@
     + InternalError                 our fault: please report it
 
     Evicted                         no DurableError, no Exception: see there
+    WorkflowWarning                 a clock or chance, read by workflow code itself
 
 A class builds its sentence from facts and keeps the facts as attributes; who raises it passes
 facts only. Each sentence says what happened, why, and what to do now.
@@ -258,6 +259,10 @@ class RetryRefused(DurableError):
         super().__init__(f"Run {id!r} cannot be retried: {why}")
         self.id = id
         self.why = why
+
+
+class WorkflowWarning(UserWarning):
+    """Workflow code did by itself what only ``ctx`` does in the same way on each replay."""
 
 
 class Evicted(BaseException):

@@ -48,7 +48,7 @@ def test_all_errors_hang_on_one_tree() -> None:
         for name, each in vars(errors).items()
         if inspect.isclass(each) and each.__module__ == errors.__name__
     }
-    assert found == {*ERRORS.split(), "Evicted"}
+    assert found == {*ERRORS.split(), "Evicted", "WorkflowWarning"}
     assert not issubclass(errors.Evicted, Exception)
     assert all(issubclass(getattr(errors, name), errors.DurableError) for name in ERRORS.split())
 

@@ -24,7 +24,7 @@ from . import rows
 from .clock import Alarm
 from .committer import SLICE_SECONDS
 from .instance import Arrival, Begin, Cancel, Due, Instance, Redo
-from .versions import versions
+from .versions import differing, versions
 
 if TYPE_CHECKING:
     from .worker import LiveWorker
@@ -129,6 +129,7 @@ class Claimer:
             instance = self._instance_of(each)
             if instance is not None:
                 instances.append(instance)
+        recorded = {each.run: each.versions for each in claimed}
         histories = await self._read_histories(instances)
         messages = await self._read_messages(instances)
         notes = await self._worker.store.attempts.read(list(histories))
@@ -138,7 +139,9 @@ class Claimer:
             news = messages[instance.run], notes[instance.run]
             try:
                 slice_end = await self._bring_up(instance, history, *news, slice_end)
-            except (Divergence, CodecError) as error:
+            except Divergence as error:
+                self._give_up(instance, f"{error}{differing(recorded[instance.run])}")
+            except CodecError as error:
                 self._give_up(instance, str(error))
             except Exception as error:
                 log.exception("run %r could not be loaded", instance.id, extra=instance.facts)

@@ -15,3 +15,14 @@ def versions() -> str:
     """``loop 1, python 3.12, anyio 4.9.0``"""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return f"loop {LOOP_VERSION}, python {python}, anyio {version('anyio')}"
+
+
+def differing(recorded: str | None) -> str:
+    """What to add to the report of a divergence: nothing, unless the run was begun under
+    other versions."""
+    if recorded in (None, versions()):
+        return ""
+    return (
+        f" The run was begun under {recorded}, and this is {versions()}: between those, asyncio "
+        "itself differs where cancellations race. A worker under the former may continue it."
+    )

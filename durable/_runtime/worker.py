@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
+from .._authoring import guards
 from .._authoring.definitions import Definition
 from .._core import commands
 from .._store.protocol import Beat, Outcome, Registration, Verdict
@@ -58,6 +59,8 @@ class LiveWorker:
     ) -> None:
         self.store = store
         self.definitions = definitions
+        for each in definitions.values():
+            guards.read(each.fn)
         self.options = options
         self.meter = Meter(options.metrics) if options.metrics is not None else None
         self._lags = 0.0, 0.0  # of what is due, and of the host's loop
