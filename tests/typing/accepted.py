@@ -1,4 +1,4 @@
-"""What type checkers must infer. Never run: mypy reads it with all the others."""
+"""What type checkers must infer. Never run: mypy reads it with all the others, pyright by itself."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from durable import (
     Description,
     Durable,
     Handle,
+    Health,
+    Metrics,
     Operation,
+    Retry,
     Start,
     Started,
+    Worker,
     activity,
     workflow,
 )
@@ -96,3 +100,66 @@ async def in_tests(env: Environment) -> None:
     assert_type(env.calls(charge), list[Call])
     assert_type(await env.advance(days=30), datetime)
     assert_type(await env.run(order, "visa", 5), float)
+
+
+# Workflows of none, some and many arguments
+
+
+@workflow
+async def bare(ctx: Context) -> None:
+    await ctx.sleep(timedelta(days=1))
+
+
+@workflow(name="seven")
+async def seven(ctx: Context, a: int, b: str, c: bytes, d: float, e: bool, f: list[int], g: Any = 0
+                ) -> tuple[int, str]:  # fmt: skip
+    return a, b
+
+
+def is_passing(error: Exception) -> bool:
+    return isinstance(error, OSError)
+
+
+@activity(retry=Retry(attempts=3, retry_if=is_passing), raises=(KeyError,))
+async def options_of_all_kinds(*, key: str, n: int = 0) -> dict[str, int]:
+    return {key: n}
+
+
+async def arities(app: Durable, ctx: Context, conn: asyncpg.Connection) -> None:
+    assert_type(await app.run(bare), None)
+    assert_type(await app.start(bare, connection=conn), Handle[None])
+    assert_type(await app.run(seven, 1, "b", b"c", 1.0, True, [1], object()), tuple[int, str])
+    assert_type(await ctx.activity(options_of_all_kinds, key="k", n=2), dict[str, int])
+    assert_type(await ctx.options(retry=Retry(attempts=1), timeout=timedelta(seconds=1)).activity(
+        options_of_all_kinds, key="k"), dict[str, int])  # fmt: skip
+    assert_type(await app.handle("x", bare).result(), None)
+    assert_type(await app.run("by name", 1, 2, 3), Any)
+
+
+# Decorators give back the very function that they get: what may be called may still be.
+
+
+async def plain(ctx: Context) -> None:
+    assert_type(await bare(ctx), None)
+    assert_type(await options_of_all_kinds(key="k"), dict[str, int])
+    assert_type(count(["a"]), int)
+    assert_type(await order(ctx, "visa", 5), float)
+
+
+class Counted:
+    """Any object with these two methods collects metrics."""
+
+    def count(self, name: str, n: int = 1, /, **labels: str) -> None: ...
+    def observe(self, name: str, value: float, /, **labels: str) -> None: ...
+
+
+metrics: Metrics = Counted()
+
+
+async def surroundings(worker: Worker) -> None:
+    assert_type(worker.health(), Health)
+    assert_type(worker.health().reasons, tuple[str, ...])
+    async with Durable(metrics=metrics, notify=False) as app:
+        assert_type(app, Durable)
+    async with Worker("postgresql://x/y", serve=[order], queues=("a",)) as entered:
+        assert_type(entered, Worker)

@@ -1,13 +1,13 @@
-"""What type checkers must refuse. Never run: an ignore that is not needed is an error, so each
-of these lines proves that the mistake above it is caught."""
+"""What type checkers must refuse. Never run: to mypy and to pyright an ignore that is not needed is
+an error, so each of these lines proves that both catch the mistake in it."""
 
 from __future__ import annotations
 
 import asyncpg
 
-from durable import Context, Durable, Start, activity, workflow
+from durable import Client, Context, Durable, Retry, Start, WorkerOptions, activity, workflow
 from durable.testing import Environment
-from tests.typing.accepted import charge, order, reserve
+from tests.typing.accepted import bare, charge, options_of_all_kinds, order, reserve, seven
 
 
 async def mistakes(ctx: Context, app: Durable, conn: asyncpg.Connection) -> None:
@@ -23,6 +23,25 @@ async def mistakes(ctx: Context, app: Durable, conn: asyncpg.Connection) -> None
     Start(order, "visa")  # type: ignore[arg-type]
     Start(order, "visa", 5, idd="x")  # type: ignore[call-overload]
     await app.start_many([order])  # type: ignore[arg-type]
+
+
+async def arities(ctx: Context, app: Durable) -> None:
+    await app.run(bare, 1)  # type: ignore[arg-type]
+    await app.run(seven, 1, "b")  # type: ignore[arg-type, call-arg]
+    await app.run(order, card="visa", cents=5)  # type: ignore[call-overload]
+    await app.handle("x", charge).result()  # type: ignore[arg-type]
+    await ctx.activity(options_of_all_kinds, "k")  # type: ignore[call-overload]
+    await ctx.activity(options_of_all_kinds, key=1)  # type: ignore[call-overload]
+    await ctx.options(retries=1).activity(charge, "visa")  # type: ignore[call-arg]
+    await ctx.activity("charge", "visa")  # type: ignore[call-overload]
+    await ctx.sleep("a day")  # type: ignore[arg-type]
+    await app.start(charge, "visa")  # type: ignore[arg-type]
+    text: str = await ctx.activity(options_of_all_kinds, key="k")  # type: ignore[call-overload]
+    number: int = await app.handle("x", order).result()  # type: ignore[assignment]
+    print(text + number)  # type: ignore[operator]
+    Retry(attempts="five")  # type: ignore[arg-type]
+    Client(notify="off")  # type: ignore[arg-type]
+    WorkerOptions(metrics=print)  # type: ignore[arg-type]
 
 
 def other(card: int) -> str:
