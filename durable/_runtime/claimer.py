@@ -82,10 +82,11 @@ class Claimer:
         await self._poked.wait()
         self._poked.clear()
         self._looking = True
+        me = self._worker.registration.worker
         try:
             await self._look()
         except LeaseLost:
-            self._worker.lost(self._worker.registration.worker)
+            self._worker.lost(me)
         except StoreUnavailable as error:
             log.warning("the database did not answer a claim: %s", error)
             await asyncio.sleep(0.2)

@@ -52,7 +52,7 @@ class Committer:
         worker: Callable[[], UUID],
         on_written: Callable[[Instance, Verdict], None],
         on_refused: Callable[[Instance, str], None],
-        on_fenced: Callable[[], None],
+        on_fenced: Callable[[UUID], None],
         watchdog: Watchdog,
         meter: Meter | None = None,
     ) -> None:
@@ -154,8 +154,7 @@ class Committer:
         try:
             verdicts = await self._commit([advance for _, advance in batch])
         except LeaseLost:
-            self._on_fenced()
-            return
+            return  # nobody waits for a verdict any more
         except Unwritable as error:
             await self._split(batch, error)
             return
@@ -178,6 +177,9 @@ class Committer:
             worker, began = self._worker(), time.monotonic()
             try:
                 verdicts = await self._journal.commit(worker, advances, patient=patient)
+            except LeaseLost:
+                self._on_fenced(worker)  # by now this process may live under another name
+                raise
             except Unavailable as error:
                 self.refusal = str(error)
                 log.warning("the database did not take a commit (%s); sending it again", error)
@@ -210,7 +212,6 @@ class Committer:
                 try:
                     (verdict,) = await self._commit([advance], patient=True)
                 except LeaseLost:
-                    self._on_fenced()
                     return
                 if verdict is not LEFT_OUT:
                     self._settle(instance, verdict)

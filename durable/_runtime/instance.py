@@ -34,8 +34,18 @@ PARK_AFTER = timedelta(seconds=5)
 _CLOSES = (commands.Complete, commands.Fail, commands.Stop)
 
 # A commit key is this process's random part and a count: unique, and cheap to make.
-_KEY_PREFIX = os.urandom(8)
+_key_prefix = os.urandom(8)
 _keys = itertools.count()
+
+
+def _forked() -> None:
+    """A forked child has its parent's count: its keys must not be its parent's."""
+    global _key_prefix
+    _key_prefix = os.urandom(8)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class Begin(NamedTuple):
@@ -319,4 +329,4 @@ class Instance:
 
 
 def _next_key() -> bytes:
-    return _KEY_PREFIX + next(_keys).to_bytes(8, "big")
+    return _key_prefix + next(_keys).to_bytes(8, "big")

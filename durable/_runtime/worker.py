@@ -67,6 +67,7 @@ class LiveWorker:
         self.clock = clock or Clock()
         self.active: dict[int, Instance] = {}
         self.draining = False
+        self._is_beginning = False  # again, under a name that is not registered yet
         self.registration = self._new_registration()
         self._on_closed = on_closed
         self._births: dict[int, asyncio.Future[Verdict]] = {}
@@ -82,7 +83,7 @@ class LiveWorker:
             worker=lambda: self.registration.worker,
             on_written=self._written,
             on_refused=self._refused,
-            on_fenced=lambda: self.lost(self.registration.worker),
+            on_fenced=self.lost,
             watchdog=self._watchdog,
             meter=self.meter,
         )
@@ -340,12 +341,15 @@ class LiveWorker:
     def lost(self, worker: UUID) -> None:
         """Somebody has declared this worker dead: its runs belong to others. It drops them
         and begins again under a new name."""
-        if worker != self.registration.worker or self.draining:
+        if worker != self.registration.worker:
             return
-        facts = {"worker": self.registration.name}
-        log.warning("worker %s was declared dead; it begins again", worker, extra=facts)
         self.committer.clear()
         self._forget_all()
+        if self.draining or self._is_beginning:
+            return
+        self._is_beginning = True
+        facts = {"worker": self.registration.name}
+        log.warning("worker %s was declared dead; it begins again", worker, extra=facts)
         old, self.registration = self._lease, self._new_registration()
         self._lease = self._new_lease()
         self.own(self._begin_again(old))
@@ -362,6 +366,7 @@ class LiveWorker:
                 pause = min(pause * 2, 5.0)
                 self._lease = self._new_lease()
             else:
+                self._is_beginning = False
                 self.claimer.poke()
                 return
 
