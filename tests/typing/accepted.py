@@ -1,4 +1,4 @@
-"""What type checkers must infer. Never run: mypy reads it with all the others, pyright by itself."""
+"""What type checkers must infer. Never run: mypy and pyright read it."""
 
 from __future__ import annotations
 
