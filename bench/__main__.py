@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("steps", "sleepers")
+NAMES = ("steps", "sleepers", "hostloop")
 
 
 def main() -> None:

@@ -126,10 +126,14 @@ class Claimer:
         if not claimed:
             return
         instances: list[Instance] = []
+        slice_end = time.monotonic() + SLICE_SECONDS
         for each in claimed:
             instance = self._instance_of(each)
             if instance is not None:
                 instances.append(instance)
+            if time.monotonic() > slice_end:  # decoding arguments runs the user's classes
+                await asyncio.sleep(0)
+                slice_end = time.monotonic() + SLICE_SECONDS
         recorded = {each.run: each.versions for each in claimed}
         histories = await self._read_histories(instances)
         messages = await self._read_messages(instances)

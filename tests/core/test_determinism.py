@@ -350,3 +350,21 @@ def test_two_replays_of_chance_agree() -> None:
 
     assert Story(chance).last == Story(chance).last == ("complete (1, 'Task-1')",)
     assert fresh(chance).seed
+
+
+def test_the_streams_of_chance_do_not_move_each_other() -> None:
+    from durable import Context
+
+    def drawn(*, with_uuids: bool) -> tuple[str, ...]:
+        async def draws(ctx: Ctx) -> list[float]:
+            durable = Context(ctx.replayer, id="x", workflow="x")
+            numbers = []
+            for _ in range(3):
+                if with_uuids:
+                    durable.uuid4()
+                numbers.append(durable.random.random())
+            return numbers
+
+        return Story(draws).last
+
+    assert drawn(with_uuids=True) == drawn(with_uuids=False)

@@ -21,10 +21,10 @@ FENCED = "DU001"
 # so the next try finds its keys. Each try waits for one such session at most.
 RACES_MAX = 5
 
-# A page of history: large enough that a usual run is one page, small enough to hold in memory
-# many times over.
+# A page of history is decoded in one go, in the host's loop: 500 rows take about two
+# milliseconds. Its bytes are small enough to hold in memory many times over.
 PAGE_BYTES = 4 * 1024 * 1024
-PAGE_ROWS = 10_000
+PAGE_ROWS = 500
 
 # SQLSTATEs that mean "these values cannot be written": class 22 (data exception), class 54
 # (a limit of the program), and of class 23 the checks. Nothing else is the batch's fault.
