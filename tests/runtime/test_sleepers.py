@@ -65,6 +65,7 @@ async def database(dsn: str) -> Any:
     await connection.close()
 
 
+@pytest.mark.once
 async def test_thousands_asleep_take_no_memory_and_one_statement_a_second(
     dsn: str, database: asyncpg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +140,7 @@ async def test_a_parked_run_wakes_when_it_is_due_and_not_at_the_next_beat(
         await handle.cancel()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "how",
     ["nan days", "infinite hours", "nan", "infinite", "negative", "less than nothing", "text",
