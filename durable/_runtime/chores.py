@@ -162,11 +162,15 @@ class Chores:
         now = worker.clock.now()
         runs = [_handed_back(each, now) for each in worker.active.values()]
         for _ in range(HAND_BACK_TRIES):
-            went = set(await worker.store.runs.hand_back(worker.registration.worker, runs))
-            runs = [each for each in runs if each.run not in went]
-            if not runs:
-                break
-            await asyncio.sleep(0.05)  # a stranger holds some of the rows
+            try:
+                went = set(await worker.store.runs.hand_back(worker.registration.worker, runs))
+                runs = [each for each in runs if each.run not in went]
+                if not runs:
+                    await worker.store.workers.deregister(worker.registration.worker)
+                    return
+            except StoreUnavailable as error:
+                log.warning("the database did not answer a hand-back: %s", error)
+            await asyncio.sleep(0.05)  # or a stranger holds some of the rows
         # What is left, others take over: this worker's row is marked dead.
         await worker.store.workers.deregister(worker.registration.worker)
 

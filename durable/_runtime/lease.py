@@ -12,6 +12,7 @@ past ``START_DEADLINE`` without an answered beat it begins no attempt.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -105,7 +106,12 @@ class Lease:
     async def _live(self, ready: asyncio.Future[None]) -> None:
         awake = asyncio.Event()  # set to stop, and by hints
         loop = asyncio.get_running_loop()
-        self._stop_async = lambda: loop.call_soon_threadsafe(awake.set)
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the thread has ended by itself
+                loop.call_soon_threadsafe(awake.set)
+
+        self._stop_async = wake
         try:
             beats = await self._connect()
             beats.on_news = awake.set

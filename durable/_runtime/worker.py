@@ -106,10 +106,10 @@ class LiveWorker:
         """Register and begin to work."""
         await self._lease.acquire()
         self._watchdog.start()
-        await self.chores.greet()
         chores = self.chores
         rounds = (self.committer.once, self.claimer.once, chores.once, chores.announce)
         self._background.keep(*rounds, self.attempts.watch)
+        await chores.greet()
         self.claimer.poke()
 
     async def drain(self) -> None:

@@ -10,12 +10,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from durable import Client, Context, Durable, Retry, Status, activity, attempt, workflow
+from durable._runtime.chores import Chores
 from durable._runtime.clock import Clock
 from durable._runtime.committer import Committer
 from durable._runtime.instance import Begin, Instance
 from durable._runtime.watchdog import Watchdog
 from durable._store.protocol import Advance, Unavailable, Verdict
 
+from .takeovers import worker_of
 from .test_runs import doubles
 
 
@@ -94,3 +96,55 @@ async def test_a_turn_that_waits_aside_ends_with_its_worker() -> None:
 
 def _unexpected(*_: object) -> None:
     raise AssertionError("nothing was written")
+
+
+async def test_a_connection_that_is_lost_on_leaving_costs_time_only(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runs are handed back all the same, not left for a takeover."""
+    async with Durable(dsn, serve=[naps]) as app:
+        worker = worker_of(app)
+        await app.start(naps, id="a")
+        for nouns, verb in (worker.store.runs, "hand_back"), (worker.store.workers, "deregister"):
+            monkeypatch.setattr(nouns, verb, unanswered_once(getattr(nouns, verb)))
+    async with Client(dsn) as client:
+        assert await client.handle("a").status() is Status.WAITING
+        assert await client.store.workers.listed() == []
+
+
+@workflow
+async def naps(ctx: Context) -> None:
+    await ctx.sleep(4)
+
+
+def unanswered_once(verb: Any) -> Any:
+    """It happens, and nobody is told, the first time."""
+    told = False
+
+    async def call(*arguments: Any) -> Any:
+        nonlocal told
+        answer = await verb(*arguments)
+        if not told:
+            told = True
+            raise Unavailable("the connection was lost")
+        return answer
+
+    return call
+
+
+@pytest.mark.timeout(30)
+async def test_a_worker_that_cannot_begin_does_not_wait_for_what_it_never_began(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(self: Chores) -> None:
+        while not self._worker.claimer.busy():  # a beat has found something
+            self._worker.claimer.poke()
+        raise Unavailable("away")
+
+    monkeypatch.setattr(Chores, "greet", away)
+    with pytest.raises(Unavailable, match="away"):
+        async with Durable(dsn, serve=[naps], grace=300):
+            pass
+    monkeypatch.undo()
+    async with Client(dsn) as client:
+        assert await client.store.workers.listed() == []

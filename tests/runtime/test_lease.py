@@ -70,3 +70,17 @@ async def test_a_worker_beats_on_whatever_a_beat_raises(
             await answered.wait()
         assert lease.may_begin() is None
         await lease.release()
+
+
+async def test_a_lease_that_was_never_had_can_be_released() -> None:
+    """Its thread has ended, and its loop is closed."""
+
+    async def connect() -> Beats:
+        raise Unavailable("away")
+
+    registration = Registration(uuid4(), "me", "", 1, 0, (), (), "1", 15.0)
+    lease = Lease(connect, registration, on_beat=lambda *_: None, on_lost=lambda _: None)
+    with pytest.raises(Unavailable, match="away"):
+        await lease.acquire()
+    await lease.release()
+    lease.beat_soon()
