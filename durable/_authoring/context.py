@@ -172,12 +172,14 @@ class Context:
     @property
     def random(self) -> random.Random:
         """A random number generator that gives the same numbers on replay. Not for secrets."""
+        self._replayer.check_turn()
         if self._random is None:
             self._random = random.Random(int.from_bytes(self._replayer.seed, "big"))  # noqa: S311
         return self._random
 
     def uuid4(self) -> UUID:
         """A random UUID that is the same on replay, from a stream of its own."""
+        self._replayer.check_turn()
         self._uuids += 1
         key = self._uuids.to_bytes(8, "big")
         return UUID(bytes=hashlib.blake2b(key, key=self._replayer.seed, digest_size=16).digest(),

@@ -16,6 +16,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from durable import Context
 from durable._authoring import guards
 from durable._core import loop as loop_room
 from durable._core import selftest, shims
@@ -173,12 +174,20 @@ def test_what_belongs_to_a_workflow_is_refused_to_everybody_else() -> None:
     async def leaks(ctx: Ctx) -> None:
         event = asyncio.Event()
         waiting = asyncio.create_task(event.wait())
-        kept.extend([ctx, ctx.activity("a"), event])
+        kept.extend([ctx, ctx.activity("a"), event, Context(ctx.replayer, id="x", workflow="x")])
         await waiting
 
     story = Story(leaks)
-    ctx, operation, event = kept
-    for touch in (lambda: ctx.activity("b"), lambda: ctx.sleep(1), operation.cancel, event.set):
+    ctx, operation, event, whole = kept
+    for touch in (
+        lambda: ctx.activity("b"),
+        lambda: ctx.sleep(1),
+        lambda: whole.random,
+        lambda: whole.log.info("x"),
+        whole.uuid4,
+        operation.cancel,
+        event.set,
+    ):
         with pytest.raises(InvalidCall, match="outside of a workflow's turn"):
             touch()
     assert list(story.replayer.open) == [1]
@@ -353,8 +362,6 @@ def test_two_replays_of_chance_agree() -> None:
 
 
 def test_the_streams_of_chance_do_not_move_each_other() -> None:
-    from durable import Context
-
     def drawn(*, with_uuids: bool) -> tuple[str, ...]:
         async def draws(ctx: Ctx) -> list[float]:
             durable = Context(ctx.replayer, id="x", workflow="x")
