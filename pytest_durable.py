@@ -47,6 +47,10 @@ def durable(request: pytest.FixtureRequest) -> Environment:
     """
     from durable.testing import Environment
 
+    if "anyio_backend" in request.fixturenames:
+        backend = request.getfixturevalue("anyio_backend_name")
+        if backend != "asyncio":
+            pytest.skip(f"Durable runs on asyncio, and this test on {backend}")
     options: dict[str, Any] = {}
     for marker in reversed(list(request.node.iter_markers("durable"))):  # the closest wins
         options.update(marker.kwargs)

@@ -109,6 +109,16 @@ def test_it_works_whoever_runs_the_coroutine(tmp_path: Path, mode: str) -> None:
     assert "6 passed" in said, said
 
 
+def test_on_trio_it_is_skipped_in_words(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "conftest.py").write_text(ANYIO.replace("'asyncio'", "'trio'"))
+    (tmp_path / "test_sample.py").write_text(
+        "import pytest\n\n@pytest.mark.anyio\nasync def test_it(durable):\n    assert False\n"
+    )
+    said = run(tmp_path, "-p", "no:asyncio", "-rs")
+    assert "Durable runs on asyncio, and this test on trio" in said, said
+
+
 def test_a_url_moves_all_tests_to_postgres(tmp_path: Path, server_url: str) -> None:
     (tmp_path / "pytest.ini").write_text(AUTO)
     (tmp_path / "test_sample.py").write_text(TESTS.replace("{mark}", NO_MARK))
