@@ -222,6 +222,7 @@ class Claimer:
                 slice_end = time.monotonic() + SLICE_SECONDS
         if history:
             instance.position = max(instance.position, history[-1].position + 1)
+            instance.tail = history[-1].key
         if read.rows and meter is not None:
             meter.replayed(len(read.rows), began)
         instance.take_over(notes)

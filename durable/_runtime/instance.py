@@ -87,7 +87,7 @@ class Instance:
         "arrivals", "awaiting", "birth", "claim", "close", "ctx",
         "definition", "found", "id", "in_flight", "input", "is_queued", "loaded", "lost", "noted",
         "notes", "outcome", "position", "replayer", "report", "requests", "rows", "run", "seed",
-        "seen",
+        "seen", "tail",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +102,7 @@ class Instance:
         self.definition = definition
         self.input = input
         self.position = 0  # of the next event
+        self.tail: bytes | None = None  # key of the journal's last row, as far as it was sent
         self._begin_code()
         self.seen = 0  # messages read from the inbox
         self.arrivals: deque[Arrival] = deque()
@@ -163,9 +164,11 @@ class Instance:
         park = self._park(now)
         if not written and not notes and park is None:
             return None
-        at = self.position if notes and not written else None
+        after = self.tail
+        if written:
+            self.tail = written[-1].key
         return Advance(
-            self.run, self.claim, written, self.birth, self.close, park, (), notes, ended, at
+            self.run, self.claim, written, after, self.birth, self.close, park, (), notes, ended
         )
 
     def _feed(self, arrival: Arrival, now: datetime) -> None:

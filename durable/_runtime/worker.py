@@ -190,7 +190,11 @@ class LiveWorker:
     # Runs in memory
 
     def adopt(self, instance: Instance) -> None:
-        """A run is ours from here on, and has news or open ops to take up."""
+        """A run is ours from here on, and has news or open ops to take up. One of it that is in
+        memory already was lost by the database: what it sends still is not taken."""
+        before = self.active.get(instance.run)
+        if before is not None and before is not instance:
+            self.forget(before)
         self.active[instance.run] = instance
 
     async def bear(self, instance: Instance) -> Verdict:

@@ -97,19 +97,20 @@ class Note(NamedTuple):
 class Advance(NamedTuple):
     """What the turns of one run since its last commit want written: all or nothing.
 
-    ``rows`` have contiguous positions. They may be empty to park, or for notes alone; then
-    ``at`` is where the journal must end, so that a note that comes late is not taken."""
+    ``rows`` have contiguous positions; they may be empty to park, or for notes alone. The key of
+    the row they follow tells whether that one still stands: positions and claims alone repeat
+    after a failover that lost some."""
 
     run: int
     claim: int
     rows: list[JournalRow]
+    after: bytes | None = None  # key of the row that must be the journal's last; None: it is empty
     birth: Birth | None = None
     close: Close | None = None
     park: Park | None = None
     deliveries: tuple[Delivery, ...] = ()
     notes: tuple[Note, ...] = ()
     ended: tuple[int, ...] = ()  # ops whose notes are to go
-    at: int | None = None
 
 
 class Verdict(StrEnum):

@@ -20,15 +20,14 @@
    holds: DEATHS=0 UNKNOWNS=2
    holds: DEATHS=1 UNKNOWNS=1
    holds: BIRTH DEATHS=1 UNKNOWNS=1
-   holds: FAILOVER CHAIN COUNTED DEATHS=0 UNKNOWNS=0
+   holds: FAILOVER COUNTED DEATHS=0 UNKNOWNS=0     claims are counted: numbers come again
    fails: FENCE_UNLOCKED DEATHS=1 UNKNOWNS=0        the worker's row is read and not locked
    fails: PLAIN_UPDATE DEATHS=1 UNKNOWNS=0          marked dead without waiting for fences
    fails: BURY_FIRST DEATHS=1 UNKNOWNS=0            the worker's row goes before its runs
    fails: HISTORY_IN_CLAIM DEATHS=1 UNKNOWNS=0      history in the snapshot of the claim
-   fails: FAILOVER COUNTED DEATHS=0 UNKNOWNS=0      claims are counted: numbers come again
+   fails: FAILOVER COUNTED ANY_ROW DEATHS=0 UNKNOWNS=0   a row stands before, whoever's it is
 
-   The last one is what commit() does today: it asks whether a row stands before the first, and
-   not whose it is. CHAIN asks for that row's key. See docs/reliability.md, failover.
+   commit() asks for the key of the journal's last row. ANY_ROW asks only whether there is one.
 */
 #define LIVE 0
 #define DEAD 1
@@ -85,7 +84,7 @@ byte deaths, unknowns;
 #else
 #define FENCE 1
 #endif
-#ifdef CHAIN
+#ifndef ANY_ROW
 #define rests (first == 0 || journal_key[first - 1] == base)
 #else
 #define rests true

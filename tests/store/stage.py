@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -51,6 +51,18 @@ def turn(run: int, position: int, *, claim: int = 1, rows: int = 1, **effects: A
         for at in range(position, position + rows)
     ]
     return Advance(run, claim, events, **effects)
+
+
+def _after(advance: Advance, keys: Mapping[tuple[int, int], bytes]) -> bytes | None:
+    if advance.after is not None and advance.after[:1] != b"@":
+        return advance.after
+    if advance.after is not None:
+        first = int(advance.after[1:])
+    elif advance.rows:
+        first = advance.rows[0].position
+    else:
+        first = 1 + max((at for run, at in keys if run == advance.run), default=-1)
+    return keys.get((advance.run, first - 1), os.urandom(16)) if first else None
 
 
 def birth(id: str, *, explicit: bool = True, workflow: str = "order") -> Birth:
@@ -139,7 +151,15 @@ class Stage:
     async def commit(
         self, worker: UUID, *advances: Advance, patient: bool = False
     ) -> list[Verdict]:
-        return await self.store.journal.commit(worker, advances, patient=patient)
+        chained = await self.chained(*advances)
+        return await self.store.journal.commit(worker, chained, patient=patient)
+
+    async def chained(self, *advances: Advance) -> list[Advance]:
+        """With the key of the row that each goes on from, which an owner would know; one that
+        is not there has some key. ``after=b"@3"`` is what stands before position 3."""
+        known = await self.store.journal.read({(each.run, 0) for each in advances})
+        keys = {(row.run, row.position): row.key for row in known}
+        return [each._replace(after=_after(each, keys)) for each in advances]
 
     async def born(self, worker: UUID, *ids: str) -> list[int]:
         """Runs of this worker, each with its first event written."""
@@ -163,7 +183,8 @@ class Stage:
     ) -> Any:
         """The same statement that the store sends, in a transaction that the test holds."""
         sql = statements.load("journal", self.schema)["commit"]
-        return await connection.fetchrow(sql, worker, *journal._arguments(advances), False)
+        arguments = journal._arguments(await self.chained(*advances))
+        return await connection.fetchrow(sql, worker, *arguments, False)
 
     # What can be seen
 

@@ -17,7 +17,7 @@ def note(op: int, attempt: int = 1, **given: Any) -> Note:
 
 
 def noted(run: int, at: int, *notes: Note, claim: int = 1) -> Advance:
-    return Advance(run, claim, [], notes=notes, at=at)
+    return Advance(run, claim, [], notes=notes, after=b"@%d" % at)
 
 
 async def ops(stage: Stage, run: int) -> list[tuple[int, int]]:

@@ -97,6 +97,24 @@ async def test_a_row_after_a_gap_means_lost(stage: Stage) -> None:
     assert await stage.kinds(run) == ["started"]
 
 
+async def test_a_turn_that_rests_on_another_row_is_lost_though_position_and_claim_fit(
+    stage: Stage,
+) -> None:
+    """After a failover that lost some, the same worker may get the same claim again and write
+    other rows; then a turn of before comes, for the position that is free."""
+    worker = await stage.worker()
+    (run,) = await stage.born(worker, "a")
+    lost = turn(run, 1)
+    assert await stage.commit(worker, turn(run, 1)) == [DONE]
+
+    late = turn(run, 2)._replace(after=lost.rows[0].key)
+    assert await stage.commit(worker, late) == [LOST]
+    assert await stage.commit(worker, turn(run, 2)) == [DONE]
+    assert await stage.commit(worker, Advance(run, 1, [], lost.rows[0].key, park=parked())) == [
+        LOST
+    ]
+
+
 async def test_an_older_claim_or_another_owner_means_lost(stage: Stage) -> None:
     worker, other = await stage.worker(), await stage.worker()
     (run,) = await stage.born(worker, "a")

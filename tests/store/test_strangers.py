@@ -187,7 +187,7 @@ async def test_batches_that_park_and_signal_each_other_crosswise_never_deadlock(
         batch_a = turn(a, at[a], park=parked(seen=-1), deliveries=(message(b, f"k{round_}"),))
         batch_b = turn(b, at[b], park=parked(seen=-1), deliveries=(message(a, f"k{round_}"),))
         (one,), (two,) = await asyncio.gather(
-            stage.commit(first, batch_a), other.journal.commit(second, [batch_b])
+            stage.commit(first, batch_a), other.journal.commit(second, await stage.chained(batch_b))
         )
         assert {one, two} <= {DONE, LEFT_OUT}
         at[a] += one is DONE
@@ -207,7 +207,7 @@ async def test_a_send_that_lives_on_behind_a_lock_does_not_fork_the_run(stage: S
     transaction = zombie.transaction()
     await transaction.start()
     await stage.commit_on(zombie, worker, sent)
-    again = asyncio.create_task(journal.commit(worker, [sent]))
+    again = asyncio.create_task(journal.commit(worker, await stage.chained(sent)))
     await stage.until_waiting("application_name = $1", "durable:patient", again)
 
     await transaction.commit()
@@ -225,7 +225,7 @@ async def test_another_row_behind_a_lock_means_lost(stage: Stage) -> None:
     transaction = zombie.transaction()
     await transaction.start()
     await stage.commit_on(zombie, worker, turn(run, 1))
-    again = asyncio.create_task(journal.commit(worker, [turn(run, 1)]))
+    again = asyncio.create_task(journal.commit(worker, await stage.chained(turn(run, 1))))
     await stage.until_waiting("application_name = $1", "durable:patient", again)
 
     await transaction.commit()

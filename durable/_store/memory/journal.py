@@ -62,7 +62,7 @@ class Journal:
         """What stands in the way of an advance; None if it is to be written."""
         run = self._tables.run.get(advance.run)
         rows = self._tables.journal[advance.run]
-        first = advance.rows[0].position if advance.rows else advance.at
+        first = advance.rows[0].position if advance.rows else None
         there = rows[first] if first is not None and first < len(rows) else None
         if run is None:
             return Verdict.TAKEN if advance.birth is not None else Verdict.LOST
@@ -72,7 +72,7 @@ class Journal:
                 return Verdict.DONE
             return Verdict.PARKED if advance.park is not None else Verdict.LOST
         if is_ours:
-            fits = first is None or first == len(rows)
+            fits = advance.after == (rows[-1].key if rows else None)
             return None if fits else Verdict.LOST
         put_away = run.worker is None and run.claim == advance.claim and run.status == "waiting"
         return Verdict.PARKED if first is None and put_away else Verdict.LOST

@@ -116,10 +116,11 @@ class _Head(msgspec.Struct, gc=False):
     claim: int
     first: int | None  # position and key of its first row
     key: bytes | None
+    after: bytes | None
 
 
-# What an advance has beside run, claim and rows, if it has nothing.
-_ROWS_ALONE = Advance(0, 0, [])[3:]
+# What an advance has beside its rows and what it is judged by, if it has nothing.
+_ROWS_ALONE = Advance(0, 0, [])[4:]
 
 # Bytes in base64, times in ISO 8601, fields under their names: as `commit.sql` reads them.
 _encode = msgspec.json.Encoder().encode
@@ -128,13 +129,13 @@ _encode = msgspec.json.Encoder().encode
 def _arguments(advances: Sequence[Advance]) -> tuple[str, str, str | None]:
     """Advances, rows and effects, each as JSON."""
     heads = [
-        _Head(a.run, a.claim, a.rows[0].position, a.rows[0].key)
+        _Head(a.run, a.claim, a.rows[0].position, a.rows[0].key, a.after)
         if a.rows
-        else _Head(a.run, a.claim, a.at, None)
+        else _Head(a.run, a.claim, None, None, a.after)
         for a in advances
     ]
     rows = [row for advance in advances for row in advance.rows]
-    advances = [advance for advance in advances if advance[3:] != _ROWS_ALONE]
+    advances = [advance for advance in advances if advance[4:] != _ROWS_ALONE]
     if not advances:
         return _json(heads), _json(rows), None
     effects = {

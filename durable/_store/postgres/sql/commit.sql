@@ -19,8 +19,8 @@
 -- elements costs a client a third of what 60 arrays do, and this server a little more.
 create or replace function durable.commit(
     by_worker uuid,
-    advances json,      -- run, claim; position and key of its first row, or null; of notes alone:
-                        -- where the journal must end, and null
+    advances json,      -- run, claim; position and key of its first row, or null; and the key of
+                        -- the row that it follows, the journal's last: null if that is empty
     journal_rows json,
     effects json default null,      -- births, closes, parks, deliveries, notes, ended
     patient boolean default false,
@@ -33,7 +33,7 @@ set enable_seqscan = off
 as $$
 declare
     moment timestamptz := durable.now();
-    runs bigint[]; claims bigint[]; firsts bigint[]; keys bytea[];
+    runs bigint[]; claims bigint[]; firsts bigint[]; keys bytea[]; afters bytea[];
     birth_run bigint[]; birth_id text[]; birth_explicit boolean[];
     close_run bigint[]; park_run bigint[];
     delivery_run bigint[]; delivery_to bigint[];
@@ -52,9 +52,10 @@ begin
         raise exception 'worker % is not alive any more', by_worker using errcode = 'DU001';
     end if;
 
-    select array_agg(a.run), array_agg(a.claim), array_agg(a.first), array_agg(decode(a.key, 'base64'))
-    into runs, claims, firsts, keys
-    from json_to_recordset(advances) a(run bigint, claim bigint, first bigint, key text);
+    select array_agg(a.run), array_agg(a.claim), array_agg(a.first),
+        array_agg(decode(a.key, 'base64')), array_agg(decode(a.after, 'base64'))
+    into runs, claims, firsts, keys, afters
+    from json_to_recordset(advances) a(run bigint, claim bigint, first bigint, key text, after text);
     if effects is not null then
         select array_agg(b.run), array_agg(b.id), array_agg(b.explicit_id)
         into birth_run, birth_id, birth_explicit
@@ -148,15 +149,16 @@ begin
         end if;
     end if;
 
-    -- The usual case: all are ours, and each journal ends where its turn goes on. The lock makes
-    -- Postgres read the run's row again; a journal row that came after this snapshot collides
-    -- with ours below (23505), and the caller repeats.
+    -- The usual case: all are ours, and each journal ends with the row that its turn rests on: the
+    -- very row, by its key, since claims and positions repeat after a failover that lost some. The
+    -- lock makes Postgres read the run's row again; a journal row that came after this snapshot
+    -- collides with ours below (23505), and the caller repeats.
     select coalesce(array_agg(l.run), '{}'), count(*) filter (where l.fits) into kept, fitting
     from (
-        select r.run, a.first is null or a.first - 1 = (
-            select coalesce(max(j.position), -1) from durable.journal j
-            where j.run = a.run and j.position >= a.first - 1) as fits
-        from unnest(runs, claims, firsts) a(run, claim, first)
+        select r.run, a.after is not distinct from (
+            select j.key from durable.journal j where j.run = a.run
+            order by j.position desc limit 1) as fits
+        from unnest(runs, claims, afters) a(run, claim, after)
         join durable.run r on r.run = a.run
         where r.worker = by_worker and r.claim = a.claim
         order by r.run for key share of r skip locked
@@ -180,18 +182,21 @@ begin
                     when a.run = any(birth_run) then 'taken'
                     else 'lost' end
                 when r.worker = by_worker and r.claim = a.claim then case
-                    when there.run is not null then 'lost'
-                    when a.first > 0 and before.run is null then 'lost'
+                    when latest.key is distinct from a.after then 'lost'
                     when a.run = any(blocked) then 'left_out'
                     else 'go' end
                 -- An empty advance that was sent before and has put the run away.
                 when a.first is null and r.worker is null and r.claim = a.claim
                     and r.status = 'waiting' then 'parked'
                 else 'lost' end as verdict
-            from unnest(runs, claims, firsts, keys) with ordinality a(run, claim, first, key, n)
+            from unnest(runs, claims, firsts, keys, afters)
+                with ordinality a(run, claim, first, key, after, n)
             left join durable.run r on r.run = a.run
-            left join durable.journal before on before.run = a.run and before.position = a.first - 1
             left join durable.journal there on there.run = a.run and there.position = a.first
+            left join lateral (
+                select j.key from durable.journal j where j.run = a.run
+                order by j.position desc limit 1
+            ) latest on true
         ) c;
     end if;
 
