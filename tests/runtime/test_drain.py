@@ -102,9 +102,9 @@ async def test_a_connection_that_is_lost_on_leaving_costs_time_only(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The runs are handed back all the same, not left for a takeover."""
-    async with Durable(dsn, serve=[naps]) as app:
+    async with Durable(dsn, serve=[dozes]) as app:
         worker = worker_of(app)
-        await app.start(naps, id="a")
+        await app.start(dozes, id="a")
         for nouns, verb in (worker.store.runs, "hand_back"), (worker.store.workers, "deregister"):
             monkeypatch.setattr(nouns, verb, unanswered_once(getattr(nouns, verb)))
     async with Client(dsn) as client:
@@ -113,7 +113,7 @@ async def test_a_connection_that_is_lost_on_leaving_costs_time_only(
 
 
 @workflow
-async def naps(ctx: Context) -> None:
+async def dozes(ctx: Context) -> None:
     await ctx.sleep(4)
 
 
@@ -143,7 +143,7 @@ async def test_a_worker_that_cannot_begin_does_not_wait_for_what_it_never_began(
 
     monkeypatch.setattr(Chores, "greet", away)
     with pytest.raises(Unavailable, match="away"):
-        async with Durable(dsn, serve=[naps], grace=300):
+        async with Durable(dsn, serve=[dozes], grace=300):
             pass
     monkeypatch.undo()
     async with Client(dsn) as client:
