@@ -20,7 +20,7 @@ async def at_once(ctx: Context) -> str:
 
 
 @workflow
-async def naps(ctx: Context) -> None:
+async def naps_as_me(ctx: Context) -> None:
     await ctx.sleep(4)
 
 
@@ -57,9 +57,9 @@ async def test_a_worker_that_is_not_registered_again_yet_begins_again_once(dsn: 
 async def test_a_worker_declared_dead_while_it_leaves_does_not_wait_for_its_own_commits(
     dsn: str,
 ) -> None:
-    async with Durable(dsn, serve=[naps]) as app:
+    async with Durable(dsn, serve=[naps_as_me]) as app:
         worker = worker_of(app)
-        await app.start(naps, id="a")
+        await app.start(naps_as_me, id="a")
         worker.draining = True
         worker.lost(uuid4())
         assert worker.active
