@@ -108,22 +108,13 @@ class Durable(Client):
     def _new_worker(self, definitions: Mapping[str, Definition]) -> LiveWorker:
         return LiveWorker(self.store, definitions, self._options, on_closed=self.waiting.tell)
 
-    async def _close(self) -> None:
-        """Drain, whatever happens to the caller meanwhile."""
-        closing = asyncio.ensure_future(self._drain_and_close())
-        try:
-            await asyncio.shield(closing)
-        except asyncio.CancelledError:
-            await asyncio.wait([closing])
-            raise
-
-    async def _drain_and_close(self) -> None:
+    async def _leave(self) -> None:
         worker, self._worker = self._worker, None
         try:
             if worker is not None:
                 await worker.drain()
         finally:
-            await super()._close()
+            await super()._leave()
 
     # Starting in this process
 

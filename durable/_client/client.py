@@ -117,6 +117,15 @@ class Client(Lists):
         )
 
     async def _close(self) -> None:
+        """Leave, whatever happens to the caller meanwhile."""
+        leaving = asyncio.ensure_future(self._leave())
+        try:
+            await asyncio.shield(leaving)
+        except asyncio.CancelledError:
+            await asyncio.wait([leaving])
+            raise
+
+    async def _leave(self) -> None:
         store, self._store = self._store, None
         if self._waiting is not None:
             self._waiting.fail(InvalidCall("The client was closed while a result was awaited."))

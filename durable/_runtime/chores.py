@@ -34,6 +34,7 @@ ANNOUNCE_SECONDS = 0.02
 
 # A row that a stranger holds is asked for again this often before the worker leaves.
 HAND_BACK_TRIES = 20
+DEREGISTER_TRIES = 2
 
 # Of a report on a stuck run: it is read by people.
 REPORT_CHARS_MAX = 8 * 1024
@@ -165,14 +166,21 @@ class Chores:
             try:
                 went = set(await worker.store.runs.hand_back(worker.registration.worker, runs))
                 runs = [each for each in runs if each.run not in went]
-                if not runs:
-                    await worker.store.workers.deregister(worker.registration.worker)
-                    return
             except StoreUnavailable as error:
                 log.warning("the database did not answer a hand-back: %s", error)
+            if not runs:
+                break
             await asyncio.sleep(0.05)  # or a stranger holds some of the rows
-        # What is left, others take over: this worker's row is marked dead.
-        await worker.store.workers.deregister(worker.registration.worker)
+
+    async def deregister(self) -> None:
+        """The last act, when no beat can follow. What is left, others take over."""
+        workers, worker = self._worker.store.workers, self._worker.registration.worker
+        for _ in range(DEREGISTER_TRIES):
+            try:
+                await workers.deregister(worker)
+                return
+            except StoreUnavailable as error:
+                log.warning("the database did not answer a farewell: %s", error)
 
 
 def _why_dead(suspect: Suspect, beaten_for: float) -> str | None:

@@ -140,6 +140,11 @@ class LiveWorker:
         await self._lease.release()
         self._watchdog.stop()
         self._forget_all()
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                await self.chores.deregister()
+        except Exception as error:  # noqa: BLE001 - as above
+            log.warning("could not deregister (%r); others find out", error)
 
     def _forget_all(self) -> None:
         for instance in list(self.active.values()):

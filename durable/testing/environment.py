@@ -288,12 +288,12 @@ class Environment(Durable):
         assert self._passage is not None
         return self._passage
 
-    async def _drain_and_close(self) -> None:
+    async def _leave(self) -> None:
         passage, self._passage = self._passage, None
         if passage is not None:
             await passage.close()
         try:
-            await super()._drain_and_close()
+            await super()._leave()
         finally:
             world, self._world = self._world, None
             if world is not None:

@@ -1,0 +1,237 @@
+"""The workflows that every fault is tried on: small, and each of another shape. Their
+activities tell the history that they have begun, and under which key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from durable import Client, Compensation, Context, Handle, Retry, activity, attempt, workflow
+from durable._authoring import attempts
+from tests.proof import history
+
+QUICK = Retry(attempts=3, delay=0.01)
+
+
+class Declined(Exception):
+    pass
+
+
+def begun(name: str) -> int:
+    """Note that an attempt has begun; returns its number."""
+    now, work = attempt(), attempts._current.get().__self__  # type: ignore[attr-defined]
+    history.note("begin", run=now.id, name=name, op=work.command.op, claim=work.instance.claim,
+                 key=now.idempotency_key, number=now.number)  # fmt: skip
+    return now.number
+
+
+@activity(name="canon.act", retry=Retry(attempts=50, delay=0.02, delay_max=0.2))
+async def act(name: str) -> str:
+    begun(name)
+    await asyncio.sleep(0)
+    return f"{name} done"
+
+
+@activity(name="canon.act_in_thread", retry=Retry(attempts=50, delay=0.02, delay_max=0.2))
+def act_in_thread(name: str) -> str:
+    begun(name)
+    return f"{name} done"
+
+
+@activity(name="canon.shaky", retry=QUICK, raises=(Declined,))
+async def shaky(name: str) -> str:
+    if begun(name) == 1:
+        raise ConnectionError("once more")
+    raise Declined(name)
+
+
+@activity(name="canon.fails", retry=Retry(attempts=1), record_start=False)
+async def fails(name: str) -> str:
+    begun(name)
+    raise ConnectionError("no")
+
+
+@activity(name="canon.recorded", retry=QUICK, record_start=True)
+async def recorded(name: str) -> str:
+    begun(name)
+    return name
+
+
+@activity(name="canon.slow")
+async def slow(name: str) -> None:
+    begun(name)
+    await asyncio.sleep(30)
+
+
+@activity(name="canon.after_failure", retry=Retry(attempts=50, delay=0.02, delay_max=0.2))
+async def after_failure(name: str) -> str:
+    begun(name)
+    return name
+
+
+async def book(conn: asyncpg.Connection, run: str, name: str) -> int:
+    await conn.execute("insert into audit.booking (run, name) values ($1, $2)", run, name)
+    count = await conn.fetchval("select count(*) from audit.booking where run = $1", run)
+    return int(count)
+
+
+@workflow(name="canon.steps")
+async def steps(ctx: Context) -> list[str]:
+    return [await ctx.activity(act, "same") for _ in range(2)] + [await ctx.activity(act, "last")]
+
+
+@workflow(name="canon.gathered")
+async def gathered(ctx: Context) -> list[str]:
+    return await asyncio.gather(*(ctx.activity(act, name) for name in "abc"))
+
+
+@workflow(name="canon.parked")
+async def parked(ctx: Context) -> str:
+    await ctx.activity(act, "before")
+    await ctx.sleep(0.3)  # long enough to be put away: see `worker.QUICKER`
+    return await ctx.activity(act, "after")
+
+
+@workflow(name="canon.booked")
+async def booked(ctx: Context) -> list[object]:
+    first = await ctx.activity(act, "before")
+    return [first, await ctx.transaction(book, ctx.id, "x"), await ctx.activity(act, "after")]
+
+
+@workflow(name="canon.retried")
+async def retried(ctx: Context) -> str:
+    try:
+        return await ctx.activity(shaky, "card")
+    except Declined as error:
+        return await ctx.activity(act, f"told {error}")
+
+
+@workflow(name="canon.cancelled")
+async def cancelled(ctx: Context) -> None:
+    try:
+        await ctx.activity(act, "before")
+        await ctx.sleep(3600)
+    finally:
+        await ctx.activity(act, "clean-up")
+
+
+@workflow(name="canon.timed")
+async def timed(ctx: Context) -> str:
+    try:
+        async with asyncio.timeout(0.2):
+            await ctx.activity(slow, "slow")
+    except TimeoutError:
+        return await ctx.activity(act, "instead")
+    return "never"
+
+
+@workflow(name="canon.raced")
+async def raced(ctx: Context) -> str:
+    racers: list[asyncio.Future[Any]] = [asyncio.ensure_future(ctx.activity(act, "quick")),
+              asyncio.ensure_future(ctx.activity(slow, "slow"))]  # fmt: skip
+    done, late = await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
+    for each in late:
+        each.cancel()
+    return str(await ctx.activity(act, str(done.pop().result())))
+
+
+@workflow(name="canon.compensated")
+async def compensated(ctx: Context) -> str:
+    async with Compensation() as undo:
+        await ctx.activity(act, "charge")
+        undo.push_async_callback(ctx.activity, act, "refund")
+        await ctx.activity(fails, "ship")
+    return "never"
+
+
+@workflow(name="canon.reopened")
+async def reopened(ctx: Context) -> str:
+    await ctx.activity(act, "before")
+    await ctx.activity(fails, "always")
+    return "never"
+
+
+@workflow(name="canon.recorded_start")
+async def recorded_start(ctx: Context) -> str:
+    return await ctx.activity(act, "before") + await ctx.activity(recorded, "noted")
+
+
+@workflow(name="canon.booked_twice")
+async def booked_twice(ctx: Context) -> list[int]:
+    return sorted(await asyncio.gather(ctx.transaction(book, ctx.id, "x"),
+                                       ctx.transaction(book, ctx.id, "y")))  # fmt: skip
+
+
+@workflow(name="canon.overdue")
+async def overdue(ctx: Context) -> None:
+    try:
+        await ctx.sleep(3600)
+    finally:
+        await ctx.transaction(book, ctx.id, "given up")
+
+
+@workflow(name="canon.in_threads")
+async def in_threads(ctx: Context) -> list[str]:
+    return await asyncio.gather(*(ctx.activity(act_in_thread, name) for name in "ab"))
+
+
+@workflow(name="canon.by_chance")
+async def by_chance(ctx: Context) -> tuple[float, str]:
+    chance = ctx.random.random()
+    return chance, await ctx.activity(act, str(ctx.uuid4()))
+
+
+Meanwhile = Callable[[Client, Handle[Any]], Coroutine[Any, Any, None]]
+
+
+async def _cancel(client: Client, handle: Handle[Any]) -> None:
+    while not await client.store.journal.read([(handle._run or 0, 1)]):
+        await asyncio.sleep(0.01)
+    accepted = await handle.cancel()
+    history.note("sent", run=handle.id, what="cancel", accepted=accepted)
+
+
+async def _retry(client: Client, handle: Handle[Any]) -> None:
+    while (await handle.status()).value != "failed":
+        await asyncio.sleep(0.01)
+    await handle.retry()
+
+
+@dataclass(frozen=True)
+class Case:
+    """A workflow, how it ends, and what a client does meanwhile."""
+
+    workflow: Callable[..., Any]
+    status: str = "completed"
+    meanwhile: Meanwhile | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.workflow.__name__
+
+
+FIRST_SIX = (
+    Case(steps),
+    Case(gathered),
+    Case(parked),
+    Case(booked),
+    Case(retried),
+    Case(cancelled, "cancelled", _cancel),
+)
+CASES = (
+    *FIRST_SIX,
+    Case(timed),
+    Case(raced),
+    Case(compensated, "failed"),
+    Case(reopened, "failed", _retry),
+    Case(recorded_start),
+    Case(booked_twice),
+    Case(overdue, "cancelled", options=(("deadline", 0.3),)),
+    Case(in_threads),
+    Case(by_chance),
+)

@@ -1,0 +1,286 @@
+"""One checker per promise. Each takes the evidence of a trial and yields what breaks the
+promise, in words; nothing, if nothing does. They know nothing of how the trial went."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+from durable._authoring import registry
+from durable._codec.values import decode
+from durable._core import commands
+from durable._runtime import rows
+from durable._runtime.instance import Instance
+from tests.proof.evidence import Evidence
+
+Checker = Callable[[Evidence], Iterator[str]]
+
+CLOSED = ("completed", "failed", "cancelled", "terminated", "continued")
+ASIDE = ("stuck", "unserved", "paused")
+
+
+def journals_have_no_gaps_no_forks_and_never_change(evidence: Evidence) -> Iterator[str]:
+    """Promise 3."""
+    ends: dict[int, int] = {}
+    for write in evidence.writes("journal"):
+        row, run = write["row"], write["run"]
+        where = f"run {run} position {row['position']}"
+        if write["what"] != "insert":
+            yield f"{where}: {write['what']} by {write['session']}"
+            continue
+        if row["position"] != ends.get(run, -1) + 1:
+            yield f"{where}: written after position {ends.get(run, -1)}"
+        ends[run] = row["position"]
+        by_owner = row["kind"] not in ("voided", "terminated")
+        if by_owner and write["owner"] is None:
+            yield f"{where}: {row['kind']} written while nobody owned the run"
+        elif by_owner and not write["session"].endswith(write["owner"][-55:]):
+            yield f"{where}: written by {write['session']}, owned by {write['owner']}"
+    for run, journal in evidence.journals.items():
+        if [row.position for row in journal] != list(range(len(journal))):
+            yield f"run {run}: positions {[row.position for row in journal]}"
+        if len(journal) != ends.get(run, -1) + 1:
+            yield f"run {run}: {len(journal)} rows, but {ends.get(run, -1) + 1} were written"
+        ops = [row.op for row in journal if row.kind in ("activity", "transaction", "timer")]
+        if not any(row.kind == "voided" for row in journal) and len(ops) != len(set(ops)):
+            yield f"run {run}: an op was answered twice: {ops}"
+
+
+def attempts_begin_only_for_what_is_not_journaled(evidence: Evidence) -> Iterator[str]:
+    """Promise 2: no attempt for an op whose result was journaled before the claim; and retry
+    repeats no completed step (8), which is the same thing."""
+    results = {(w["run"], w["row"]["op"]): w for w in evidence.writes("journal", "insert")
+               if w["row"]["kind"] in ("activity", "transaction")
+               and w["row"]["failure"] is None}  # fmt: skip
+    claimed: dict[tuple[int, int], float] = {}
+    for write in evidence.writes("run", "insert", "update"):
+        claimed.setdefault((write["run"], write["row"]["claim"]), write["at"])
+    for begun in evidence.seen("begin"):
+        for run in evidence.run_of(begun["run"]):
+            result = results.get((run, begun["op"]))
+            since = claimed.get((run, begun["claim"]))
+            if result is not None and since is not None and result["at"] < since:
+                yield (
+                    f"run {run} op {begun['op']} ({begun['name']}): an attempt of claim "
+                    f"{begun['claim']} began, though its result stood before that claim"
+                )
+
+
+def what_was_let_out_rests_on_journaled_results(evidence: Evidence) -> Iterator[str]:
+    """Promise 2: an attempt begins, and a result is told, after what they rest on."""
+    written = {(w["run"], w["row"]["position"]): w["at"]
+               for w in evidence.writes("journal", "insert")}  # fmt: skip
+    for run in evidence.journals:
+        asked_at = _asked_at(evidence, run)
+        for begun in evidence.seen("begin"):
+            if begun["run"] != evidence.id_of[run] or begun["op"] not in asked_at:
+                continue
+            position, name = asked_at[begun["op"]]
+            if begun["name"] != name:
+                yield f"run {run}: {begun['name']} began where the journal leads to {name}"
+            if begun["at"] + evidence.late < written.get((run, position), 0.0):
+                yield f"run {run}: {begun['name']} began before position {position} was written"
+        closed = [w for w in evidence.writes("result", "insert") if w["run"] == run]
+        for told in evidence.seen("result"):
+            if told["run"] == evidence.id_of[run] and (
+                not closed or told["at"] + evidence.late < closed[0]["at"]
+            ):
+                yield f"run {run}: its result was told before it was written"
+
+
+def effects_happen_exactly_once(evidence: Evidence) -> Iterator[str]:
+    """Promise 4: a booking for each outcome, an outcome for each journaled transaction."""
+    for run, id in evidence.id_of.items():
+        done = [r for r in evidence.journals[run] if r.kind == "transaction" and not r.failure]
+        outcomes = {row["op"] for row in evidence.tables["outcome"] if row["run"] == run}
+        for row in done:
+            if row.op not in outcomes:
+                yield f"run {run}: transaction op {row.op} is journaled without an outcome"
+        booked = [each for each in evidence.bookings if each["run"] == id]
+        if len(booked) != len(outcomes):
+            yield f"run {run}: {len(outcomes)} outcomes, {len(booked)} bookings"
+        results = [row for row in evidence.tables["result"] if row["run"] == run]
+        status = next(r["status"] for r in evidence.tables["run"] if r["run"] == run)
+        if (status in CLOSED) != (len(results) == 1):
+            yield f"run {run} is {status} with {len(results)} results"
+
+
+def keys_are_stable_and_unique(evidence: Evidence) -> Iterator[str]:
+    """Idempotency keys: one per call, another for every other call."""
+    of_call: dict[tuple[str, int], set[str]] = defaultdict(set)
+    of_key: dict[str, set[tuple[str, int]]] = defaultdict(set)
+    for begun in evidence.seen("begin"):
+        call = (begun["run"], begun["op"])
+        of_call[call].add(begun["key"])
+        of_key[begun["key"]].add(call)
+    for call, keys in of_call.items():
+        if len(keys) > 1:
+            yield f"call {call} was made under {len(keys)} keys"
+    for key, calls in of_key.items():
+        if len(calls) > 1:
+            yield f"calls {sorted(calls)} share the key {key}"
+
+
+def messages_are_read_exactly_once_and_in_order(evidence: Evidence) -> Iterator[str]:
+    """Promise 5, and 8 for requests to cancel: read once, or the run closed first."""
+    for row in evidence.tables["run"]:
+        run = row["run"]
+        inbox = sorted(r["seq"] for r in evidence.tables["inbox"] if r["run"] == run)
+        if inbox != list(range(1, row["last_seq"] + 1)):
+            yield f"run {run}: inbox {inbox}, last_seq {row['last_seq']}"
+        voided = any(each.kind == "voided" for each in evidence.journals[run])
+        read = [each.seq for each in evidence.journals[run] if each.seq is not None]
+        if not voided and read != sorted(set(read)):
+            yield f"run {run}: messages were read as {read}"
+        if not set(read) <= set(inbox):
+            yield f"run {run}: {read} were read, {inbox} were sent"
+        unread = set(inbox) - set(read)
+        if unread and row["status"] not in (*CLOSED, *ASIDE) and min(unread) < max(read, default=0):
+            yield f"run {run}: {unread} were passed over"
+    for sent in evidence.seen("sent"):
+        runs = evidence.run_of(sent["run"])
+        kept = [r for r in evidence.tables["inbox"] if r["run"] in runs]
+        if sent["accepted"] and not kept:
+            yield f"a message to {sent['run']} was accepted and is gone"
+        if sum(1 for each in evidence.seen("sent") if each["run"] == sent["run"]) < len(
+            [each for each in kept if each["key"] != "deadline"]
+        ):
+            yield f"messages to {sent['run']} stand more than once"
+
+
+def timers_are_never_early(evidence: Evidence) -> Iterator[str]:
+    """Promise 6, by the database's clock at the write."""
+    for write in evidence.writes("journal", "insert"):
+        row = write["row"]
+        if row["kind"] == "timer":
+            due = commands.EPOCH + timedelta(
+                microseconds=int.from_bytes(bytes.fromhex(row["digest"][2:]), "big", signed=True)
+            )
+            if write["at"] < due.timestamp():
+                yield (
+                    f"run {write['run']}: the timer of op {row['op']} fired "
+                    f"{due.timestamp() - write['at']:.3f} s early"
+                )
+
+
+def replay_equals_the_original(evidence: Evidence) -> Iterator[str]:
+    """Promise 7: in this process, which ran none of it, each journal leads to the same end."""
+    for row in evidence.tables["run"]:
+        if row["status"] not in ("completed", "failed", "cancelled"):
+            continue
+        run = row["run"]
+        instance = _instance(evidence, run)
+        ended: list[commands.Command] = []
+        try:
+            for each in rows.read(evidence.journals[run]).rows:
+                ended += instance.replayer.feed(rows.to_event(each, instance.replayer.open))
+            closes = [
+                each
+                for each in ended
+                if isinstance(each, commands.Complete | commands.Fail | commands.Stop)
+            ]
+            if not closes:
+                yield f"run {run}: its journal does not lead to an end"
+                continue
+            close = instance._closing(closes[-1])
+        except Exception as error:  # whatever it is, the promise is broken
+            yield f"run {run}: {type(error).__name__}: {error}"
+            continue
+        finally:
+            instance.replayer.close()
+        result = next((r for r in evidence.tables["result"] if r["run"] == run), None)
+        if close.status != row["status"] or result is None or close.result != result["result"]:
+            was = result and result["result"] and decode(result["result"])
+            now = close.result and decode(close.result)
+            yield f"run {run}: it ended {row['status']} {was!r}, replayed {close.status} {now!r}"
+
+
+def open_runs_progress_or_are_listed(evidence: Evidence) -> Iterator[str]:
+    """Promise 1, by the tables alone: each open run is due, owned by somebody who lives, waits
+    for something that will come, or is set aside with a reason."""
+    alive = {row["worker"] for row in evidence.tables["worker"]}
+    for row in evidence.tables["run"]:
+        run, read = row["run"], [j.seq for j in evidence.journals[row["run"]] if j.seq is not None]
+        if row["status"] in CLOSED:
+            continue
+        if row["status"] == "stuck":
+            yield f"run {run} is stuck: {row['report']}"
+        elif row["status"] == "running" and row["worker"] not in alive:
+            yield f"run {run} is owned by a worker that is gone: nobody will take it over"
+        elif row["status"] in ("pending", "waiting"):
+            mail = row["last_seq"] > max(read, default=0)
+            if mail and (row["due_at"] is None or row["due_at"] > evidence.now):
+                yield f"run {run} has unread mail and is not due"
+    for waited in evidence.seen("gave up"):
+        yield f"run {waited['run']} did not end in {waited['seconds']} s"
+
+
+def cancel_reaches_open_runs(evidence: Evidence) -> Iterator[str]:
+    """Promise 8: what was asked to cancel has seen it, or is closed."""
+    for sent in evidence.seen("sent"):
+        for run in evidence.run_of(sent["run"]) if sent["what"] == "cancel" else ():
+            status = next(r["status"] for r in evidence.tables["run"] if r["run"] == run)
+            saw = any(row.kind == "cancel" for row in evidence.journals[run])
+            if sent["accepted"] and not saw and status not in CLOSED:
+                yield f"run {run} was asked to cancel, and is {status} without having seen it"
+
+
+def a_graceful_stop_hands_back(evidence: Evidence) -> Iterator[str]:
+    """Promise 9: whoever left in order owns nothing, and has no row."""
+    for ended in evidence.seen("exit"):
+        if ended["code"] != 0:
+            yield f"worker {ended['of']} was asked to leave; it ended with {ended['code']}"
+    # A row marked dead is finished by the next worker at once: its owner did not know of a claim
+    # that was answered to nobody.
+    left = {each["pid"] for each in evidence.seen("left")}
+    for row in evidence.tables["worker"]:
+        if row["pid"] in left and row["state"] == "live":
+            owned = [run["run"] for run in evidence.tables["run"] if run["worker"] == row["worker"]]
+            yield f"worker {row['name']} has left, and its row stands; runs of it: {owned}"
+
+
+CHECKERS: tuple[Checker, ...] = (
+    journals_have_no_gaps_no_forks_and_never_change,
+    attempts_begin_only_for_what_is_not_journaled,
+    what_was_let_out_rests_on_journaled_results,
+    effects_happen_exactly_once,
+    keys_are_stable_and_unique,
+    messages_are_read_exactly_once_and_in_order,
+    timers_are_never_early,
+    replay_equals_the_original,
+    open_runs_progress_or_are_listed,
+    cancel_reaches_open_runs,
+    a_graceful_stop_hands_back,
+)
+
+
+def check(evidence: Evidence) -> dict[str, list[str]]:
+    """Broken promises, by the checker that says so."""
+    found = {checker.__name__: list(checker(evidence)) for checker in CHECKERS}
+    return {name: broken for name, broken in found.items() if broken}
+
+
+def _instance(evidence: Evidence, run: int) -> Instance:
+    row = next(each for each in evidence.tables["run"] if each["run"] == run)
+    args = next(each["args"] for each in evidence.tables["input"] if each["run"] == run)
+    definition = registry.narrowed(None)[row["workflow"]]
+    return Instance(run, id=row["id"], claim=1, seed=row["seed"], definition=definition, input=args)
+
+
+def _asked_at(evidence: Evidence, run: int) -> dict[int, tuple[int, object]]:
+    """Where the code asked for each op, and with which first argument, as replay tells."""
+    row = next(each for each in evidence.tables["run"] if each["run"] == run)
+    if not evidence.journals[run] or row["workflow"] not in registry.workflows():
+        return {}
+    instance, asked = _instance(evidence, run), dict[int, tuple[int, object]]()
+    try:
+        for event in rows.read(evidence.journals[run]).rows:
+            for each in instance.replayer.feed(rows.to_event(event, instance.replayer.open)):
+                if isinstance(each, commands.Run):
+                    asked[each.op] = event.position, next(iter(each.call.arguments()[0]), None)
+    except Exception:  # for another checker to tell
+        return asked
+    finally:
+        instance.replayer.close()
+    return asked

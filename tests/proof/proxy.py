@@ -1,0 +1,196 @@
+"""A proxy between a worker and Postgres that knows the protocol: it can part the two at each
+round trip, before the server has seen the question or after it has acted on it.
+
+A round trip is named by its statement and by how often that was sent: ``commit#2``; the first
+one of a prepared statement on a connection is its preparation, ``prepare commit#1``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import struct
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+ASKS = b"QSH"  # messages that make the server answer: query, sync, flush
+_STATEMENT = re.compile(rb"/\* durable: (\w+) \*/")
+
+
+class Parted(Exception):
+    """This connection ends here."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where to strike: at the ``nth`` round trip of a name; ``after`` the server has acted, or
+    before it has seen anything."""
+
+    name: str
+    nth: int
+    after: bool = False
+
+    def __str__(self) -> str:
+        return f"{'after' if self.after else 'before'} {self.name}#{self.nth}"
+
+
+@dataclass(eq=False)
+class Link:
+    """One connection through the proxy."""
+
+    server: asyncio.StreamWriter
+    client: asyncio.StreamWriter
+    statements: dict[bytes, str] = field(default_factory=dict)
+    name: str = "sync"
+    pid: int = 0  # of the server's session
+    is_hole: bool = False
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    held: bool = False  # answers are kept back until the strike is over
+
+
+# What a strike does; it may wait, mark the link a hole, or raise Parted.
+Strike = Callable[[Link], Coroutine[Any, Any, None]]
+
+
+class Proxy:
+    """``dsn`` leads through it. ``aim`` strikes once, at a point."""
+
+    def __init__(self, dsn: str) -> None:
+        self._direct = urlsplit(dsn)
+        self.seen: Counter[str] = Counter()
+        self.order: list[tuple[str, int]] = []
+        self._point: Point | None = None
+        self._strike: Strike | None = None
+        self.struck = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def dsn(self) -> str:
+        host, port = self._server.sockets[0].getsockname()
+        who = f"{self._direct.username or 'postgres'}:{self._direct.password or 'none'}"
+        place = f"{who}@{host}:{port}"
+        return urlunsplit(("postgresql", place, self._direct.path, "sslmode=disable", ""))
+
+    def aim(self, point: Point, strike: Strike) -> None:
+        self._point, self._strike = point, strike
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        query = parse_qs(self._direct.query)
+        host, port = self._direct.hostname, self._direct.port or 5432
+        if host is None and query.get("host", [""])[0].startswith("/"):
+            return await asyncio.open_unix_connection(f"{query['host'][0]}/.s.PGSQL.{port}")
+        return await asyncio.open_connection(host or query["host"][0], port)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            from_server, to_server = await self._open()
+            link = Link(to_server, writer)
+            ways = [asyncio.ensure_future(self._up(reader, link)),
+                    asyncio.ensure_future(self._down(from_server, writer, link))]  # fmt: skip
+            try:
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                if link.is_hole:  # the server hears nothing of its client's end
+                    await asyncio.Event().wait()
+            finally:
+                for each in ways:
+                    each.cancel()
+                await asyncio.gather(*ways, return_exceptions=True)  # each ends as its link did
+                to_server.transport.abort()
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+            self._tasks.discard(task)
+
+    async def _up(self, reader: asyncio.StreamReader, link: Link) -> None:
+        size = await reader.readexactly(4)
+        start = await reader.readexactly(struct.unpack("!i", size)[0] - 4)
+        await self._ask(link, "startup", size + start, b"Z")
+        batch = b""
+        while True:
+            head = await reader.readexactly(5)
+            body = await reader.readexactly(struct.unpack("!i", head[1:])[0] - 4)
+            kind = head[:1]
+            batch += head + body
+            self._note(link, kind, body)
+            if kind in ASKS:
+                name = f"prepare {link.name}" if kind == b"H" else link.name
+                await self._ask(link, name, batch, b"TnE" if kind == b"H" else b"Z")
+                batch = b""
+            elif kind in b"pX":
+                link.server.write(batch)
+                batch = b""
+
+    @staticmethod
+    def _note(link: Link, kind: bytes, body: bytes) -> None:
+        """Which statement the next question is about."""
+        if kind == b"Q":
+            link.name = _name(body)
+        elif kind == b"P":
+            statement, text = body.split(b"\0")[:2]
+            link.name = link.statements[statement] = _name(text)
+        elif kind == b"B":
+            link.name = link.statements.get(body.split(b"\0")[1], "statement")
+
+    async def _ask(self, link: Link, name: str, question: bytes, ends: bytes) -> None:
+        self.seen[name] += 1
+        nth = self.seen[name]
+        self.order.append((name, nth))
+        point, strike = self._point, self._strike
+        hit = point is not None and (name, nth) == (point.name, point.nth)
+        if hit and strike is not None and point is not None:
+            if point.after:
+                link.held, link.answered = True, asyncio.Event()
+                link.server.write(question)
+                await link.answered.wait()
+            self._point = None
+            self.struck.set()
+            # A task of its own: the connection may end meanwhile.
+            striking = asyncio.ensure_future(strike(link))
+            self._tasks.add(striking)
+            try:
+                await asyncio.shield(striking)
+            finally:
+                link.held = False
+            if point.after:
+                return
+        if not link.is_hole:
+            link.server.write(question)
+
+    async def _down(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: Link
+    ) -> None:
+        while True:
+            head = await reader.readexactly(5)
+            body = await reader.readexactly(struct.unpack("!i", head[1:])[0] - 4)
+            if head[:1] == b"K":
+                link.pid = struct.unpack("!i", body[:4])[0]
+            if link.held and head[:1] in b"ZTnE":
+                link.answered.set()
+                while link.held:
+                    await asyncio.sleep(0.002)
+            if not link.is_hole:
+                writer.write(head + body)
+
+
+def _name(text: bytes) -> str:
+    found = _STATEMENT.search(text)
+    if found:
+        return found[1].decode()
+    return b" ".join(text.strip(b"\0 ;").split()[:2]).decode(errors="replace").lower()[:24]

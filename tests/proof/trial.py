@@ -1,0 +1,203 @@
+"""One trial: a run of a canonical workflow, a worker behind the proxy, one fault at one point,
+and the evidence of what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+import asyncpg
+
+from durable import Client, DurableError
+from tests.proof import evidence, history
+from tests.proof.canon import Case
+from tests.proof.evidence import Evidence
+from tests.proof.proxy import Link, Parted, Point, Proxy
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_SECONDS = 20.0
+HOLE_SECONDS = 3.0
+
+# cut: the connection ends. hole: bytes vanish, nobody is told. pause: the process stands still,
+# loses its runs, and goes on. kill: it is gone. terminate: Postgres ends the session.
+FAULTS = ("cut", "hole", "pause", "kill", "terminate")
+
+
+class Zygote:
+    """Forks workers on demand: see ``worker.py``."""
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.proof.worker", cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": "1"},
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        self._one_at_a_time = asyncio.Lock()
+        self._polling = asyncio.Lock()
+        self._codes: dict[int, int] = {}
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+
+    async def fork(self, dsn: str, folder: Path) -> int:
+        pid = await self._ask(dsn=dsn, history=str(folder / "history"), log=str(folder / "log"))
+        assert pid is not None
+        return pid
+
+    async def wait(self, pid: int) -> int:
+        """Its exit code; minus the signal that ended it."""
+        while (code := await self.ended(pid)) is None:
+            await asyncio.sleep(0.005)
+        return code
+
+    async def ended(self, pid: int) -> int | None:
+        """The same, of one that may live."""
+        async with self._polling:
+            if pid not in self._codes:
+                code = await self._ask(wait=pid)
+                if code is None:
+                    return None
+                self._codes[pid] = code
+            return self._codes[pid]
+
+    async def _ask(self, **order: Any) -> int | None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        async with self._one_at_a_time:
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            answer: int | None = json.loads(await self._process.stdout.readline())
+            return answer
+
+
+class Trial:
+    """``folder`` holds the history and the workers' log."""
+
+    def __init__(self, dsn: str, zygote: Zygote, client: Client, folder: Path) -> None:
+        self.dsn, self.zygote, self.client, self.folder = dsn, zygote, client, folder
+        self.alive: list[int] = []
+        self._unended: list[int] = []  # though they were told to
+
+    async def run(self, case: Case, point: Point | None = None, fault: str = "") -> Evidence:
+        """The evidence. Without a point: of a run in peace."""
+        for each in self.folder.iterdir():
+            each.unlink()
+        history.write_to(self.folder / "history")
+        self._case, self._helped = case, asyncio.Event()
+        async with Proxy(self.dsn) as self.proxy:
+            if point is not None:
+                self.proxy.aim(point, getattr(self, f"_{fault}"))
+            try:
+                handle = await self.client.start(
+                    case.workflow, id=case.name, **dict(case.options))  # fmt: skip
+                self.alive.append(await self.zygote.fork(self.proxy.dsn, self.folder))
+                await self._watch(case, handle)
+                await self._leave()
+            finally:
+                history.write_to(None)
+                for pid in [*self.alive, *self._unended]:
+                    for number in (signal.SIGCONT, signal.SIGKILL):
+                        with suppress(ProcessLookupError):
+                            os.kill(pid, number)
+                    await self.zygote.wait(pid)
+                self.alive, self._unended = [], []
+        return await evidence.gather(self.dsn, self.folder / "history")
+
+    async def _watch(self, case: Case, handle: Any) -> None:
+        meanwhile = case.meanwhile and asyncio.create_task(case.meanwhile(self.client, handle))
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                if meanwhile:
+                    await meanwhile
+                with suppress(DurableError):
+                    await handle.result()
+                history.note("result", run=case.name)
+                if self.proxy.struck.is_set():
+                    await self._helped.wait()
+        except TimeoutError:
+            history.note("gave up", run=case.name, seconds=PATIENCE_SECONDS)
+        finally:
+            if meanwhile and not meanwhile.done():
+                meanwhile.cancel()
+
+    async def _leave(self) -> None:
+        """Who lives is told to leave, and must do so in order."""
+        while self.alive:
+            pid, code = self.alive[0], None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    while (code := await self.zygote.ended(pid)) is None:
+                        with suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGTERM)
+                        await asyncio.sleep(0.01)
+            if self.proxy.struck.is_set():  # maybe only now
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PATIENCE_SECONDS):
+                        await self._helped.wait()
+            if pid in self.alive:
+                history.note("exit", of=pid, code=code)
+                self.alive.remove(pid)
+                self._unended += [pid] if code is None else []
+
+    # Faults: each is done to the worker behind the proxy
+
+    async def _cut(self, link: Link) -> None:
+        self._helped.set()
+        raise Parted
+
+    async def _hole(self, link: Link) -> None:
+        link.is_hole = True
+        # A kernel whose peer does not acknowledge gives up; this proxy does acknowledge.
+        asyncio.get_running_loop().call_later(HOLE_SECONDS, link.client.transport.abort)
+        self._helped.set()
+
+    async def _terminate(self, link: Link) -> None:
+        await self._execute("select pg_terminate_backend($1)", link.pid)
+        self._helped.set()
+
+    async def _kill(self, link: Link) -> None:
+        victim = self.alive.pop()
+        os.kill(victim, signal.SIGKILL)
+        await self.zygote.wait(victim)
+        await self._help()
+        raise Parted
+
+    async def _pause(self, link: Link) -> None:
+        """It stands still past its lease, while another does its work, and then goes on."""
+        victim = self.alive[0]
+        os.kill(victim, signal.SIGSTOP)
+        for row in await self.client.store.workers.listed():
+            await self.client.store.workers.take_over(row.worker)
+        await self._help()
+        with suppress(TimeoutError, DurableError):
+            async with asyncio.timeout(0.4):  # how far the other comes until then is open
+                await self.client.handle(self._case.name).result()
+        os.kill(victim, signal.SIGCONT)
+
+    async def _help(self) -> None:
+        """Another worker comes, with a way of its own to the database."""
+        self.alive.append(await self.zygote.fork(self.dsn, self.folder))
+        self._helped.set()
+
+    async def _execute(self, query: str, *arguments: object) -> None:
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            await connection.execute(query, *arguments)
+        finally:
+            await connection.close()
+
+
+@asynccontextmanager
+async def stage(dsn: str, folder: Path) -> AsyncIterator[Trial]:
+    """Where trials take place, one after another: each begins with empty tables."""
+    await evidence.install(dsn)
+    async with Zygote() as zygote, Client(dsn) as client:
+        yield Trial(dsn, zygote, client, folder)

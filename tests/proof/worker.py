@@ -1,0 +1,94 @@
+"""Worker processes for trials. One process imports all that is needed and forks a worker for
+each line it is given: a fork takes milliseconds, a new interpreter half a second."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+import traceback
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from durable import Worker
+from durable._runtime import claimer, instance, lease
+from durable._store.postgres import connecting, line, workers
+from durable.errors import StoreUnavailable
+from tests.proof import canon, history
+
+# A trial is over in a second where our usual times are made for hours.
+QUICKER = [
+    (instance, "PARK_AFTER", timedelta(seconds=0.05)),
+    (lease, "BEAT_SECONDS", 0.15),
+    (claimer, "RECONCILE_SECONDS", 0.4),
+    (connecting, "CONNECT_SECONDS", 1.5),
+    (workers, "BEAT_CALL_SECONDS", 1.0),
+]
+CALL_SECONDS = 1.5
+
+
+def make_quicker(call_seconds: float = CALL_SECONDS) -> None:
+    for module, name, value in QUICKER:
+        assert hasattr(module, name), name
+        setattr(module, name, value)
+    for call in (line.Line.call, line.Line.fetch, line.Line.fetchrow, line.Line.fetchval):
+        assert call.__kwdefaults__ == {"within": line.CALL_SECONDS}
+        call.__kwdefaults__["within"] = call_seconds
+
+
+async def _work(dsn: str) -> None:
+    """With a supervisor's patience: who cannot begin is begun again."""
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    while True:
+        try:
+            async with Worker(dsn, serve=[canon], grace=2.0):
+                await stopped.wait()
+        except StoreUnavailable as error:
+            history.note("could not begin", why=str(error))
+        else:
+            history.note("left")
+            return
+
+
+def _live(order: dict[str, Any]) -> None:
+    """The forked child."""
+    log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
+    history.write_to(Path(order["history"]))
+    try:
+        make_quicker()
+        asyncio.run(_work(order["dsn"]))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def main() -> None:
+    """Lines in: an order. Lines out: the pid; of one waited for, how it
+    ended, or null."""
+    gc.freeze()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of a child too, until it listens
+    for text in sys.stdin:
+        order = json.loads(text)
+        if "wait" in order:
+            pid, status = os.waitpid(order["wait"], os.WNOHANG)
+            print(json.dumps(os.waitstatus_to_exitcode(status) if pid else None), flush=True)
+            continue
+        pid = os.fork()
+        if pid == 0:
+            os.close(0)
+            _live(order)
+        print(json.dumps(pid), flush=True)
+
+
+if __name__ == "__main__":
+    main()
