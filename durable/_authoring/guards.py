@@ -1,4 +1,4 @@
-"""Says so when workflow code reads a clock, draws chance, sleeps or opens a file by itself.
+"""Says so when workflow code reads a clock, draws chance or sleeps by itself.
 
 None of it is recorded, so a replay may see something else. Two ways to notice, neither of
 which refuses anything:
@@ -14,7 +14,6 @@ A line is told once in a process.
 
 from __future__ import annotations
 
-import builtins
 import datetime as dt
 import dis
 import os
@@ -45,7 +44,6 @@ _REPLACED: tuple[tuple[Any, str, str], ...] = (
     (secrets, _OWN, "choice randbelow randbits token_bytes token_hex token_urlsafe"),
     (os, _CHANCE, "urandom"),
     (uuid, _UUID, "uuid1 uuid4"),
-    (builtins, _OWN, "open"),
 )  # fmt: skip
 
 # What is only read for: bound methods compare equal, so they can stand in a table.
