@@ -228,12 +228,12 @@ def cancel_reaches_open_runs(evidence: Evidence) -> Iterator[str]:
 
 def a_graceful_stop_hands_back(evidence: Evidence) -> Iterator[str]:
     """Promise 9: whoever left in order owns nothing, and has no row."""
+    left = {each["pid"] for each in evidence.seen("left")}
     for ended in evidence.seen("exit"):
-        if ended["code"] != 0:
+        if ended["code"] is None or ended["of"] not in left:
             yield f"worker {ended['of']} was asked to leave; it ended with {ended['code']}"
     # A row marked dead is finished by the next worker at once: its owner did not know of a claim
     # that was answered to nobody.
-    left = {each["pid"] for each in evidence.seen("left")}
     for row in evidence.tables["worker"]:
         if row["pid"] in left and row["state"] == "live":
             owned = [run["run"] for run in evidence.tables["run"] if run["worker"] == row["worker"]]
