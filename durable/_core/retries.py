@@ -49,35 +49,21 @@ class Retry:
         seconds(self.delay_max, what="delay_max")
 
 
-@dataclass(frozen=True, slots=True)
-class RetryAfter:
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    reason: str
-
-
 # A pause longer than this is a pause in name only; it also keeps growth ** n finite.
 _EXPONENT_MAX = 64
 
 
 def verdict(
     policy: Retry, attempt: int, *, retryable: bool, chance: float, left: float | None = None
-) -> RetryAfter | GiveUp:
-    """What to do after attempt number ``attempt`` (from 1) has failed.
+) -> float | None:
+    """Seconds to pause after attempt number ``attempt`` (from 1) has failed; None: give up.
 
     ``chance`` in [0, 1) is the jitter: the pause is between half and all of its length.
     ``left`` is what remains of the time for all attempts, in seconds; None: it has no end.
     """
-    if not retryable:
-        return GiveUp("the error is not one to retry")
-    if policy.attempts is not None and attempt >= policy.attempts:
-        return GiveUp(f"all {policy.attempts} attempts are used up")
+    if not retryable or (policy.attempts is not None and attempt >= policy.attempts):
+        return None
     delay = seconds(policy.delay, what="delay")
     grown = delay * policy.growth ** min(attempt - 1, _EXPONENT_MAX)
     pause = min(grown, seconds(policy.delay_max, what="delay_max")) * (1 - chance / 2)
-    if left is not None and pause >= left:
-        return GiveUp("the next attempt would begin after timeout_total")
-    return RetryAfter(pause)
+    return pause if left is None or pause < left else None

@@ -23,7 +23,7 @@ from typing import Any
 from .._authoring import attempts as authoring
 from .._codec.failures import decode_failure
 from .._core import commands
-from .._core.retries import GiveUp, verdict
+from .._core.retries import verdict
 from .._store.protocol import Note
 from .activities import run_activity
 from .clock import Clock
@@ -330,14 +330,13 @@ class Attempts:
         """Seconds until the next attempt; None if there is none."""
         options = work.call.definition.options
         business = is_answer(error, options.raises)
-        decision = verdict(
+        pause = verdict(
             options.retry,
             work.number,
             retryable=not business and is_retryable(error, options.retry.retry_if),
             chance=self.chance(),
             left=left_of_total(work, self._clock),
         )
-        pause = None if isinstance(decision, GiveUp) else decision.seconds
         if not business:  # a business error is an answer, not an accident
             tell_failed(work, error, next_in=pause)
         return pause
