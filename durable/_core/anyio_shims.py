@@ -44,9 +44,6 @@ class OrderedScope(backend.CancelScope):
     def __hash__(self) -> int:
         return self._birth
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
     def _deliver_cancellation(self, origin: backend.CancelScope) -> bool:
         again = super()._deliver_cancellation(origin)
         if origin is self and again:

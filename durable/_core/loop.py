@@ -78,9 +78,6 @@ class OrderedFuture(asyncio.Future[T]):
     _birth: int
     __hash__ = _by_birth
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
 
 # What `asyncio.gather` returns, the one class of futures of asyncio's own that is written in
 # Python. In a set of a workflow it must hash as the others do.
@@ -103,9 +100,6 @@ class OrderedTask(asyncio.Task[T]):
 
     def __hash__(self) -> int:
         return self._birth
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
 
     def __repr__(self) -> str:  # stands in asyncio's error when it awaits a stranger's future
         return (
