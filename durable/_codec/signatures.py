@@ -39,8 +39,8 @@ SHAPES_MAX = 64
 class Signature:
     """Made once per function. ``skip`` leaves out first parameters: ctx, or a connection.
 
-    ``unresolved`` tells, by name, why an annotation could not be resolved ("return" is that
-    of the result); its values come back as the standard types they were written as.
+    An annotation that cannot be resolved is told of; its values come back as the standard types
+    they were written as.
     """
 
     def __init__(self, fn: Callable[..., Any], skip: int) -> None:
@@ -67,10 +67,6 @@ class Signature:
     @classmethod
     def of(cls, fn: Callable[..., Any], *, skip: int = 0) -> Signature:
         return cls(fn, skip)
-
-    @property
-    def unresolved(self) -> dict[str, str]:
-        return self._hints[1]
 
     def encode_call(self, args: Args, kwargs: Kwargs) -> bytes:
         """
@@ -155,7 +151,7 @@ class Signature:
         kinds = tuple(map(type, args))
         kept = self._kept_calls.get(kinds)
         if kept is None:
-            hints, names = self._hints[0], self._names
+            hints, names = self._hints, self._names
             kept = len(args) <= len(names) and all(
                 _keeps(hints.get(name, Any), kind) for name, kind in zip(names, kinds, strict=False)
             )
@@ -174,7 +170,7 @@ class Signature:
 
     def __str__(self) -> str:
         """As one would write it: ``charge(card: str, cents: int)``."""
-        hints = self._hints[0]
+        hints = self._hints
         parameters = [
             each.replace(annotation=hints.get(each.name, each.annotation))
             for each in self._signature.parameters.values()
@@ -231,12 +227,11 @@ class Signature:
     @functools.cached_property
     def _fitters(self) -> dict[str | None, Fitter]:
         """Per parameter; none for those that take anything."""
-        hints = self._hints[0]
-        return {name: fitter(each) for name, each in hints.items() if each is not Any}
+        return {name: fitter(each) for name, each in self._hints.items() if each is not Any}
 
     @functools.cached_property
     def _kept_results(self) -> frozenset[type]:
-        hint = self._hints[0].get("return", Any)
+        hint = self._hints.get("return", Any)
         return frozenset(kind for kind in values.SCALARS if _keeps(hint, kind))
 
     @functools.cached_property
@@ -245,23 +240,21 @@ class Signature:
         return tuple((i, n, self._fitters[n]) for i, n in numbered if n in self._fitters)
 
     @functools.cached_property
-    def _hints(self) -> tuple[dict[str, Any], dict[str, str]]:
+    def _hints(self) -> dict[str, Any]:
         annotations = {each.name: each.annotation for each in self._signature.parameters.values()}
         annotations["return"] = self._signature.return_annotation
         resolved: dict[str, Any] = {}
-        unresolved: dict[str, str] = {}
         for name, annotation in annotations.items():
             if annotation is not inspect.Parameter.empty:
                 try:
                     resolved[name] = _resolved(annotation, self._fn)
                 except Exception as error:  # noqa: BLE001 - a name under TYPE_CHECKING, a typo
-                    unresolved[name] = f"{type(error).__name__}: {error}"
                     log.warning(
-                        "the annotation of %r of %s() cannot be resolved (%s): its values come "
+                        "the annotation of %r of %s() cannot be resolved (%s: %s): its values come "
                         "back as plain standard types. Is it imported under TYPE_CHECKING only?",
-                        name, self.name, unresolved[name],
+                        name, self.name, type(error).__name__, error,
                     )  # fmt: skip
-        return resolved, unresolved
+        return resolved
 
 
 def _as_it_is(value: Any) -> Any:
