@@ -52,13 +52,14 @@ class Context:
 
     Attributes:
         id: the caller's id of this run.
+        workflow: the name of its workflow.
         log: a logger whose lines appear once, when the turn that wrote them is recorded.
     """
 
     def __init__(self, replayer: Replayer, *, id: str, workflow: str) -> None:
         self.id = id
         self.workflow = workflow
-        self.log = RunLog(replayer, id)
+        self.log = RunLog(replayer)
         self._replayer = replayer
         # Calls so far, by name and input. The keys are bytes, since tuples would be walked by
         # the garbage collector for as long as the run is in memory.

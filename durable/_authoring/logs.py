@@ -15,11 +15,10 @@ from .._core.replayer import Replayer
 class RunLog:
     """The familiar methods of a logger, on the logger ``durable.workflow``."""
 
-    __slots__ = ("_id", "_replayer")
+    __slots__ = ("_replayer",)
 
-    def __init__(self, replayer: Replayer, id: str) -> None:
+    def __init__(self, replayer: Replayer) -> None:
         self._replayer = replayer
-        self._id = id
 
     def log(self, level: int, message: str, *args: Any) -> None:
         self._replayer.say(level, message, args)

@@ -33,13 +33,11 @@ class Difference(NamedTuple):
 
 MISSING = type("Missing", (), {"__repr__": lambda _: "missing"})()
 
-_PLAIN = frozenset({int, str, float, bool, bytes, type(None)})
-
 
 def digest(payload: bytes) -> bytes:
     """Sixteen bytes, equal for calls that are the same."""
     call = values.decode(payload)
-    plain = type(call) is list and _PLAIN.issuperset(map(type, call))
+    plain = type(call) is list and values.SCALARS.issuperset(map(type, call))
     form = payload if plain else values.encode(_canonical(call))
     return hashlib.blake2b(form, digest_size=16).digest()
 

@@ -87,7 +87,7 @@ def decode(payload: bytes, expected: Any = Any) -> Any:
         value = _DECODERS[0](packed)
         fits = not _may_be_deep(packed) or not _is_deep(value)
     except Exception as error:  # noqa: BLE001 - bytes from outside: whatever fails, they are bad
-        raise DecodeError(expected="a payload", why=_told(error)) from None
+        raise DecodeError(expected="a payload", why=f"{type(error).__name__}: {error}") from None
     if not fits:
         raise DecodeError(expected="a payload", why=f"it is nested more than {DEPTH_MAX} deep")
     if expected is Any or type(value) is expected:
@@ -118,10 +118,6 @@ def _refused(payload: bytes) -> DecodeError | PayloadTooLarge:
     elif header > VERSION:
         why += "; a newer Durable wrote it"
     return DecodeError(expected="a payload", why=why)
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 # Depth. Neither library counts it, and to walk each value would cost more than to pack it.

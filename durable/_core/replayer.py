@@ -28,10 +28,7 @@ from .operation import Operation
 from .refusals import OUTSIDE
 from .sites import call_site
 
-__all__ = ["LOOP_VERSION", "Replayer"]
-
-LOOP_VERSION = shims.LOOP_VERSION
-assert anyio_shims  # imported for what it does
+assert anyio_shims and shims  # imported for what they do
 
 # A run fails with one of its latest failures, if with any; a poller may see thousands.
 FAILURES_KEPT = 1_000

@@ -70,7 +70,6 @@ class Committer:
         self._slice: asyncio.Handle | None = None
         self._host = asyncio.get_running_loop()
         self._meter = meter
-        self.commits = 0
         self.refusal: str | None = None  # of the commit that is sent again and again
 
     def submit(self, instance: Instance) -> None:
@@ -158,7 +157,6 @@ class Committer:
         except Unwritable as error:
             await self._split(batch, error)
             return
-        self.commits += 1
         end = time.monotonic() + SLICE_SECONDS
         for (instance, advance), verdict in zip(batch, verdicts, strict=True):
             if verdict is LEFT_OUT:

@@ -84,10 +84,9 @@ class Instance:
     """A run, live. ``in_flight`` is True while a commit of it is under way."""
 
     __slots__ = (
-        "arrivals", "awaiting", "birth", "claim", "close", "ctx",
-        "definition", "found", "id", "in_flight", "input", "is_queued", "loaded", "lost", "noted",
-        "notes", "outcome", "position", "replayer", "report", "requests", "rows", "run", "seed",
-        "seen", "tail",
+        "arrivals", "awaiting", "birth", "claim", "close", "definition", "found", "id", "in_flight",
+        "input", "is_queued", "loaded", "lost", "noted", "notes", "outcome", "position",
+        "replayer", "report", "requests", "rows", "run", "seed", "seen", "tail",
     )  # fmt: skip
 
     def __init__(
@@ -125,7 +124,7 @@ class Instance:
         definition = self.definition
         args, kwargs = definition.signature.decode_call(self.input)
         self.replayer = Replayer(lambda: run_workflow(ctx, definition, args, kwargs), self.seed)
-        self.ctx = ctx = Context(self.replayer, id=self.id, workflow=definition.name)
+        ctx = Context(self.replayer, id=self.id, workflow=definition.name)
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import functools
 import sys
 from importlib.metadata import version
 
-from .._core.replayer import LOOP_VERSION
+from .._core.shims import LOOP_VERSION
 
 
 @functools.cache
