@@ -89,7 +89,7 @@ async def _examine(dsn: str, schema: str) -> list[Finding]:
     try:
         findings = await _server(connection, sql, pooled=session.pooled)
         try:
-            await migrate.check_open(connection, schema)
+            await migrate.check(connection, schema)
         except StoreError as error:
             return [*findings, Finding("bad", "schema", str(error))]
         return findings + await _schema(connection, sql) + await _work(connection, sql)

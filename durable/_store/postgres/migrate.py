@@ -82,21 +82,8 @@ async def prepare(dsn: str, *, schema: str = "durable", upgrade: bool) -> None:
         connection.terminate()
 
 
-async def check(dsn: str, schema: str = "durable") -> None:
+async def check(connection: asyncpg.Connection[Any], schema: str) -> None:
     """See that the schema is there and fits this code.
-
-    Raises:
-        ConfigurationError, StoreUnavailable, SchemaMismatch
-    """
-    session = await connect(dsn, application="check", lock_timeout=LOCK_SECONDS)
-    try:
-        await check_open(session.connection, schema)
-    finally:
-        session.connection.terminate()
-
-
-async def check_open(connection: asyncpg.Connection[Any], schema: str) -> None:
-    """``check`` on a connection that is open.
 
     Raises:
         SchemaMismatch

@@ -97,7 +97,7 @@ class Store:
         store = cls(dsn, name, schema, transactions_max, notify=notify)
         try:
             await store._calls.open()
-            await store._calls.call(lambda connection: migrate.check_open(connection, schema))
+            await store._calls.call(lambda connection: migrate.check(connection, schema))
         except BaseException:
             await store.close()
             raise
