@@ -192,7 +192,6 @@ class Started(NamedTuple):
     status: str
     workflow: str
     input: bytes | None  # of the run that was there, if its digest is another; None if created
-    input_digest: bytes | None
 
 
 class Recorded(NamedTuple):

@@ -46,7 +46,7 @@ class Runs:
             if is_again or not _may_follow(old, new.if_exists):
                 args, digest = tables.input[old.run]
                 told = None if digest == new.input_digest else args
-                return Started(old.run, is_again, old.status, old.workflow, told, digest)
+                return Started(old.run, is_again, old.status, old.workflow, told)
             if old.closed_at is None:
                 self._close_from_outside(old, "replaced")
             tables.retire(old)
@@ -66,7 +66,7 @@ class Runs:
             created_at=moment,
         )
         tables.insert(run, new.input, new.input_digest)
-        return Started(run.run, True, "pending", new.workflow, None, None)
+        return Started(run.run, True, "pending", new.workflow, None)
 
     @verb
     def claim(self, worker: UUID, *, limit: int, versions: str | None = None) -> list[Claimed]:

@@ -1,12 +1,12 @@
 -- name: start
 select run, created, status, workflow,
-    case when input_digest <> $6 then input end as input, input_digest
+    case when input_digest <> $6 then input end as input
 from durable.start_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 
 -- name: start_many
 -- Ids are locked in the order of their locks, so that two calls never wait for each other.
 select s.run, s.created, s.status, s.workflow,
-    case when s.input_digest <> a.digest then s.input end as input, s.input_digest
+    case when s.input_digest <> a.digest then s.input end as input
 from (
     select u.n, u.id, u.workflow, u.queue, u.priority, u.args, u.digest, u.if_exists, u.explicit,
         u.seed, u.begins_at, u.begins_after, u.ends_at, u.ends_after
