@@ -22,6 +22,7 @@ from uuid import UUID
 from .._core.leases import FREE_LOCK_SECONDS
 from .._store.protocol import Beat, Registration, Unavailable
 from .._store.verbs import Heartbeat
+from ..errors import LeaseLost
 
 log = logging.getLogger("durable.worker")
 
@@ -52,6 +53,7 @@ class Lease:
         self._on_beat = on_beat
         self._on_lost = on_lost
         self.missed = 0  # beats without an answer that nobody has counted yet
+        self._has_lived = False  # a beat of its was answered; known to the thread
         self._answered = 0.0  # monotonic: when the latest answered beat was sent
         self._host = asyncio.get_running_loop()
         self._beaten: asyncio.Future[None] | None = None
@@ -60,7 +62,11 @@ class Lease:
         self._thread: threading.Thread | None = None
 
     async def acquire(self) -> None:
-        """Register and beat once; raises what registering raises."""
+        """Register and beat once; raises what registering raises.
+
+        Raises:
+            LeaseLost: it was declared dead before that.
+        """
         ready: asyncio.Future[None] = self._host.create_future()
         self._thread = threading.Thread(
             target=self._run, args=(ready,), name="durable heartbeat", daemon=True
@@ -156,9 +162,15 @@ class Lease:
             self.beaten_since = float("inf")
             log.exception("a heartbeat failed; beating on")
             return BEAT_SECONDS / 2
+        if not beat.alive and not self._has_lived:  # paused so long before its first beat
+            self._stop.set()
+            lost = LeaseLost(f"worker {worker} was declared dead before its first heartbeat")
+            self._tell(_fail, ready, lost)
+            return 0.0
         if not beat.alive:
             self._tell(self._on_lost, worker)
             return BEAT_SECONDS
+        self._has_lived = True
         if self.beaten_since > sent:
             self.beaten_since = sent
         self._tell(self._heard, sent, beat, time.monotonic(), ready)

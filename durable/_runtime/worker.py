@@ -21,6 +21,7 @@ from .._authoring.definitions import Definition
 from .._core import commands
 from .._store.protocol import Beat, Outcome, Registration, Verdict
 from .._store.verbs import Store
+from ..errors import LeaseLost
 from . import process
 from .attempts import Attempts
 from .background import Background
@@ -104,7 +105,7 @@ class LiveWorker:
 
     async def start(self) -> None:
         """Register and begin to work."""
-        await self._lease.acquire()
+        await self._acquire()
         self._watchdog.start()
         chores = self.chores
         rounds = (self.committer.once, self.claimer.once, chores.once, chores.announce)
@@ -368,7 +369,7 @@ class LiveWorker:
         pause = 0.1
         while not self.draining:
             try:
-                await self._lease.acquire()
+                await self._acquire()
             except Exception as error:  # noqa: BLE001 - a lost database costs time only
                 log.warning("cannot register again yet: %s", error)
                 await asyncio.sleep(pause)
@@ -378,6 +379,16 @@ class LiveWorker:
                 self._is_beginning = False
                 self.claimer.poke()
                 return
+
+    async def _acquire(self) -> None:
+        """Begin to live; under another name if somebody has declared this one dead before."""
+        while True:
+            try:
+                return await self._lease.acquire()
+            except LeaseLost:
+                await self._lease.release()
+                self.registration = self._new_registration()
+                self._lease = self._new_lease()
 
     def _new_registration(self) -> Registration:
         identity = process.identity()

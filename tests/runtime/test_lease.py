@@ -12,6 +12,7 @@ import pytest
 
 from durable._runtime.lease import Lease
 from durable._store.protocol import Beat, Registration, Unavailable
+from durable.errors import LeaseLost
 
 ALIVE = Beat(
     alive=True,
@@ -84,3 +85,23 @@ async def test_a_lease_that_was_never_had_can_be_released() -> None:
         await lease.acquire()
     await lease.release()
     lease.beat_soon()
+
+
+async def test_a_worker_that_was_declared_dead_before_its_first_beat_is_told_so() -> None:
+    class Buried(Beats):
+        async def beat(self, worker: UUID) -> Beat:
+            return ALIVE._replace(alive=False)
+
+    async def connect() -> Beats:
+        return Buried()
+
+    registration = Registration(uuid4(), "me", "", 1, 0, (), (), "1", 15.0)
+    lease = Lease(connect, registration, on_beat=_unexpected, on_lost=_unexpected)
+    async with asyncio.timeout(20):
+        with pytest.raises(LeaseLost, match="before its first"):
+            await lease.acquire()
+        await lease.release()
+
+
+def _unexpected(*_: object) -> None:
+    raise AssertionError("it has never lived")
