@@ -1,6 +1,9 @@
 """A web service that works on its own runs: `uvicorn examples.fastapi_app:app`.
 
-POST /orders/42 twice, and there is one order. SIGTERM drains: attempts finish, runs are
+    curl localhost:8000/orders/42 --json '{"card": "visa", "cents": 4200}'
+    curl localhost:8000/orders/42
+
+POST twice, and there is one order. SIGTERM drains: attempts finish, runs are
 handed back, another process goes on with them.
 """
 

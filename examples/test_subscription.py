@@ -1,4 +1,7 @@
-"""A subscription that bills every 30 days, and its tests: a year passes in milliseconds."""
+"""A subscription that bills every 30 days, and its tests: a year passes in milliseconds.
+
+Needs pytest and pytest-asyncio with `asyncio_mode = "auto"` in the settings of pytest.
+"""
 
 from __future__ import annotations
 
