@@ -48,6 +48,8 @@ class Durable(Client):
     ``health()``. One ``Durable`` belongs to one event loop.
 
     Raises:
+        InvalidCall: there is no such option, or it cannot be so.
+        NotRegistered: (on entering) ``serve`` names what is no workflow.
         ConfigurationError, SchemaMismatch: (on entering) what is wrong with the database.
 
     Example:
@@ -66,12 +68,19 @@ class Durable(Client):
         **options: Any,
     ) -> None:
         super().__init__(dsn, schema=schema, notify=notify)
+        if isinstance(serve, str) or not hasattr(serve or (), "__iter__"):
+            raise InvalidCall(f"serve={serve!r:.100}: it takes several, as in serve=[order].")
         self._serve = None if serve is None else list(serve)
         self._migrate = migrate
+        if unknown := options.keys() - set(WorkerOptions.__slots__):
+            raise InvalidCall(
+                f"{type(self).__name__}(...) has no option {', '.join(sorted(unknown))}; beside "
+                f"its own it has {', '.join(WorkerOptions.__slots__)}."
+            )
         try:
             self._options = WorkerOptions(**options)
-        except TypeError as error:
-            raise InvalidCall(f"Durable(...): {error}") from None
+        except (TypeError, ValueError) as error:
+            raise InvalidCall(f"{type(self).__name__}(...): {error}.") from None
         self._worker: LiveWorker | None = None
         self._keys: deque[int] = deque()
         self._keys_wanted = asyncio.Lock()

@@ -181,7 +181,7 @@ class RunFailed(RunError):
 
     def __init__(self, *, id: str, type: str, message: str, traceback: str = "") -> None:
         super().__init__(
-            f"Run {id!r} failed with {type}: {message}. Mend the reason, then "
+            f"Run {id!r} failed with {type}: {message.rstrip('.')}. Mend the reason, then "
             f"`durable retry {id}` goes on where it stood.",
             id=id,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -116,3 +117,20 @@ def test_a_module_that_is_not_there_is_said_so() -> None:
     wrong = durable("worker", "no.such.module")
     assert wrong.returncode == 2
     assert "cannot import 'no.such.module'" in wrong.stderr
+
+
+def test_a_module_that_needs_what_is_not_installed_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop.py").write_text("import not_installed_anywhere\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    wrong = durable("worker", "shop")
+    assert wrong.returncode == 1
+    assert "needs 'not_installed_anywhere'" in wrong.stderr
+    assert "dotted names" not in wrong.stderr
+
+
+def test_an_option_that_cannot_be_is_told_in_one_line(dsn: str) -> None:
+    wrong = durable("worker", "json", "--lease", "1", "--database", dsn)
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("durable: Worker(...): lease=1.0")

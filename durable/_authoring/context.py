@@ -156,9 +156,10 @@ class Context:
         """Sleep until an aware datetime; one in the past returns in the next turn.
 
         Raises:
-            InvalidCall: ``when`` has no time zone.
+            InvalidCall: ``when`` is no datetime, or has no time zone.
         """
-        if when.utcoffset() is None:
+        zone = getattr(when, "utcoffset", None)
+        if zone is None or zone() is None:
             raise InvalidCall(
                 f"ctx.sleep_until({when!r}): a time without a zone means another moment on "
                 "each machine. Give it one, as in datetime(2026, 1, 1, tzinfo=UTC)."

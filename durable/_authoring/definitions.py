@@ -210,10 +210,13 @@ def _marked(fn: Any, *, kind: str) -> Definition:
     mark: tuple[Any, Definition] | None = getattr(fn, _MARK, None)
     if mark is None and inspect.iscoroutine(fn):
         fn.close()
+        verb = "start" if kind == "workflow" else f"ctx.{kind}"
         raise DefinitionError(
             f"{fn.__qualname__}(...) was called already, so there is nothing left to record. Give "
-            f"the function and its arguments apart: `ctx.{kind}({fn.__name__}, ...)`."
+            f"the function and its arguments apart: `{verb}({fn.__name__}, ...)`."
         )
+    if isinstance(fn, str):
+        raise NotRegistered(kind=kind, name=fn, advice="Give the function itself, not its name.")
     if mark is None:
         name = getattr(fn, "__qualname__", repr(fn))
         raise NotRegistered(kind=kind, name=name, advice=f"Put @{kind} on its definition.")
@@ -223,15 +226,19 @@ def _marked(fn: Any, *, kind: str) -> Definition:
             kind=kind, name=definition.name, advice=f"Put @{kind} outermost of its decorators."
         )
     if definition.kind != kind:
-        raise NotRegistered(
-            kind=kind, name=definition.name, advice=f"It is defined with @{definition.kind}."
-        )
+        advice = f"It is defined with @{definition.kind}."
+        if kind == "activity":
+            advice += (
+                f" Inside another one it is a plain function: `await {definition.name}(ctx, ...)`."
+            )
+        raise NotRegistered(kind=kind, name=definition.name, advice=advice)
     return definition
 
 
 def _name_of(fn: Any, name: str | None, *, kind: str) -> str:
     if not callable(fn):
-        raise DefinitionError(f"@{kind} was given {fn!r}, which is not a function.")
+        advice = f" Write @{kind}(name={fn!r})." if isinstance(fn, str) else ""
+        raise DefinitionError(f"@{kind} was given {fn!r}, which is not a function.{advice}")
     given = name if name is not None else getattr(fn, "__name__", "<lambda>")
     if given == "<lambda>":
         raise DefinitionError(

@@ -34,9 +34,14 @@ class ActivityOptions:
         """
         Raises:
             ValueError: a time that is not positive, or ``raises`` that are no exceptions.
-            TypeError: there is no such option.
+            TypeError: there is no such option, or it takes something else.
         """
         changes: dict[str, Any] = {**given}
+        if unknown := changes.keys() - Given.__annotations__.keys():
+            raise TypeError(
+                f"an activity has no option {', '.join(sorted(unknown))}; it has "
+                f"{', '.join(Given.__annotations__)}"
+            )
         for name in ("timeout", "timeout_total", "heartbeat_timeout"):
             if (length := changes.get(name)) is not None:
                 changes[name] = seconds(length, what=name)
@@ -44,9 +49,14 @@ class ActivityOptions:
                     raise ValueError(f"{name}=0: nothing ends in no time; None is without a limit")
         if "retry" in changes:
             changes["retry"] = changes["retry"] or Retry()
+            if not isinstance(changes["retry"], Retry):
+                raise TypeError(f"retry={changes['retry']!r}: it takes a Retry(attempts=...)")
         raises = changes.get("raises") or ()
         if not isinstance(raises, tuple) or not all(map(_is_exception, raises)):
-            raise ValueError(f"raises={raises!r}: it takes a tuple of subclasses of Exception")
+            raise ValueError(
+                f"raises={raises!r}: it takes a tuple of subclasses of Exception, "
+                "as in raises=(CardDeclined,)"
+            )
         return replace(self, **changes | ({"raises": raises} if "raises" in changes else {}))
 
     @property

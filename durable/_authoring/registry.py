@@ -74,10 +74,10 @@ def narrowed(serve: Iterable[ModuleType | Callable[..., Any]] | None) -> dict[st
         else:
             found = {n: d for n, d in workflows().items() if d.fn is each}
         if not found:
-            name = getattr(each, "__name__", repr(each))
-            raise NotRegistered(
-                kind="workflow", name=name, advice="serve= takes workflows and their modules."
-            )
+            name = each if isinstance(each, str) else getattr(each, "__name__", repr(each))
+            kind = "workflow in module" if isinstance(each, ModuleType) else "workflow"
+            advice = "serve= takes workflows and the modules that define them, not their names."
+            raise NotRegistered(kind=kind, name=name, advice=advice)
         chosen.update(found)
     return chosen
 

@@ -114,6 +114,12 @@ class Start(Generic[R_co]):
     ) -> None:
         self.workflow = workflow
         self.args = args
+        if unknown := options.keys() - set(Options._fields):
+            raise InvalidCall(
+                f"A start has no option {', '.join(sorted(unknown))}; it has "
+                f"{', '.join(Options._fields)}. Arguments of the workflow are given by position, "
+                "as in start(order, 4200)."
+            )
         self.options = Options(**options)
 
 

@@ -15,7 +15,10 @@ def seconds(duration: Duration, *, what: str) -> float:
 
     Raises:
         ValueError: negative, infinite or not a number.
+        TypeError: a text.
     """
+    if isinstance(duration, str):
+        raise TypeError(f"{what} is {duration!r}; it must be seconds or a timedelta")
     length = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
     if not 0 <= length < float("inf"):
         raise ValueError(f"{what} is {duration!r}; it must be a finite time, not negative")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from .._authoring.registry import is_name
 from .._core.retries import seconds
 from .lease import START_DEADLINE
 from .metrics import Metrics
@@ -36,9 +37,14 @@ class WorkerOptions:
     metrics: Metrics | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.queues, str) or not all(map(is_name, self.queues)):
+            raise ValueError(
+                f"queues={self.queues!r}: it takes the names of queues, as in queues=('default',)"
+            )
         for name in ("runs_max", "activities_max", "transactions_max"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: it must be at least 1")
+            most = getattr(self, name)
+            if not isinstance(most, int) or most < 1:
+                raise ValueError(f"{name}={most!r}: it must be a number, at least 1")
         for name in ("grace", "lease"):
             object.__setattr__(self, name, seconds(getattr(self, name), what=name))
         if self.lease < START_DEADLINE:

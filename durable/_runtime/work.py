@@ -221,7 +221,9 @@ def arguments(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
     try:
         return call.arguments()
     except DecodeError as error:
-        raise Unrecordable(f"nothing was called: {error}") from error
+        raise Unrecordable(
+            f"nothing was called: an argument does not fit {error.expected}: {error.why}"
+        ) from error
 
 
 def encoded(signature: Any, value: Any) -> tuple[bytes, Any]:
@@ -235,7 +237,10 @@ def encoded(signature: Any, value: Any) -> tuple[bytes, Any]:
         payload: bytes
         payload, seen = signature.record_result(value)
         return payload, seen
-    except CodecError as error:
+    except DecodeError as error:
         raise Unrecordable(
-            f"the activity returned {shorten(value)}, which cannot be recorded: {error}"
+            f"the activity returned {shorten(value)}, which does not fit its annotation "
+            f"{error.expected}: {error.why}"
         ) from error
+    except CodecError as error:
+        raise Unrecordable(f"the activity returned what cannot be recorded: {error}") from error

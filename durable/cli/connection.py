@@ -20,7 +20,9 @@ database_option = click.option(
     default=None,
     help="a Postgres URL; DURABLE_DATABASE_URL or the embedded Postgres if left out",
 )
-schema_option = click.option("--schema", default="durable", show_default=True)
+schema_option = click.option(
+    "--schema", default="durable", show_default=True, help="the schema that holds the tables"
+)
 
 
 @contextmanager

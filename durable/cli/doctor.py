@@ -163,7 +163,7 @@ async def _work(connection: Any, sql: Any) -> list[Finding]:
         for each in workers if not _lives(each)
     ]  # fmt: skip
     if live:
-        findings.append(Finding("ok", "workers", f"live workers: {', '.join(live)}"))
+        findings.append(Finding("ok", "workers", f"{len(live)} live: {', '.join(live)}"))
     else:
         advice = "Start one: durable worker MODULE"
         findings.append(Finding("warn", "workers", "no worker lives", advice))
@@ -179,7 +179,7 @@ async def _work(connection: Any, sql: Any) -> list[Finding]:
         what = f"{row['due']} runs are due, the first for {row['seconds']:.0f} s"
         findings.append(Finding("warn", "lag", what, "More workers, or larger runs_max"))
     told = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none"
-    findings.append(Finding("ok", "runs", f"runs: {told}"))
+    findings.append(Finding("ok", "runs", told))
     return findings
 
 

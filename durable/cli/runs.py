@@ -85,11 +85,11 @@ def event_line(event: dict[str, Any]) -> str:
     if failure is not None:
         outcome = f"failed: {failure.get('type')}: {failure.get('message')}"
     elif event["kind"] in ("activity", "transaction"):
-        outcome = f"-> {cell(event['result'], 60)}"
+        outcome = f"-> {cell(event['result'], 60)}" if event["result"] is not None else ""
     call = f"{event['name']}{_arguments(event['input'])}" if event["name"] else ""
     parts = (f"{event['position']:>4}", cell(event["at"]), f"{event['kind']:<11}", clean(call),
              clean(outcome), clean(f"[{event['site']}]" if event["site"] else ""))  # fmt: skip
-    return "  ".join(part for part in parts if part)
+    return "  ".join(part for part in parts if part).rstrip()
 
 
 def _arguments(value: object) -> str:
@@ -103,7 +103,9 @@ def ending(run: Description) -> str:
     """The last line: how the run ended, or what it waits for and where."""
     match run.status.value:
         case "completed":
-            return f"completed with {cell(run.result, 200)}"
+            return "completed" + (
+                f" with {cell(run.result, 200)}" if run.result is not None else ""
+            )
         case "failed":
             failure = run.failure if isinstance(run.failure, dict) else {}
             why = clean(f"{failure.get('type')}: {failure.get('message')}")

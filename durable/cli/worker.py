@@ -20,12 +20,18 @@ from .output import as_json, output_option
 @database_option
 @schema_option
 @output_option
-@click.option("--queue", "queues", multiple=True, default=("default",), show_default=True)
+@click.option("--queue", "queues", multiple=True, default=("default",), show_default=True,
+              help="whose runs it takes; may be given again")  # fmt: skip
 @click.option("--runs-max", default=1_000, show_default=True, help="runs in memory at once")
 @click.option("--activities-max", default=200, show_default=True, help="attempts at once")
+@click.option("--transactions-max", default=4, show_default=True,
+              help="connections for ctx.transaction")  # fmt: skip
 @click.option("--grace", default=10.0, show_default=True, help="seconds to finish when stopping")
 @click.option(
     "--lease", default=15.0, show_default=True, help="seconds of silence until others take over"
+)
+@click.option(
+    "--build", help="a name for this version of your code; new in each process if left out"
 )
 @click.option("--migrate", is_flag=True, help="upgrade an older schema first")
 def worker_command(
@@ -36,8 +42,10 @@ def worker_command(
     queues: tuple[str, ...],
     runs_max: int,
     activities_max: int,
+    transactions_max: int,
     grace: float,
     lease: float,
+    build: str | None,
     migrate: bool,
 ) -> None:
     """Work on the runs of MODULES (as in `durable worker shop.orders shop.billing`) until
@@ -59,8 +67,10 @@ def worker_command(
             queues=queues,
             runs_max=runs_max,
             activities_max=activities_max,
+            transactions_max=transactions_max,
             grace=grace,
             lease=lease,
+            build=build,
         )
         async with worker:
             health = worker.health()
@@ -86,6 +96,11 @@ def _imported(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        if not f"{name}.".startswith(f"{error.name}."):  # the module is there, what it needs is not
+            raise click.ClickException(
+                f"{name!r} cannot be imported: it, or what it imports, needs {error.name!r}, which "
+                f"is not installed here. `python -c 'import {name}'` shows where."
+            ) from error
         raise click.UsageError(
             f"cannot import {name!r}: {error}. Give modules by their dotted names, and run this "
             "where `python -c 'import ...'` finds them."

@@ -177,13 +177,18 @@ def _keep_alive(connection: asyncpg.Connection[Any]) -> None:
             sock.setsockopt(level, getattr(socket, name), value)
 
 
+_UNSHOWN = "(not shown here)"
+
+
 def shown(dsn: str) -> str:
     """The URL without its password, for error texts."""
     try:
         parts = urlsplit(dsn)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        return "the given URL"
+        return _UNSHOWN
+    if not parts.scheme:  # no URL at all: nobody knows where its password stands
+        return _UNSHOWN
     user = f"{parts.username}@" if parts.username else ""
     where = f"{user}{host}{f':{port}' if port else ''}"
     return f"{parts.scheme}://{where}{parts.path}"

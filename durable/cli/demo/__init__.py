@@ -34,7 +34,11 @@ PATIENCE_SECONDS = 50.0
 
 @click.command()
 @click.option(
-    "--database", "dsn", default=None, help="an empty Postgres of yours; default: a throw-away one"
+    "--database",
+    "dsn",
+    metavar="URL",
+    default=None,
+    help="an empty Postgres of yours; default: a throw-away one",
 )
 def demo_command(dsn: str | None) -> int:
     """200 orders, a worker killed with SIGKILL in the middle, and the proof by queries that no
