@@ -85,8 +85,8 @@ async def tried(trial: Trial, chosen: list[tuple[Case, str, Point]]) -> None:
 
 @pytest.mark.timeout(120)
 async def test_no_fault_at_a_sample_of_points_breaks_a_promise(trial: Trial) -> None:
-    seed = int(os.environ.get("DURABLE_TEST_SEED", random.randrange(10**6)))
-    print(f"DURABLE_TEST_SEED={seed}")
+    # The same sample each time, so that a failure is news of the change; the campaign tries all.
+    seed = int(os.environ.get("DURABLE_TEST_SEED", 1))
     chance = random.Random(seed)
     chosen = []
     for case in FIRST_SIX:
