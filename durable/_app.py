@@ -13,6 +13,7 @@ from typing import Any
 from ._authoring import registry
 from ._authoring.definitions import Definition
 from ._client.client import Client
+from ._client.handle import Handle
 from ._client.starting import Asked, unfit
 from ._core.selftest import check_python
 from ._core.statuses import Status
@@ -179,7 +180,7 @@ class Durable(Client):
         that sleeps on."""
         embedded = self._place is not None and self._place.server is not None
         if embedded and answer.status == Status.WAITING:
-            known = await self._describe(id, answer.run)
+            known = await Handle(self, id, run=answer.run, definition=None).describe()
             log.info(
                 "%s is there already, and waits at %s for %s; %d recorded steps are not run again",
                 id, known.waits_at, known.waits_for, known.events - 1,

@@ -8,19 +8,17 @@ import os
 from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
-from uuid import uuid4
 
 import asyncpg
 
 from .._authoring.context import Context
 from .._store.opening import open_store
-from .._store.protocol import Outcome
 from .._store.protocol import Started as Answer
 from .._store.verbs import Store
 from .._surroundings import Place, find_place, notifies
-from ..errors import DurableError, InvalidCall, RetryRefused, RunNotFound
-from .handle import Description, Handle
-from .listing import Lists, described
+from ..errors import DurableError, InvalidCall
+from .handle import Handle
+from .listing import Lists
 from .starting import (
     Asked,
     JoinedOptions,
@@ -295,41 +293,6 @@ class Client(Lists):
     def waiting(self) -> Waiting:
         assert self.store is not None and self._waiting is not None
         return self._waiting
-
-    async def _current_run(self, id: str) -> int:
-        run = await self.store.runs.current(id)
-        if run is None:
-            raise RunNotFound(id=id)
-        return run
-
-    async def _outcome_of(self, run: int, id: str) -> Outcome:
-        outcomes = await self.store.runs.outcomes([run])
-        if not outcomes:
-            raise RunNotFound(id=id)
-        return outcomes[0]
-
-    async def _deliver_cancel(self, id: str, run: int | None) -> bool:
-        answer = await self.store.inbox.deliver(
-            id=id, kind="cancel", name=None, key=str(uuid4()), payload=None, meant=run
-        )
-        if answer.state == "absent":
-            raise RunNotFound(id=id)
-        await self._news_for(answer.run)
-        return answer.state == "accepted"
-
-    async def _retry(self, id: str, run: int | None) -> None:
-        refusal = await self.store.runs.retry(id, run)
-        if refusal == "absent":
-            raise RunNotFound(id=id)
-        if refusal is not None:
-            raise RetryRefused(id=id, why=refusal)
-        await self._started_elsewhere()
-
-    async def _describe(self, id: str, run: int | None) -> Description:
-        row = await self.store.listing.describe(id, run)
-        if row is None:
-            raise RunNotFound(id=id)
-        return described(row)
 
     # What a process that also works does better
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from uuid import uuid4
 
 from .._authoring.definitions import Definition
 from .._codec.failures import decode_failure
 from .._codec.values import decode
 from .._core.statuses import Status
 from .._store.protocol import Outcome
-from ..errors import InternalError, RunCancelled, RunFailed, RunNotFound, RunStuck, RunTerminated
+from ..errors import (
+    InternalError,
+    RetryRefused,
+    RunCancelled,
+    RunFailed,
+    RunNotFound,
+    RunStuck,
+    RunTerminated,
+)
 
 if TYPE_CHECKING:
     from .client import Client
@@ -43,6 +53,11 @@ class Description:
     input: object  # readable: what ``durable.readable`` makes of it
     result: object
     failure: object
+
+
+def described(row: Mapping[str, Any]) -> Description:
+    fields: dict[str, Any] = {**row, "status": Status(row["status"])}
+    return Description(**fields)
 
 
 class Handle(Generic[R]):
@@ -83,7 +98,10 @@ class Handle(Generic[R]):
         Raises:
             RunNotFound: no such id.
         """
-        return Status((await self._client._outcome_of(await self._resolved(), self.id)).status)
+        run = await self._resolved()
+        for outcome in await self._client.store.runs.outcomes([run]):
+            return Status(outcome.status)
+        raise RunNotFound(id=self.id)
 
     async def cancel(self) -> bool:
         """Ask the run to stop: ``asyncio.CancelledError`` is raised where its code waits, and
@@ -92,7 +110,13 @@ class Handle(Generic[R]):
         Returns:
             True if the request was accepted, False if the run was closed already.
         """
-        return await self._client._deliver_cancel(self.id, self._run)
+        answer = await self._client.store.inbox.deliver(
+            id=self.id, kind="cancel", name=None, key=str(uuid4()), payload=None, meant=self._run
+        )
+        if answer.state == "absent":
+            raise RunNotFound(id=self.id)
+        await self._client._news_for(answer.run)
+        return answer.state == "accepted"
 
     async def retry(self) -> None:
         """Let a failed run go on from before its failure: nothing that completed is done
@@ -102,15 +126,25 @@ class Handle(Generic[R]):
         Raises:
             RetryRefused: the run is open or completed, or events follow the failure.
         """
-        await self._client._retry(self.id, self._run)
+        refusal = await self._client.store.runs.retry(self.id, self._run)
+        if refusal == "absent":
+            raise RunNotFound(id=self.id)
+        if refusal is not None:
+            raise RetryRefused(id=self.id, why=refusal)
+        await self._client._started_elsewhere()
 
     async def describe(self) -> Description:
         """All that the database knows of the run, payloads readable."""
-        return await self._client._describe(self.id, self._run)
+        row = await self._client.store.listing.describe(self.id, self._run)
+        if row is None:
+            raise RunNotFound(id=self.id)
+        return described(row)
 
     async def _resolved(self) -> int:
         if self._run is None:
-            self._run = await self._client._current_run(self.id)
+            self._run = await self._client.store.runs.current(self.id)
+            if self._run is None:
+                raise RunNotFound(id=self.id)
         return self._run
 
     def _value(self, outcome: Outcome) -> Any:

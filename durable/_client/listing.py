@@ -12,7 +12,7 @@ from .._core.retries import Duration
 from .._core.statuses import Status
 from .._store.verbs import Listing, Store
 from ..errors import InvalidCall
-from .handle import Description
+from .handle import Description, described
 from .starting import aware, length
 
 # Payloads are read along: a page of them fits into memory.
@@ -158,8 +158,3 @@ def checked_status(status: Status | str) -> str:
         return Status(status)
     except ValueError:
         raise InvalidCall(f"status={status!r} is not one of {', '.join(Status)}.") from None
-
-
-def described(row: Mapping[str, Any]) -> Description:
-    fields: dict[str, Any] = {**row, "status": Status(row["status"])}
-    return Description(**fields)
