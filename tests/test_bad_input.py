@@ -267,6 +267,19 @@ async def test_a_second_loop_and_a_fork_are_refused(dsn: str) -> None:
         assert os.waitstatus_to_exitcode(status) == 0
 
 
+async def test_a_second_loop_is_refused_although_the_run_could_start_in_memory(dsn: str) -> None:
+    async with Durable(dsn) as app:
+        await app.run("adds", 1)  # now it has keys for more
+
+        def elsewhere() -> None:
+            asyncio.run(asyncio.wait_for(app.start("adds", 1, id="elsewhere"), 10))
+
+        with pytest.raises(InvalidCall, match="another event loop"):
+            await asyncio.to_thread(elsewhere)
+        with pytest.raises(RunNotFound):
+            await app.handle("elsewhere").status()
+
+
 async def test_databases_that_cannot_be_used_are_told_apart(
     dsn: str, empty_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

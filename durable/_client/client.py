@@ -178,13 +178,14 @@ class Client(Lists):
             InvalidCall, EncodeError: bad arguments, or ones that the workflow does not take;
                 nothing was written.
         """
+        store = self.store
         asking: Start[Any] = Start(workflow, *args, **options)
         start = asked(asking)
         id = start.new.id
         run = await self._start_here(start) if connection is None else None
         if run is None:
             start.check_fits()
-            answer = start.check(await self.store.runs.start(start.new, connection=connection))
+            answer = start.check(await store.runs.start(start.new, connection=connection))
             run = answer.run
             if connection is None:
                 await (self._started_elsewhere() if answer.created else self._found(id, answer))
