@@ -80,7 +80,7 @@ class Attempts:
         on_unfit: Callable[[Instance, str], None],
         on_note: Callable[[Instance], None],
         run_transaction: Runner,
-        meter: Meter | None = None,
+        meter: Meter,
     ) -> None:
         self.chance: Callable[[], float] = random.random  # for jitter
         self._clock = clock
@@ -93,9 +93,9 @@ class Attempts:
             "activity": functools.partial(run_activity, clock),
             "transaction": run_transaction,
         }
-        if meter is not None:
+        if meter.is_on:
             self._runners = {kind: meter.around(each) for kind, each in self._runners.items()}
-        self._is_measured = meter is not None  # then all attempts go the long way
+        self._is_measured = meter.is_on  # then all attempts go the long way
         self._under_way: dict[tuple[int, int], Work] = {}
         self._host = asyncio.get_running_loop()
 

@@ -119,8 +119,7 @@ class Chores:
             log.warning(
                 "worker %s is dead (%s); %d runs taken over", suspect.name, why, count, extra=facts
             )
-            if worker.meter is not None:
-                worker.meter.taken_over(count)
+            worker.meter.taken_over(count)
             worker.claimer.poke()
 
     async def _expire(self) -> None:

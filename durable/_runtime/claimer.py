@@ -109,7 +109,7 @@ class Claimer:
                 worker.registration.worker, limit=limit, versions=versions()
             )
             self._backlog = len(claimed) == limit
-            if claimed and worker.meter is not None:
+            if claimed:
                 worker.meter.count("durable_claims_total", len(claimed))
             await self._load(claimed)
             if not self._backlog:
@@ -213,7 +213,7 @@ class Claimer:
             # A retry took back what the kept instance has seen: begin from the start.
             instance.rewind()
             history = (await self._read_histories([instance]))[instance.run]
-        began, meter = time.monotonic(), self._worker.meter
+        began = time.monotonic()
         read = rows.read(history)
         for row in read.rows:
             instance.replay([row])
@@ -223,8 +223,8 @@ class Claimer:
         if history:
             instance.position = max(instance.position, history[-1].position + 1)
             instance.tail = history[-1].key
-        if read.rows and meter is not None:
-            meter.replayed(len(read.rows), began)
+        if read.rows:
+            self._worker.meter.replayed(len(read.rows), began)
         instance.take_over(notes)
         self._go_on(instance, read.redo, messages)
         return slice_end

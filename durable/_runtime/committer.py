@@ -54,7 +54,7 @@ class Committer:
         on_refused: Callable[[Instance, str], None],
         on_fenced: Callable[[UUID], None],
         watchdog: Watchdog,
-        meter: Meter | None = None,
+        meter: Meter,
     ) -> None:
         self._journal = journal
         self._clock = clock
@@ -181,12 +181,10 @@ class Committer:
             except Unavailable as error:
                 self.refusal = str(error)
                 log.warning("the database did not take a commit (%s); sending it again", error)
-                if self._meter is not None:
-                    self._meter.count("durable_commits_refused_total")
+                self._meter.count("durable_commits_refused_total")
             else:
                 self.refusal = None
-                if self._meter is not None:
-                    self._meter.committed(sum(len(each.rows) for each in advances), began)
+                self._meter.committed(advances, began)
                 return verdicts
             await asyncio.sleep(pause)
             pause = min(pause * 2, PAUSE_MAX)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from .._store.protocol import Advance
 from .limits import TimedOut
 from .work import Runner, Work
 
@@ -62,34 +63,35 @@ OBSERVED: Mapping[str, str] = {
 
 
 class Meter:
-    """Metrics that never raise, and the few measurements that take more than one of them."""
+    """Metrics that never raise, and the few measurements that take more than one of them. With
+    None nothing is said; ``is_on`` is for those who would have to measure first."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics | None) -> None:
+        self.is_on = metrics is not None
         self._metrics = metrics
         self._has_failed = False
 
     def count(self, name: str, n: int = 1, **labels: str) -> None:
-        try:
-            self._metrics.count(name, n, **labels)
-        except Exception:  # noqa: BLE001 - whatever a collector does
-            self._tell(name)
+        self._try("count", name, n, labels)
 
     def observe(self, name: str, value: float, **labels: str) -> None:
+        self._try("observe", name, value, labels)
+
+    def _try(self, verb: str, name: str, value: float, labels: dict[str, str]) -> None:
+        if not self.is_on:
+            return
         try:
-            self._metrics.observe(name, value, **labels)
-        except Exception:  # noqa: BLE001 - as above
-            self._tell(name)
+            getattr(self._metrics, verb)(name, value, **labels)
+        except Exception:
+            if not self._has_failed:  # what fails will fail again, a thousand times a second
+                self._has_failed = True
+                log.exception("the given metrics failed on %s; said once", name)
 
-    def _tell(self, name: str) -> None:
-        """Once: what fails will fail again, perhaps a thousand times a second."""
-        if not self._has_failed:
-            self._has_failed = True
-            log.exception("the given metrics failed on %s; said once", name)
-
-    def committed(self, rows: int, began: float) -> None:
-        self.count("durable_commits_total")
-        self.observe("durable_commit_rows", rows)
-        self.observe("durable_commit_seconds", time.monotonic() - began)
+    def committed(self, advances: Sequence[Advance], began: float) -> None:
+        if self.is_on:
+            self.count("durable_commits_total")
+            self.observe("durable_commit_rows", sum(len(each.rows) for each in advances))
+            self.observe("durable_commit_seconds", time.monotonic() - began)
 
     def replayed(self, events: int, began: float) -> None:
         self.count("durable_replays_total")

@@ -63,7 +63,7 @@ class LiveWorker:
         for each in definitions.values():
             guards.read(each.fn)
         self.options = options
-        self.meter = Meter(options.metrics) if options.metrics is not None else None
+        self.meter = Meter(options.metrics)
         self._lags = 0.0, 0.0  # of what is due, and of the host's loop
         self.clock = clock or Clock()
         self.active: dict[int, Instance] = {}
@@ -252,9 +252,8 @@ class LiveWorker:
     def _beat(self, beat: Beat, came: float) -> None:
         self.clock.set(beat.now, came)
         self._lags = beat.due_lag, time.monotonic() - came
-        if self.meter is not None:
-            missed, self._lease.missed = self._lease.missed, 0
-            self.meter.beaten(*self._lags, missed=missed)
+        missed, self._lease.missed = self._lease.missed, 0
+        self.meter.beaten(*self._lags, missed=missed)
         if beat.due:
             self.claimer.poke()
         elif beat.next_due is not None:
@@ -324,8 +323,7 @@ class LiveWorker:
         self.chores.run_closed()
         name, ended = instance.definition.name, (close.status, close.result, close.failure)
         self._on_closed(Outcome(instance.run, instance.id, name, *ended, None, close.reason))
-        if self.meter is not None:
-            self.meter.count("durable_runs_closed_total", workflow=name, status=close.status)
+        self.meter.count("durable_runs_closed_total", workflow=name, status=close.status)
         self.forget(instance)
         self.claimer.made_room()
 
@@ -343,8 +341,7 @@ class LiveWorker:
 
     def tell_stuck(self, facts: dict[str, Any], report: str) -> None:
         log.error("run %r is stuck: %s", facts["id"], report, extra=facts)
-        if self.meter is not None:
-            self.meter.count("durable_runs_stuck_total", workflow=facts["workflow"])
+        self.meter.count("durable_runs_stuck_total", workflow=facts["workflow"])
 
     # Death and rebirth
 

@@ -14,6 +14,7 @@ from durable._runtime.chores import Chores
 from durable._runtime.clock import Clock
 from durable._runtime.committer import Committer
 from durable._runtime.instance import Begin, Instance
+from durable._runtime.metrics import Meter
 from durable._runtime.watchdog import Watchdog
 from durable._store.protocol import Advance, Unavailable, Verdict
 
@@ -75,6 +76,7 @@ async def test_a_turn_that_waits_aside_ends_with_its_worker() -> None:
         on_refused=_unexpected,
         on_fenced=_unexpected,
         watchdog=Watchdog(),
+        meter=Meter(None),
     )
     before = asyncio.all_tasks()
     sender = asyncio.create_task(committer.once())
