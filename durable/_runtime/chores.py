@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._core import commands
 from .._core.leases import is_dead
@@ -40,29 +41,29 @@ DEREGISTER_TRIES = 2
 REPORT_CHARS_MAX = 8 * 1024
 
 
+Chore: TypeAlias = Callable[[], Awaitable[None]]
+
+
 class Chores:
     def __init__(self, worker: LiveWorker) -> None:
         self._worker = worker
         self._poked = asyncio.Event()
         self._ended = asyncio.Event()
-        self._overdue = self._late = self._aside = False
+        self._wanted: dict[Chore, None] = {}  # in the order of being asked for, each once
         self._swept_at = time.monotonic()
 
     def judge_soon(self) -> None:
         """Another worker's heartbeat is late."""
-        self._late = True
-        self._poked.set()
+        self._want(self._judge)
 
     def sweep_soon(self) -> None:
         """Runs may wait for other code, or for code that has come."""
         if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
-            self._aside = True
-            self._poked.set()
+            self._want(self._sweep)
 
     def deadline_passed(self) -> None:
         """A run is still open at its deadline."""
-        self._overdue = True
-        self._poked.set()
+        self._want(self._expire)
 
     def run_closed(self) -> None:
         """Somebody may be waiting for that elsewhere."""
@@ -72,23 +73,21 @@ class Chores:
         """At the start: take over from processes of this machine that are gone, and bring back
         what waited for a worker like this one."""
         await self._judge()
-        await self._worker.store.runs.sweep_unserved()
+        await self._sweep()
+
+    def _want(self, chore: Chore) -> None:
+        self._wanted[chore] = None
+        self._poked.set()
 
     async def once(self) -> None:
         """What a beat has found to be done; nothing is asked for otherwise."""
         await self._poked.wait()
         self._poked.clear()
         try:
-            if self._overdue:
-                self._overdue = False
-                await self._expire()
-            if self._late:
-                self._late = False
-                await self._judge()
-            if self._aside:
-                self._aside = False
-                self._swept_at = time.monotonic()
-                await self._worker.store.runs.sweep_unserved()
+            while self._wanted:
+                chore = next(iter(self._wanted))
+                del self._wanted[chore]
+                await chore()
         except StoreUnavailable as error:
             log.warning("the database did not answer a chore: %s", error)
         except Exception:
@@ -103,24 +102,23 @@ class Chores:
             why = _why_dead(suspect, beaten_for)
             if why is None:
                 continue
+            name = suspect.name
+            facts: dict[str, Any] = {"worker": name}
             # By heartbeat it is judged as of that beat; what is dead for sure stays dead.
             judged_at = suspect.beat_at if why.startswith("silent") else None
             try:
                 count = await worker.store.workers.take_over(suspect.worker, judged_at=judged_at)
             except StoreUnavailable as error:
-                log.warning(
-                    "worker %s cannot be taken over yet: %s",
-                    suspect.name,
-                    error,
-                    extra={"worker": suspect.name},
-                )
+                log.warning("worker %s cannot be taken over yet: %s", name, error, extra=facts)
                 continue
-            facts = {"worker": suspect.name, "runs": count}
-            log.warning(
-                "worker %s is dead (%s); %d runs taken over", suspect.name, why, count, extra=facts
-            )
+            facts["runs"] = count
+            log.warning("worker %s is dead (%s); %d runs taken over", name, why, count, extra=facts)
             worker.meter.taken_over(count)
             worker.claimer.poke()
+
+    async def _sweep(self) -> None:
+        self._swept_at = time.monotonic()
+        await self._worker.store.runs.sweep_unserved()
 
     async def _expire(self) -> None:
         worker = self._worker
