@@ -15,6 +15,7 @@ import asyncpg
 from ...errors import ConfigurationError, StoreError, StoreUnavailable
 
 CONNECT_SECONDS = 5.0
+CLOSE_SECONDS = 2.0
 
 POSTGRES_MIN = 14
 
@@ -86,6 +87,13 @@ class Session:
             raise
         await connection.execute("/* durable: commit */ commit")
         return result
+
+    async def close(self) -> None:
+        """Say goodbye, or leave without; bounded."""
+        try:
+            await self.connection.close(timeout=CLOSE_SECONDS)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self.connection.terminate()
 
 
 async def connect(

@@ -21,10 +21,9 @@ import asyncpg
 
 from ...errors import InvalidCall, StoreError
 from ..protocol import Unavailable
-from .connecting import Do, Session, connect
+from .connecting import CLOSE_SECONDS, Do, Session, connect
 
 CALL_SECONDS = 30.0
-CLOSE_SECONDS = 2.0
 
 # A database that is away is asked again at this pace, with jitter, in seconds.
 _PAUSE_FIRST, _PAUSE_MAX = 0.05, 3.0
@@ -113,12 +112,8 @@ class Line:
             if not done:
                 self._task.cancel()
                 await asyncio.wait([self._task])
-        session = self._session
-        if session is not None:
-            try:
-                await session.connection.close(timeout=CLOSE_SECONDS)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                session.connection.terminate()
+        if self._session is not None:
+            await self._session.close()
             self._drop()
 
     def _check_place(self) -> None:

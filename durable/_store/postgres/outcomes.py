@@ -18,7 +18,7 @@ from ...errors import LeaseLost, StoreError
 from ..protocol import Recorded, Unavailable
 from . import statements
 from .connecting import Session, connect
-from .line import CLOSE_SECONDS, Line
+from .line import Line
 
 CONNECTIONS_MAX = 4
 
@@ -162,10 +162,7 @@ class Outcomes:
     async def close(self) -> None:
         while self._idle:
             session = self._idle.pop()
-            try:
-                await session.connection.close(timeout=CLOSE_SECONDS)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                session.connection.terminate()
+            await session.close()
             self._on_close(session)
 
     async def _take(self) -> Session:
