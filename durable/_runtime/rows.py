@@ -18,10 +18,7 @@ from .._store.protocol import JournalRow
 from ..errors import ActivityError, ActivityTimedOut, DecodeError, InternalError, OutcomeUnknown
 
 # What a failure is when it is not simply what an activity raised.
-_KINDS: dict[str, type[ActivityError]] = {
-    "timed_out": ActivityTimedOut,
-    "unknown": OutcomeUnknown,
-}
+_KINDS: dict[str, type[ActivityError]] = {"timed_out": ActivityTimedOut, "unknown": OutcomeUnknown}
 
 REDO = "redo"  # in a `voided` row: the owner feeds the voided event's facts again, live
 
