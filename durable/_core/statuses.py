@@ -38,17 +38,10 @@ NEXT: dict[Status, frozenset[Status]] = {
     Status.CONTINUED: frozenset(),
 }
 
-OPEN = frozenset(
-    {
-        Status.PENDING,
-        Status.RUNNING,
-        Status.WAITING,
-        Status.STUCK,
-        Status.UNSERVED,
-        Status.PAUSED,
-    }
+CLOSED = frozenset(
+    {Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.TERMINATED, Status.CONTINUED}
 )
-CLOSED = frozenset(Status) - OPEN
+OPEN = frozenset(Status) - CLOSED
 
 
 def may_become(old: Status, new: Status) -> bool:
