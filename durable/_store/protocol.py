@@ -239,16 +239,6 @@ class Beat(NamedTuple):
         return (self.now - self.due_since).total_seconds() if self.due_since else 0.0
 
 
-class WorkerRow(NamedTuple):
-    worker: UUID
-    name: str
-    state: str
-    host: str
-    pid: int
-    pid_started: int
-    beat_at: datetime
-
-
 class Suspect(NamedTuple):
     """Another worker, as a judge needs it."""
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -84,7 +85,7 @@ async def test_a_worker_that_was_stopped_past_its_lease_commits_nothing(workers:
         stopped.send_signal(signal.SIGCONT)
 
         async def reborn() -> bool:
-            return len(await client.store.workers.listed()) == 2
+            return len(await client.store.workers.suspects(uuid4())) == 2
 
         await until(reborn, workers)
         assert await journal(workers.dsn) == before

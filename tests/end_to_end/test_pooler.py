@@ -7,6 +7,7 @@ import asyncio
 import signal
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -69,7 +70,7 @@ async def test_killed_and_stopped_workers_lose_and_double_nothing(workers: Worke
         stopped.send_signal(signal.SIGCONT)
 
         async def reborn() -> bool:
-            return len(await client.store.workers.listed()) == 2
+            return len(await client.store.workers.suspects(uuid4())) == 2
 
         await until(reborn, workers)
     await check_promises(workers.world, names)
@@ -79,7 +80,7 @@ async def test_runs_go_through_it_and_leave_no_trace_in_its_sessions(
     pooled_dsn: str, dsn: str
 ) -> None:
     async with Durable(pooled_dsn) as app:
-        (worker,) = await app.store.workers.listed()
+        (worker,) = await app.store.workers.suspects(uuid4())
         results = await asyncio.gather(*(app.run(pooled_run, x, id=f"r{x}") for x in range(20)))
         assert app.health().ok
     assert results[3] == [6, 8, 10, "1min", "read committed", f"durable:{worker.name}"]

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
 import asyncpg
 
@@ -174,7 +175,7 @@ class Trial:
         """It stands still past its lease, while another does its work, and then goes on."""
         victim = self.alive[0]
         os.kill(victim, signal.SIGSTOP)
-        for row in await self.client.store.workers.listed():
+        for row in await self.client.store.workers.suspects(uuid4()):
             await self.client.store.workers.take_over(row.worker)
         await self._help()
         with suppress(TimeoutError, DurableError):

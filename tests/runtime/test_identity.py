@@ -38,7 +38,7 @@ async def test_a_worker_that_has_begun_again_is_not_ended_by_an_answer_to_its_ol
         after = worker.registration.worker
         worker.committer._on_fenced(before)
         assert worker.registration.worker == after
-        assert [each.worker for each in await worker.store.workers.listed()] == [after]
+        assert [each.worker for each in await worker.store.workers.suspects(uuid4())] == [after]
 
 
 async def test_a_worker_that_is_not_registered_again_yet_begins_again_once(dsn: str) -> None:
@@ -51,7 +51,9 @@ async def test_a_worker_that_is_not_registered_again_yet_begins_again_once(dsn: 
         async with asyncio.timeout(20):
             assert await app.run(at_once) == "done"
         assert worker.registration.worker == unregistered
-        assert [each.worker for each in await worker.store.workers.listed()] == [unregistered]
+        assert [each.worker for each in await worker.store.workers.suspects(uuid4())] == [
+            unregistered
+        ]
 
 
 async def test_a_worker_declared_dead_while_it_leaves_does_not_wait_for_its_own_commits(

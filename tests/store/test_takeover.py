@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -66,7 +67,7 @@ async def test_a_claim_in_flight_leaves_no_ghost(stage: Stage) -> None:
     assert await taking == 1
     stands = await stage.run(run)
     assert (stands["status"], stands["worker"], stands["from_dead"]) == ("pending", None, True)
-    assert worker not in [each.worker for each in await stage.store.workers.listed()]
+    assert worker not in [each.worker for each in await stage.store.workers.suspects(uuid4())]
 
 
 async def test_a_session_of_the_dead_that_holds_its_row_is_ended(stage: Stage) -> None:
@@ -137,10 +138,10 @@ async def test_runs_that_a_stranger_holds_keep_the_dead_worker_listed(stage: Sta
         await stranger.execute("select from durable.run where run = $1 for update", held)
         assert await stage.store.workers.take_over(worker) == 1
         assert (await stage.run(free))["worker"] is None
-        assert [each.worker for each in await stage.store.workers.listed()] == [worker]
+        assert [each.worker for each in await stage.store.workers.suspects(uuid4())] == [worker]
 
     assert await stage.store.workers.take_over(worker) == 1
-    assert await stage.store.workers.listed() == []
+    assert await stage.store.workers.suspects(uuid4()) == []
 
 
 async def test_a_worker_that_has_beaten_since_is_spared(stage: Stage) -> None:
@@ -236,4 +237,4 @@ async def test_mail_that_came_after_the_last_read_stays_news(stage: Stage) -> No
 async def test_an_orderly_end_leaves_no_worker_behind(stage: Stage) -> None:
     worker = await stage.worker()
     await stage.store.workers.deregister(worker)
-    assert await stage.store.workers.listed() == []
+    assert await stage.store.workers.suspects(uuid4()) == []

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from ..protocol import Beat, Registration, Suspect, WorkerRow
+from ..protocol import Beat, Registration, Suspect
 from .runs import is_overdue
 from .tables import CLAIMABLE, Tables, Worker, verb
 
@@ -95,15 +95,6 @@ class Heartbeat:
 class Workers:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-
-    @verb
-    def listed(self) -> list[WorkerRow]:
-        rows = sorted(self._tables.worker.values(), key=lambda each: each.registration.name)
-        return [
-            WorkerRow(r.worker, r.name, row.state, r.host, r.pid, r.pid_started, row.beat_at)
-            for row in rows
-            for r in [row.registration]
-        ]
 
     @verb
     def suspects(self, judge: UUID) -> list[Suspect]:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ..protocol import Beat, Registration, Suspect, Unavailable, WorkerRow
+from ..protocol import Beat, Registration, Suspect, Unavailable
 from . import statements
 from .connecting import Session
 from .line import Line
@@ -131,9 +131,6 @@ class Workers:
         self._line = line
         self._patient = patient
         self._sql = statements.load("workers", schema)
-
-    async def listed(self) -> list[WorkerRow]:
-        return [WorkerRow(*row) for row in await self._line.fetch(self._sql["listed"])]
 
     async def suspects(self, judge: UUID) -> list[Suspect]:
         """All other workers, with what tells whether they live."""

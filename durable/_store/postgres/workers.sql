@@ -134,8 +134,3 @@ delete from durable.worker w
 where w.worker = $1 and w.state = 'dead'
     and not exists (select from durable.run r where r.worker = $1)
 returning w.worker
-
--- name: listed
-select w.worker, w.name, w.state, w.host, w.pid, w.pid_started, w.beat_at
-from durable.worker w
-order by w.name, w.worker
