@@ -17,9 +17,9 @@ from ._client.handle import Handle
 from ._client.starting import Asked, unfit
 from ._core.selftest import check_python
 from ._core.statuses import Status
+from ._runtime import process
 from ._runtime.instance import Instance
 from ._runtime.options import Health, WorkerOptions
-from ._runtime.process import identity
 from ._runtime.versions import versions
 from ._runtime.worker import LiveWorker
 from ._store.postgres import migrate as schema_room
@@ -113,7 +113,7 @@ class Durable(Client):
             place.dsn, schema=self._schema, upgrade=self._migrate or place.server is not None
         )
         bound = self._options.transactions_max
-        return await self._open_store(place, name=identity().name, transactions_max=bound)
+        return await self._open_store(place, name=process.name(), transactions_max=bound)
 
     def _new_worker(self, definitions: Mapping[str, Definition]) -> LiveWorker:
         return LiveWorker(self.store, definitions, self._options, on_closed=self.waiting.tell)

@@ -7,21 +7,33 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
+from uuid import uuid4
+
+from .._store.protocol import Registration
+from .options import WorkerOptions
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    name: str  # for people
-    host: str  # boot id and pid namespace; empty where unknown
-    pid: int
-    pid_started: int  # clock ticks since boot; tells a reused pid
+def name() -> str:
+    """``host:pid``, for people."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def identity() -> Identity:
-    pid = os.getpid()
-    return Identity(f"{socket.gethostname()}:{pid}", _host(), pid, _started(pid) or 0)
+def registration(workflows: Iterable[str], options: WorkerOptions) -> Registration:
+    """This process as a worker, under a key that nobody has had."""
+    worker, pid = uuid4(), os.getpid()
+    return Registration(
+        worker=worker,
+        name=name(),
+        host=_host(),
+        pid=pid,
+        pid_started=_started(pid) or 0,
+        workflows=tuple(sorted(workflows)),
+        queues=options.queues,
+        build=options.build or str(worker),
+        lease_seconds=options.lease,
+    )
 
 
 def is_gone(host: str, pid: int, pid_started: int) -> bool:

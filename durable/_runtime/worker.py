@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from .._authoring import guards
 from .._authoring.definitions import Definition
@@ -388,19 +388,7 @@ class LiveWorker:
                 self._lease = self._new_lease()
 
     def _new_registration(self) -> Registration:
-        identity = process.identity()
-        worker = uuid4()
-        return Registration(
-            worker=worker,
-            name=identity.name,
-            host=identity.host,
-            pid=identity.pid,
-            pid_started=identity.pid_started,
-            workflows=tuple(sorted(self.definitions)),
-            queues=self.options.queues,
-            build=self.options.build or str(worker),
-            lease_seconds=self.options.lease,
-        )
+        return process.registration(self.definitions, self.options)
 
     def _new_lease(self) -> Lease:
         return Lease(

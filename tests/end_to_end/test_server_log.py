@@ -11,8 +11,7 @@ import asyncpg
 import pytest
 
 from durable import Client, Context, Durable, activity, workflow
-from durable._runtime import chores, claimer
-from durable._runtime.process import identity
+from durable._runtime import chores, claimer, process
 from durable._store.postgres.migrate import migrate
 from durable.embedded import FAST_AND_FORGETFUL, EmbeddedPostgres
 
@@ -119,7 +118,7 @@ async def test_each_statement_says_what_it_is_and_an_idle_worker_sends_one_a_sec
     assert names >= {"beat", "claim", "commit", "start", "record", "history", "deliver"}
     # Sessions are named after their worker, as the table of workers names it.
     applications = {each.application for each in said}
-    assert applications == {"durable:migrate", f"durable:{identity().name}"[:63], "durable:client"}
+    assert applications == {"durable:migrate", f"durable:{process.name()}"[:63], "durable:client"}
 
 
 async def test_without_notify_nobody_listens_and_all_is_found_by_polling(server: Server) -> None:
