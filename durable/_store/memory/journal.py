@@ -112,7 +112,7 @@ class Journal:
         run, park = self._tables.run[advance.run], advance.park
         if park is None or run.last_seq != park.seen:
             return False
-        run.status, run.worker, run.due_at, run.read_seq = "waiting", None, park.due_at, park.seen
+        run.status, run.worker, run.due_at = "waiting", None, park.due_at
         run.waits_for, run.waits_at = park.waits_for, park.waits_at
         return True
 

@@ -55,7 +55,6 @@ class Runs:
         run = Run(
             run=tables.next_key(),
             id=new.id,
-            previous=old.run if old else None,
             workflow=new.workflow,
             queue=new.queue,
             priority=new.priority,

@@ -42,13 +42,11 @@ class Run:
     seed: bytes
     created_at: datetime
     current: bool = True
-    previous: int | None = None
     due_at: datetime | None = None
     deadline: datetime | None = None
     worker: UUID | None = None
     claim: int = 0
     last_seq: int = 0
-    read_seq: int = 0
     versions: str | None = None
     waits_for: str | None = None
     waits_at: str | None = None
@@ -117,14 +115,12 @@ class Tables:
         self._keys += 1
         return self._keys
 
-    def insert(self, run: Run, input: bytes, digest: bytes) -> bool:
-        """False if its key or its id is taken."""
-        if run.run in self.run or run.id in self._named:
-            return False
-        self.run[run.run] = run
-        self.input[run.run] = (input, digest)
-        self._named[run.id] = run.run
-        return True
+    def insert(self, run: Run, input: bytes, digest: bytes) -> None:
+        """Nothing if its key or its id is taken."""
+        if run.run not in self.run and run.id not in self._named:
+            self.run[run.run] = run
+            self.input[run.run] = (input, digest)
+            self._named[run.id] = run.run
 
     def named(self, id: str) -> Run | None:
         """The run that the id names now."""
