@@ -38,15 +38,14 @@ class Inbox:
         Raises:
             StoreUnavailable: another transaction holds the run and does not end.
         """
-        arguments = (id, kind, name, key, payload)
+        sent = self._sql["deliver"], id, kind, name, key, payload
         if connection is not None:
-            row = await connection.fetchrow(self._sql["deliver"], *arguments, False, meant)
-            return Delivered(*row)
+            return Delivered(*await connection.fetchrow(*sent, False, meant))
         try:
-            row = await self._fetchrow(id, *arguments, False, meant)
+            row = await self._patience.fetchrow(f"run {id!r}", *sent, False, meant)
         except Unavailable:
             # It may have arrived, and the id may name another run by now.
-            row = await self._fetchrow(id, *arguments, True, meant)
+            row = await self._patience.fetchrow(f"run {id!r}", *sent, True, meant)
         return Delivered(*row)
 
     async def read(self, wanted: Iterable[tuple[int, int]]) -> list[Message]:
@@ -65,6 +64,3 @@ class Inbox:
         """These (run, seen) are read; unless more has come, they are no news any more."""
         if seen:
             await self._line.fetch(self._sql["clear_due"], worker, *zip(*seen, strict=True))
-
-    async def _fetchrow(self, id: str, *arguments: Any) -> Any:
-        return await self._patience.fetchrow(f"run {id!r}", self._sql["deliver"], *arguments)
