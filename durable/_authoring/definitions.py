@@ -174,13 +174,14 @@ def activity_of(fn: Callable[..., Any]) -> Definition:
 def transaction_of(fn: Callable[..., Any]) -> Definition:
     """What ``ctx.transaction(fn)`` runs: any ``async def fn(conn, ...)``. One that is also an
     activity brings its options along."""
-    mark = getattr(fn, _MARK, None)
-    options = mark[1].options if mark is not None and mark[0] is fn else ActivityOptions()
     known = _transactions.get(fn)
     if known is not None:
         return known
     name = _name_of(fn, None, kind="transaction")
-    inner = mark[1].fn if mark is not None and mark[0] is fn else fn
+    inner, options = fn, ActivityOptions()
+    mark = getattr(fn, _MARK, None)
+    if mark is not None and mark[0] is fn:
+        inner, options = mark[1].fn, mark[1].options
     if not inspect.iscoroutinefunction(inner):
         raise DefinitionError(
             f"ctx.transaction() was given {name!r}, which is not `async def {name}(conn, ...)`."

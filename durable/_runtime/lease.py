@@ -149,11 +149,8 @@ class Lease:
         except Unavailable as error:
             self.beaten_since = float("inf")
             self.missed += 1
-            log.warning(
-                "the database did not answer a heartbeat: %s",
-                error,
-                extra={"worker": self.registration.name},
-            )
+            facts = {"worker": self.registration.name}
+            log.warning("the database did not answer a heartbeat: %s", error, extra=facts)
             return BEAT_SECONDS / 2
         except Exception:
             if not ready.done():
