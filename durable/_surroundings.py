@@ -3,7 +3,7 @@
 There is no configuration file: what a process may do is said where it is started, and what
 concerns all of them stands in the database. Nothing else reads ``DURABLE_`` variables, but for
 the launcher of the embedded Postgres, which has its own (``DURABLE_HOME``, ``DURABLE_PG_BIN``,
-``DURABLE_PG_USER``).
+``DURABLE_PG_USER``, ``DURABLE_PG_CACHE``).
 """
 
 from __future__ import annotations
