@@ -247,7 +247,7 @@ def _name_of(fn: Any, name: str | None, *, kind: str) -> str:
         )
     if not registry.is_name(given):
         raise DefinitionError(
-            f"{given!r} cannot be the name of {kind}s: 1 to {registry.NAME_MAX} characters, "
+            f"{given!r} cannot be a name for @{kind}: 1 to {registry.NAME_MAX} characters, "
             "without NUL."
         )
     return given

@@ -36,8 +36,8 @@ def add(definition: Definition) -> None:
     known = _definitions.get(key)
     if known is not None and _identity(known.fn) != _identity(definition.fn):
         raise DefinitionError(
-            f"Two {definition.kind}s are named {definition.name!r}: one at {known.place}, one at "
-            f"{definition.place}. Give one of them another name: "
+            f"The {definition.kind} {definition.name!r} is defined twice: one at {known.place}, "
+            f"one at {definition.place}. Give one of them another name: "
             f"@{definition.kind}(name='...')."
         )
     _definitions[key] = definition

@@ -208,7 +208,7 @@ def tell_failed(work: Work, error: BaseException, *, next_in: float | None) -> N
         type(error).__name__,
         error,
         then,
-        exc_info=error,
+        exc_info=None if isinstance(error, Unrecordable) else error,  # no frame of theirs is in it
         extra={**work.facts, "error": type(error).__name__, "next_in": next_in},
     )
 

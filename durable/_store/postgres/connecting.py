@@ -186,6 +186,7 @@ def _keep_alive(connection: asyncpg.Connection[Any]) -> None:
 
 
 _UNSHOWN = "(not shown here)"
+_MEND = "Mend the URL, or what it names on the server."
 
 
 def shown(dsn: str) -> str:
@@ -224,11 +225,13 @@ def explained(error: BaseException, dsn: str) -> StoreError:
 def _refused(error: asyncpg.PostgresError, where: str) -> StoreError:
     state = error.sqlstate or ""
     if state == "28P01":
-        return ConfigurationError(f"Postgres at {where} refuses the password: {error}.")
+        return ConfigurationError(f"Postgres at {where} refuses the password: {error}. {_MEND}")
     if state == "28000":
-        return ConfigurationError(f"Postgres at {where} does not let this user in: {error}.")
+        return ConfigurationError(
+            f"Postgres at {where} does not let this user in: {error}. {_MEND}"
+        )
     if state == "3D000":
-        return ConfigurationError(f"Postgres at {where} has no such database: {error}.")
+        return ConfigurationError(f"Postgres at {where} has no such database: {error}. {_MEND}")
     if state == "25006":
         return ConfigurationError(f"Postgres at {where} is read-only: {error}. Use the primary.")
     if state[:2] in ("53", "57", "08"):

@@ -96,16 +96,17 @@ async def check(connection: asyncpg.Connection[Any], schema: str) -> None:
 def mismatch(found: tuple[int, int] | None, schema: str) -> StoreError | None:
     """What is wrong with a schema of version ``found[0]`` that admits code for ``found[1]``
     and newer."""
+    command = "durable migrate" + (f" --schema {schema}" if schema != "durable" else "")
     if found is None:
         return SchemaMismatch(
-            f"The database has no schema {schema!r}. Run `durable migrate`, or start a worker: "
-            "it creates what is missing."
+            f"The database has no schema {schema!r}. Run `{command}`, or start a worker: it "
+            "creates what is missing."
         )
     version, code_min = found
     if version < VERSION:
         return SchemaMismatch(
             f"The schema {schema!r} is version {version}; this code needs {VERSION}. "
-            "Run `durable migrate`."
+            f"Run `{command}`."
         )
     if code_min > VERSION:
         return SchemaMismatch(
