@@ -35,6 +35,11 @@ async def miscounts(pieces: int) -> int:
 async def parcel(ctx: Context, pieces: int) -> None: ...
 
 
+class Shelf:
+    @activity
+    async def put(self, pieces: int) -> None: ...
+
+
 @workflow
 async def mistaken(ctx: Context, how: str) -> None:
     call: Any = ctx.activity
@@ -43,6 +48,8 @@ async def mistaken(ctx: Context, how: str) -> None:
             await call("pack", 1)
         case "a workflow":
             await call(parcel, 1)
+        case "a method":
+            await call(Shelf().put, 1)
         case "an argument":
             await call(pack, "one")
         case "a result":
@@ -87,6 +94,7 @@ def test_what_cannot_be_is_refused_where_it_is_written(
     [
         ("by name", "no activity 'pack' here. Give the function itself"),
         ("a workflow", r"a plain function: `await parcel\(ctx, ...\)`. Mend"),
+        ("a method", "A method needs its object again.*use a function"),
         ("an argument", r"argument does not fit int in pack\(pieces='one'\): Expected"),
         ("a result", "returned '1 pieces', which does not fit its annotation int: Expected"),
         ("an option", "no option timeuot"),

@@ -222,6 +222,9 @@ def _marked(fn: Any, *, kind: str) -> Definition:
         name = getattr(fn, "__qualname__", repr(fn))
         raise NotRegistered(kind=kind, name=name, advice=f"Put @{kind} on its definition.")
     made, definition = mark
+    if inspect.ismethod(fn):
+        advice = "A method needs its object again, in another process: use a function."
+        raise NotRegistered(kind=kind, name=definition.name, advice=advice)
     if made is not fn:
         raise NotRegistered(
             kind=kind, name=definition.name, advice=f"Put @{kind} outermost of its decorators."
