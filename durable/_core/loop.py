@@ -7,8 +7,9 @@ futures hash by birth, so that the sets in which asyncio keeps them are walked i
 order in every process.
 
 It runs nested inside the host's loop, on the same thread, and only while an event is fed.
-All private names of asyncio that Durable uses stand in this file and in ``shims.py``; what
-it refuses to do stands in ``refusals.py``.
+The private names of asyncio that Durable uses stand in this file and in ``shims.py``, but for
+``_callbacks`` (``operation.py``), ``_log_traceback`` (``replayer.py``) and the running loop's
+(``_authoring/guards.py``). What the loop refuses to do stands in ``refusals.py``.
 """
 
 from __future__ import annotations

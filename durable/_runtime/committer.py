@@ -5,8 +5,9 @@ gathers what they want written; one sender writes whatever has gathered while it
 commit was under way. There are no timers: an idle committer writes at once, a busy one
 writes more at a time.
 
-Nothing that a turn asked for is let out before its verdict: ``on_written`` gets a run when
-its rows stand in the journal, ``on_gone`` when this worker has it no longer.
+Nothing that a turn asked for is let out before its verdict: ``on_written`` gets a run with what
+became of its rows, ``on_refused`` one that can go on no further, and ``on_fenced`` is told when
+this worker counts as dead.
 """
 
 from __future__ import annotations

@@ -204,7 +204,8 @@ class LiveWorker:
         self.active[instance.run] = instance
 
     async def bear(self, instance: Instance) -> Verdict:
-        """Write a new run by its own first turn. DONE, or TAKEN if its id names another."""
+        """Write a new run by its own first turn. DONE or PARKED if it stands in the database; TAKEN
+        if its id names another; LOST if it is not known, or was never written."""
         born: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self._births[instance.run] = born
         self.adopt(instance)

@@ -1,6 +1,6 @@
 """The Postgres store: a plain record of its nouns, over a handful of connections.
 
-- *calls*: short calls of client and worker; waits 100 ms for a lock at most
+- *calls*: short calls of client and worker; waits 80 ms for a lock at most
 - *commits*: the committer's own
 - *aside*: what must wait for a stranger's lock, half a second at a time
 - *lists*: what may look at, or remove, much
