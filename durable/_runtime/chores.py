@@ -142,7 +142,7 @@ class Chores:
         """Note that no code here can continue the run; tried until the database answers."""
         worker = self._worker
         # It quotes people's values: the database takes no NUL and no half character.
-        report = report[:REPORT_CHARS_MAX].replace("\0", "␀").encode("utf-8", "replace").decode()
+        report = writable(report)
         while True:
             try:
                 registration = worker.registration
@@ -178,6 +178,11 @@ class Chores:
                 return
             except StoreUnavailable as error:
                 log.warning("the database did not answer a farewell: %s", error)
+
+
+def writable(report: str) -> str:
+    """Without what neither a database nor a terminal takes; it may come out of anybody's data."""
+    return report[:REPORT_CHARS_MAX].replace("\0", "␀").encode("utf-8", "replace").decode()
 
 
 def _why_dead(suspect: Suspect, beaten_for: float) -> str | None:

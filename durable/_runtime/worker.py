@@ -26,7 +26,7 @@ from . import process
 from .attempts import Attempts
 from .background import Background
 from .cache import Cache
-from .chores import Chores
+from .chores import Chores, writable
 from .claimer import Claimer
 from .clock import Clock
 from .committer import Committer
@@ -341,7 +341,7 @@ class LiveWorker:
         self.claimer.made_room()
 
     def tell_stuck(self, facts: dict[str, Any], report: str) -> None:
-        log.error("run %r is stuck: %s", facts["id"], report, extra=facts)
+        log.error("run %r is stuck: %s", facts["id"], writable(report), extra=facts)
         self.meter.count("durable_runs_stuck_total", workflow=facts["workflow"])
 
     # Death and rebirth

@@ -208,7 +208,7 @@ CASES: list[tuple[Any, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("value", "expected"), CASES, ids=lambda each: str(each)[:40])
+@pytest.mark.parametrize(("value", "expected"), CASES, ids=lambda each: str(each)[:12])
 def test_it_comes_back_equal_and_of_its_class(value: Any, expected: Any) -> None:
     payload = encode(value)
     back = decode(payload, expected)

@@ -49,7 +49,7 @@ def _deep(depth: int) -> Any:
         (int, "value", "code"),
         ({1, (2, asyncio)}, "value{", "module"),
     ],
-    ids=lambda each: repr(each)[:30],
+    ids=lambda each: type(each).__name__,
 )
 def test_what_cannot_be_recorded_is_named_with_its_path(value: Any, path: str, why: str) -> None:
     with pytest.raises(EncodeError) as caught:
