@@ -96,7 +96,9 @@ async def check_promises(dsn: str, names: list[str]) -> None:
         late = await connection.fetch(
             "select a.name, a.at, h.at as recorded from world.act a join durable.history h"
             " on h.kind = 'activity' and h.result #>> '{}' = a.name || ' done'"
-            " where a.at > h.at + interval '0.25 s'"  # a worker's clock is late by an answer's way
+            # A young worker's clock is late by the way of its first answer, which is long on a
+            # machine that is starved; whoever acts again does so after a takeover, later.
+            " where a.at > h.at + interval '1 s'"
         )
         assert not late, [dict(row) for row in late]
         gaps = await connection.fetch(
