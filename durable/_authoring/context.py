@@ -197,11 +197,10 @@ class Context:
         self, definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Operation[Any]:
         signature, name = definition.signature, definition.name
-        payload = signature.encode_call(args, kwargs)
+        payload, known = signature.record_call(args, kwargs)
         print_of_input = digest(payload)
         key = print_of_input + b"\0" + name.encode()
         nth = self._uses[key] = self._uses.get(key, -1) + 1
-        known = args if not kwargs and signature.keeps(args) else None
         call = Call(definition, payload, nth, known)
         # The verb of ctx, and whoever wrote `await ctx.verb(...)` above it.
         return self._replayer.ask(definition.kind, name, print_of_input, call, depth=3)

@@ -140,24 +140,32 @@ class Signature:
             EncodeError, PayloadTooLarge: it cannot be recorded.
             DecodeError: it does not fit the annotation.
         """
-        payload = values.encode(value, path=self._result_path)
         if type(value) in self._kept_results:
-            return payload, value
+            plain = values.encode_plain(value)
+            if plain is not None:
+                return plain, value
+        payload = values.encode(value, path=self._result_path)
         return payload, self.decode_result(payload)
 
-    def keeps(self, args: Args) -> bool:
-        """Whether positional arguments come back as the very objects they are: immutable ones,
-        each of just the type that its annotation names. To decode them would tell nothing."""
+    def record_call(self, args: Args, kwargs: Kwargs) -> tuple[bytes, Args | None]:
+        """The payload of a call; and its arguments if they are known to come back as the very
+        objects they are: positional, immutable, each of just the type that its annotation names.
+
+        Raises:
+            InvalidCall, EncodeError, PayloadTooLarge: as ``encode_call``.
+        """
         kinds = tuple(map(type, args))
-        kept = self._kept_calls.get(kinds)
-        if kept is None:
+        if not kwargs and self._kept_calls.get(kinds):
+            payload = values.encode_plain(args)
+            if payload is not None:
+                return payload, args
+        payload = self.encode_call(args, kwargs)
+        if not kwargs and len(self._kept_calls) < SHAPES_MAX:
             hints, names = self._hints, self._names
-            kept = len(args) <= len(names) and all(
+            self._kept_calls[kinds] = len(args) <= len(names) and all(
                 _keeps(hints.get(name, Any), kind) for name, kind in zip(names, kinds, strict=False)
             )
-            if len(self._kept_calls) < SHAPES_MAX:
-                self._kept_calls[kinds] = kept
-        return kept
+        return payload, None
 
     def decode_result(self, payload: bytes) -> Any:
         """

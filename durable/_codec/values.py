@@ -60,6 +60,16 @@ def encode(value: object, *, path: str = "value") -> bytes:
     return _HEADER + packed
 
 
+def encode_plain(value: object) -> bytes | None:
+    """What ``encode`` gives for one of ``SCALARS``, or for a tuple of them as an array; None if
+    it takes more to tell."""
+    try:
+        packed = _pack_plain(value)
+    except (OverflowError, UnicodeEncodeError):
+        return None
+    return _HEADER + packed if len(packed) < PAYLOAD_BYTES_MAX else None
+
+
 def copied(value: object, *, bytes_max: int) -> Any:
     """What would come back of ``value``.
 
