@@ -113,6 +113,8 @@ class DecodeError(CodecError):
 
 
 class PayloadTooLarge(CodecError):
+    """``what`` takes ``size`` bytes, more than the ``limit`` of one payload."""
+
     def __init__(self, *, what: str, size: int, limit: int) -> None:
         super().__init__(
             f"{what} takes {size:,} bytes; a payload may have {limit:,}. It is read again on "
@@ -200,6 +202,8 @@ class RunCancelled(RunError):
 
 
 class RunTerminated(RunError):
+    """A start under its id replaced the run (``if_exists="replace"``); its code had no say."""
+
     def __init__(self, *, id: str) -> None:
         super().__init__(f"Run {id!r} was terminated or replaced; its code had no say.", id=id)
 
@@ -217,6 +221,8 @@ class RunStuck(RunError):
 
 
 class RunNotFound(DurableError):
+    """No run has this id, or none any more: closed runs may be deleted."""
+
     def __init__(self, *, id: str) -> None:
         super().__init__(f"There is no run with the id {id!r} in this database.")
         self.id = id
@@ -255,6 +261,8 @@ class IdReused(DurableError):
 
 
 class RetryRefused(DurableError):
+    """The run neither failed nor is stuck, or its id stands for another by now; ``why`` tells."""
+
     def __init__(self, *, id: str, why: str) -> None:
         super().__init__(f"Run {id!r} cannot be retried: {why}")
         self.id = id

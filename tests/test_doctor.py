@@ -76,7 +76,7 @@ async def test_runs_workers_and_sessions_that_need_somebody_are_named(dsn: str) 
         )
         findings = await doctor._examine(dsn, "durable")
     assert "is silent for 6" in found(findings, "worker").what
-    assert found(findings, "stuck").what == "1 runs are stuck"
+    assert found(findings, "stuck").what == "1 run is stuck"
     assert "1 runs are due, the first for 36" in found(findings, "lag").what
     assert found(findings, "runs").what == "1 pending, 1 stuck"
 

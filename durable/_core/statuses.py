@@ -9,6 +9,8 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
+    """Where a run stands; what to do about each is in ``docs/operations.md``."""
+
     PENDING = "pending"  # due, or delayed: waits for a worker
     RUNNING = "running"  # a worker owns it
     WAITING = "waiting"  # parked until a timer or a message is due

@@ -169,11 +169,15 @@ async def _work(connection: Any, sql: Any) -> list[Finding]:
         findings.append(Finding("warn", "workers", "no worker lives", advice))
     counts = {each["status"]: each["count"] for each in await connection.fetch(sql["counts"])}
     for status, advice in (
-        ("stuck", "No code here can continue them: durable list --status stuck"),
-        ("unserved", "No live worker knows their workflow: durable list --status unserved"),
+        (
+            "stuck",
+            "Nothing is lost. `durable show ID` says why: durable list --status stuck",
+        ),
+        ("unserved", "No live worker serves the workflow: durable list --status unserved"),
     ):
-        if counts.get(status):
-            findings.append(Finding("warn", status, f"{counts[status]} runs are {status}", advice))
+        if count := counts.get(status):
+            what = f"1 run is {status}" if count == 1 else f"{count} runs are {status}"
+            findings.append(Finding("warn", status, what, advice))
     row = await connection.fetchrow(sql["waiting"])
     if row["due"] and row["seconds"] > DUE_SECONDS:
         what = f"{row['due']} runs are due, the first for {row['seconds']:.0f} s"

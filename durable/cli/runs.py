@@ -137,7 +137,7 @@ def waits_for(run: Description) -> str:
 @output_option
 @click.argument("ids", nargs=-1, required=True)
 def retry_command(dsn: str | None, schema: str, output: str, ids: tuple[str, ...]) -> int:
-    """Let failed runs go on from before their failure; completed steps are not repeated."""
+    """Let failed or stuck runs go on from where they stood; completed steps are not repeated."""
     return _for_each(dsn, schema, output, ids, "retry", "will be retried")
 
 
@@ -147,7 +147,7 @@ def retry_command(dsn: str | None, schema: str, output: str, ids: tuple[str, ...
 @output_option
 @click.argument("ids", nargs=-1, required=True)
 def cancel_command(dsn: str | None, schema: str, output: str, ids: tuple[str, ...]) -> int:
-    """Ask runs to stop; their clean-up code runs."""
+    """Ask runs to stop; their clean-up code runs. A stuck one stops when fitting code runs."""
     return _for_each(dsn, schema, output, ids, "cancel", "is asked to stop")
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,13 +115,14 @@ class Demo:
         import sqlite3
 
         end = time.monotonic() + PATIENCE_SECONDS
+        told = ""
         while True:
             counts = await client.count_by_status()
             charged = (
                 sqlite3.connect(self.ledger).execute("select count(*) from ledger").fetchone()[0]
             )
             done = counts.get("completed", 0) + counts.get("failed", 0)
-            progress(charged, counts)
+            told = progress(charged, counts, told)
             if enough(done, charged):
                 return
             if time.monotonic() > end:
@@ -149,11 +151,18 @@ def durable(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "durable", *arguments], check=True)
 
 
-def progress(charged: int, counts: dict[str, int]) -> None:
-    bar = "#" * (counts.get("completed", 0) // 5)
+def progress(charged: int, counts: dict[str, int], told: str) -> str:
+    """One line that is written over on a terminal, whatever its width; elsewhere a line for each
+    change. ``told`` is the line before."""
+    bar = "#" * (counts.get("completed", 0) // 8)
     states = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    line = f"  [{bar:<40}] {charged} charged; {states}"
-    click.echo(f"\r{line:<110}" if sys.stdout.isatty() else line, nl=not sys.stdout.isatty())
+    line = f"  [{bar:<25}] {charged} charged; {states}"
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns - 1
+        click.echo(f"\r{line[:width]:<{width}}", nl=False)
+    elif line != told:
+        click.echo(line)
+    return line
 
 
 def read_orders() -> list[Any]:
