@@ -118,7 +118,9 @@ class Chores:
 
     async def _sweep(self) -> None:
         self._swept_at = time.monotonic()
-        await self._worker.store.runs.sweep_unserved()
+        swept = await self._worker.store.runs.sweep_unserved()
+        if swept.set_aside:
+            self._worker.meter.count("durable_runs_unserved_total", swept.set_aside)
 
     async def _expire(self) -> None:
         worker = self._worker

@@ -44,6 +44,7 @@ COUNTED: Mapping[str, str] = {
     "durable_replays_total": "runs rebuilt from their journals",
     "durable_runs_closed_total": "runs closed, by `workflow` and `status`",
     "durable_runs_stuck_total": "runs that became stuck, by `workflow`",
+    "durable_runs_unserved_total": "runs found due whose workflow no live worker serves",
     "durable_attempts_total": "attempts, by `activity` and `outcome`: ok, failed or timed_out",
     "durable_heartbeats_missed_total": "heartbeats without an answer",
     "durable_takeovers_total": "dead workers whose runs this one took over",

@@ -216,6 +216,13 @@ class Outcome(NamedTuple):
     reason: str | None = None  # why it was cancelled, or closed from outside
 
 
+class Swept(NamedTuple):
+    """What a sweep has moved: runs that nobody serves any more, and those served again."""
+
+    set_aside: int
+    brought_back: int
+
+
 class Beat(NamedTuple):
     """What a heartbeat learns, in its one statement."""
 

@@ -10,6 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,8 +18,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from durable import Client
+from durable import Client, Context, Durable, workflow
 from durable._postgres import liveness
+from durable._runtime import instance
 from durable._store.postgres.migrate import migrate
 from durable.embedded import EmbeddedPostgres
 from tests.end_to_end.processes import Workers, check_promises, count, make_world, until
@@ -151,6 +153,33 @@ async def test_postgres_restarted_under_load_costs_time_only() -> None:
         await check_promises(workers.dsn, names)
     finally:
         workers.end()
+        await asyncio.to_thread(server.stop)
+        shutil.rmtree(base, ignore_errors=True)
+
+
+@workflow
+async def sleeps_through(ctx: Context, seconds: float) -> float:
+    due = ctx.now() + timedelta(seconds=seconds)
+    await ctx.sleep(seconds)
+    return (ctx.now() - due).total_seconds()
+
+
+async def test_sleepers_outlast_a_crash_of_postgres_and_are_never_early(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(instance, "PARK_AFTER", timedelta(seconds=0.1))
+    base = await asyncio.to_thread(open_directory)
+    server = EmbeddedPostgres(base / "pg", settings={"jit": "off"})
+    await asyncio.to_thread(server.start)
+    try:
+        async with Durable(server.url(), serve=[sleeps_through]) as app:
+            handles = [await app.start(sleeps_through, 2.0) for _ in range(20)]
+            while (await app.count_by_status()) != {"waiting": 20}:
+                await asyncio.sleep(0.01)
+            server = await asyncio.to_thread(restarted, server, signal.SIGQUIT)
+            late = [await handle.result() for handle in handles]
+        assert min(late) >= 0
+    finally:
         await asyncio.to_thread(server.stop)
         shutil.rmtree(base, ignore_errors=True)
 

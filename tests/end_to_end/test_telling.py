@@ -139,3 +139,13 @@ async def test_health_tells_of_commits_that_are_refused_and_of_their_end(dsn: st
             await asyncio.sleep(0.01)
     assert kept.counted["durable_commits_refused_total"] > 0
     await admin.close()
+
+
+async def test_runs_that_nobody_serves_are_counted(dsn: str) -> None:
+    kept = Kept()
+    async with Client(dsn) as client:
+        for n in range(3):
+            await client.start("served_elsewhere", n)
+    async with Durable(dsn, serve=[told_run], metrics=kept):
+        pass  # whoever comes looks first
+    assert kept.counted["durable_runs_unserved_total"] == 3

@@ -187,7 +187,7 @@ async def test_due_runs_that_nobody_serves_are_set_aside_and_brought_back(stage:
 
     newcomer = await stage.worker(workflows=["refund"])
     assert await claimed(stage, newcomer) == []
-    assert await stage.store.runs.sweep_unserved() == 1
+    assert (await stage.store.runs.sweep_unserved()).brought_back == 1
     assert await claimed(stage, newcomer) == [run]
 
 
@@ -243,11 +243,11 @@ async def test_a_stuck_run_waits_for_another_build(stage: Stage) -> None:
     assert (outcome.status, outcome.report) == ("stuck", "diverged")
 
     await stage.worker(build="1")
-    assert await stage.store.runs.sweep_unserved() == 0
+    assert (await stage.store.runs.sweep_unserved()).brought_back == 0
     await stage.worker(build="2", workflows=["another"])
-    assert await stage.store.runs.sweep_unserved() == 0
+    assert (await stage.store.runs.sweep_unserved()).brought_back == 0
     fitting = await stage.worker(build="2")
-    assert await stage.store.runs.sweep_unserved() == 1
+    assert (await stage.store.runs.sweep_unserved()).brought_back == 1
     assert (await stage.run(run))["report"] is None
     assert await claimed(stage, fitting) == [run]
 
@@ -260,7 +260,7 @@ async def test_builds_that_live_side_by_side_do_not_toss_a_stuck_run_about(stage
 
     await stage.store.runs.set_stuck(new, run, 1, report="diverged", build="2")
 
-    assert await stage.store.runs.sweep_unserved() == 0
+    assert (await stage.store.runs.sweep_unserved()).brought_back == 0
     assert await claimed(stage, old) == []
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from ...errors import InvalidCall, StoreError
-from ..protocol import Claimed, HandBack, JournalRow, NewRun, Outcome, Started
+from ..protocol import Claimed, HandBack, JournalRow, NewRun, Outcome, Started, Swept
 from .tables import CLAIMABLE, Result, Run, Tables, verb
 
 FAILURES = ("failed", "cancelled", "terminated")
@@ -121,14 +121,15 @@ class Runs:
         return True
 
     @verb
-    def sweep_unserved(self) -> int:
-        tables, moment, back = self._tables, self._tables.now(), 0
+    def sweep_unserved(self) -> Swept:
+        tables, moment, aside, back = self._tables, self._tables.now(), 0, 0
         workers = list(tables.worker.values())
         for run in tables.run.values():
             is_served = any(worker.serves(run) for worker in workers)
             if run.status in CLAIMABLE and run.worker is None:
                 if run.due_at is not None and run.due_at <= moment and not is_served:
                     run.status = "unserved"
+                    aside += 1
             elif run.status == "unserved" and is_served:
                 run.status = "pending"
                 run.make_due(moment)
@@ -136,7 +137,7 @@ class Runs:
             elif run.status == "stuck" and self._may_revive(run):
                 self._reopen(run)
                 back += 1
-        return back
+        return Swept(aside, back)
 
     @verb
     def current(self, id: str) -> int | None:

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from ...errors import LeaseLost, StoreError
-from ..protocol import Claimed, HandBack, NewRun, Outcome, Started, Unavailable, Unwritable
+from ..protocol import Claimed, HandBack, NewRun, Outcome, Started, Swept, Unavailable, Unwritable
 from . import statements
 from .journal import FENCED
 from .line import Line
@@ -116,13 +116,13 @@ class Runs:
         )
         return row is not None
 
-    async def sweep_unserved(self) -> int:
+    async def sweep_unserved(self) -> Swept:
         """Set aside due runs that nobody serves, and bring back those that somebody serves
-        now; likewise stuck ones, when another build has come. Returns how many came back."""
-        await self._line.fetch(self._sql["set_unserved"])
+        now; likewise stuck ones, when another build has come."""
+        unserved = await self._line.fetch(self._sql["set_unserved"])
         served = await self._line.fetch(self._sql["set_served"])
         revived = await self._line.fetch(self._sql["revive_stuck"])
-        return len(served) + len(revived)
+        return Swept(len(unserved), len(served) + len(revived))
 
     async def current(self, id: str) -> int | None:
         """The run that the id names now."""
