@@ -204,6 +204,9 @@ class Client(Lists):
             starts: :class:`Start` for each; it takes what ``start`` takes.
             connection: an asyncpg connection of yours; all of them join its transaction.
 
+        Raises:
+            InvalidCall: one of them is no ``Start``; nothing was written.
+
         Example:
             starts = [Start(order, each, id=each.id) for each in orders]
             for each in await client.start_many(starts):
@@ -213,6 +216,13 @@ class Client(Lists):
         results: builtins.list[Started[R]] = []
         wanted: builtins.list[tuple[int, Asked]] = []
         async for each in unhurried(starts):
+            # Not all callers are typed.
+            if not isinstance(each, Start):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise InvalidCall(
+                    f"start_many() was given {each!r:.100}, which is no Start, so it does not say "
+                    "what to start with which arguments. Write start_many([Start(order, 4200), "
+                    "...]). Nothing was written."
+                )
             try:
                 start = asked(each)
                 start.check_fits()

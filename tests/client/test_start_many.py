@@ -45,6 +45,13 @@ async def test_ten_thousand_runs_are_started_in_sixteen_statements(
     assert (await client.handle("run-7").describe()).input == [7]
 
 
+async def test_what_is_no_start_is_told_in_words_and_nothing_is_written(client: Client) -> None:
+    wrong: Any = double
+    with pytest.raises(InvalidCall, match=r"is no Start.*Nothing was written"):
+        await client.start_many([Start(double, 1), wrong])
+    assert await client.count_by_status() == {}
+
+
 async def test_each_has_its_own_answer_and_one_bad_costs_the_others_nothing(
     starter: Client,
 ) -> None:
