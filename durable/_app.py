@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
@@ -32,6 +33,9 @@ log = logging.getLogger("durable")
 
 # Run keys taken from the sequence at once; what is left at the end is a gap, and harmless.
 KEYS_BLOCK = 1_000
+
+# What asks a worker to stop.
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class Durable(Client):
@@ -205,23 +209,46 @@ class Worker(Durable):
     """A process that works and does little else: :class:`Durable` that runs until it is told
     to stop.
 
+    From entering on, the first SIGTERM or SIGINT ends the block, which drains: ``until_stopped``
+    returns, and whatever else the block awaits is cancelled. A second one kills the process as
+    if nobody had asked for it.
+
     Example:
         async with Worker(dsn, serve=[shop.orders]) as worker:
             await worker.until_stopped()
     """
 
+    _stopped: asyncio.Event
+    _awaits: asyncio.Task[Any] | None = None  # what a signal has to end, but for `until_stopped`
+
     async def until_stopped(self) -> None:
-        """Wait for SIGTERM or SIGINT. The first one lets the block end, which drains; a second
-        one kills the process as if nobody had asked for it."""
+        """Wait for SIGTERM or SIGINT; one that came earlier counts."""
         assert self.store is not None
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, _stop, loop, stopped)
-        await stopped.wait()
+        self._awaits = None
+        await self._stopped.wait()
 
+    async def _open(self) -> None:
+        self._stopped = asyncio.Event()
+        if threading.current_thread() is threading.main_thread():  # others get no signals
+            for number in STOPPING:
+                asyncio.get_running_loop().add_signal_handler(number, self._stop)
+        await super()._open()
+        self._awaits = asyncio.current_task()
 
-def _stop(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
-    stopped.set()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(number)
+    async def _leave(self) -> None:
+        self._awaits = None
+        try:
+            await super()._leave()
+        finally:
+            self._listen_no_more()
+
+    def _stop(self) -> None:
+        self._listen_no_more()
+        self._stopped.set()
+        if self._awaits is not None:
+            self._awaits.cancel()
+
+    def _listen_no_more(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in STOPPING:
+                asyncio.get_running_loop().remove_signal_handler(number)

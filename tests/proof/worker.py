@@ -43,12 +43,10 @@ def make_quicker(call_seconds: float = CALL_SECONDS) -> None:
 
 async def _work(dsn: str) -> None:
     """With a supervisor's patience: who cannot begin is begun again."""
-    stopped = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     while True:
         try:
-            async with Worker(dsn, serve=[canon], grace=2.0):
-                await stopped.wait()
+            async with Worker(dsn, serve=[canon], grace=2.0) as worker:
+                await worker.until_stopped()
         except StoreUnavailable as error:
             history.note("could not begin", why=str(error))
         else:
