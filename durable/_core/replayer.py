@@ -108,6 +108,10 @@ class Replayer:
         """Forget the run. Its journal holds all that is needed to build it again."""
         self._loop.discard()
         self._asked.clear()
+        # What refers to itself waits for the garbage collector, and there are many runs.
+        self._loop.keeper = _Nobody(self.now)
+        self._code = _gone
+        self._main = None
 
     # What workflow code asks for
 
@@ -135,7 +139,7 @@ class Replayer:
         operation: Operation[None] = Operation(loop=self._loop)
         timer = self._loop.call_at(max(due, self.now).timestamp(), _wake, operation)
         operation.op = timer.op
-        operation.take_back = lambda _: timer.cancel()
+        operation.take_back = self._take_sleep_back
         return operation
 
     def say(self, level: int, message: str, args: tuple[Any, ...]) -> None:
@@ -183,6 +187,11 @@ class Replayer:
         if self.open.pop(operation.op, None) is not None and not self._loop.dead:
             del self._operations[operation.op]
             self._asked.append(commands.Drop(operation.op))
+
+    def _take_sleep_back(self, operation: Operation[Any]) -> None:
+        timer = self._timers.get(operation.op)
+        if timer is not None:
+            timer.cancel()
 
     def _take_op(self) -> int:
         if self.closed or not self._loop.in_turn:
@@ -269,6 +278,22 @@ class Replayer:
 
     def _fail(self, error: BaseException) -> commands.Fail:
         return commands.Fail(error, _position_of(error, self._failures, set()))
+
+
+class _Nobody:
+    """The keeper of a loop that was thrown away: code that outlived it is heard by nobody."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def timer_asked(self, timer: Timer) -> None: ...
+    def timer_dropped(self, timer: Timer) -> None: ...
+    def callback_raised(self, error: BaseException) -> None: ...
+    def task_failed(self, task: asyncio.Task[Any]) -> None: ...
+
+
+def _gone() -> Coroutine[Any, Any, Any]:
+    raise errors.InternalError("a run was begun that is forgotten")
 
 
 def _told(future: asyncio.Future[Any]) -> str:

@@ -70,6 +70,8 @@ class Committer:
         self._aside: set[asyncio.Task[None]] = set()
         self._more = asyncio.Event()
         self._slice: asyncio.Handle | None = None
+        self._answered: deque[tuple[tuple[Instance, Advance], Verdict]] = deque()
+        self._settling: asyncio.Handle | None = None
         self._host = asyncio.get_running_loop()
         self._meter = meter
         self.refusal: str | None = None  # of the commit that is sent again and again
@@ -84,12 +86,13 @@ class Committer:
             self._slice = self._host.call_soon(self._run_slice)
 
     def busy(self) -> bool:
-        return bool(self._queue or self._gathered or self._aside)
+        return bool(self._queue or self._gathered or self._answered or self._aside)
 
     def clear(self) -> None:
         """The worker has died: what is not written is not written any more."""
         self._queue.clear()
         self._gathered.clear()
+        self._answered.clear()
         for task in self._aside:
             task.cancel()
 
@@ -113,13 +116,11 @@ class Committer:
             instance.is_queued = False
             if not instance.lost:
                 self._gather(instance, now)
-            if len(self._gathered) >= BATCH_ROWS_MAX:
-                self._more.set()
             if queue and time.monotonic() > end:
                 self._slice = self._host.call_soon(self._run_slice)
-                return
+                break
         if self._gathered:
-            self._more.set()
+            self._more.set()  # an idle sender waits for no more
 
     def _gather(self, instance: Instance, now: datetime) -> None:
         self._watchdog.running = instance
@@ -136,6 +137,22 @@ class Committer:
             self._gathered.append((instance, advance))
         elif instance.report is not None:
             self._on_refused(instance, instance.report)
+
+    def _settle_slice(self) -> None:
+        """Let out what was written, while the next commit is under way: the database is not to
+        wait for it."""
+        self._settling = None
+        end = time.monotonic() + SLICE_SECONDS
+        answered = self._answered
+        while answered:
+            (instance, advance), verdict = answered.popleft()
+            if verdict is LEFT_OUT:
+                self._set_aside(instance, advance)
+            else:
+                self._settle(instance, verdict)
+            if answered and time.monotonic() > end:  # activities may begin in here
+                self._settling = self._host.call_soon(self._settle_slice)
+                return
 
     # Sending
 
@@ -159,15 +176,9 @@ class Committer:
         except Unwritable as error:
             await self._split(batch, error)
             return
-        end = time.monotonic() + SLICE_SECONDS
-        for (instance, advance), verdict in zip(batch, verdicts, strict=True):
-            if verdict is LEFT_OUT:
-                self._set_aside(instance, advance)
-            else:
-                self._settle(instance, verdict)
-            if time.monotonic() > end:  # activities may begin in here
-                await asyncio.sleep(0)
-                end = time.monotonic() + SLICE_SECONDS
+        self._answered.extend(zip(batch, verdicts, strict=True))
+        if self._settling is None:
+            self._settling = self._host.call_soon(self._settle_slice)
 
     async def _commit(self, advances: list[Advance], *, patient: bool = False) -> list[Verdict]:
         """Send until the database answers. The same keys go each time, so a send that did

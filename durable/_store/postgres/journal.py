@@ -109,14 +109,18 @@ def _size(row: JournalRow) -> int:
     return _ROW_OVERHEAD + len(row.input or b"") + len(row.result or b"") + len(row.failure or b"")
 
 
-class _Head(msgspec.Struct, gc=False):
-    """An advance without what it wants written: what it is judged by."""
+class _Head(msgspec.Struct, gc=False, omit_defaults=True):
+    """An advance without what it wants written: what it is judged by, and locks."""
 
     run: int
     claim: int
-    first: int | None  # position and key of its first row
-    key: bytes | None
-    after: bytes | None
+    first: int | None = None  # position and key of its first row
+    key: bytes | None = None
+    after: bytes | None = None
+    born: bool = False
+    id: str | None = None  # that a birth claims for its caller
+    closes: bool = False
+    parks: bool = False
 
 
 # What an advance has beside its rows and what it is judged by, if it has nothing.
@@ -135,22 +139,33 @@ def _arguments(advances: Sequence[Advance]) -> tuple[str, str, str | None]:
         for a in advances
     ]
     rows = [row for advance in advances for row in advance.rows]
-    advances = [advance for advance in advances if advance[4:] != _ROWS_ALONE]
-    if not advances:
-        return _json(heads), _json(rows), None
-    effects = {
-        "births": [_told(a, a.birth) for a in advances if a.birth is not None],
-        "closes": [_told(a, a.close) for a in advances if a.close is not None],
-        "parks": [_told(a, a.park) for a in advances if a.park is not None],
-        "deliveries": [_told(a, delivery) for a in advances for delivery in a.deliveries],
-        "notes": [_told(a, note) for a in advances for note in a.notes],
-        "ended": [{"run": a.run, "op": op} for a in advances for op in a.ended],
+    effects: dict[str, list[dict[str, Any]]] = {}
+    for head, advance in zip(heads, advances, strict=True):
+        if advance[4:] != _ROWS_ALONE:
+            _add_effects(effects, head, advance)
+    return _json(heads), _json(rows), _json(effects) if effects else None
+
+
+def _add_effects(
+    effects: dict[str, list[dict[str, Any]]], head: _Head, advance: Advance
+) -> None:
+    birth, close, park = advance.birth, advance.close, advance.park
+    told = {
+        "births": () if birth is None else (birth,),
+        "closes": () if close is None else (close,),
+        "parks": () if park is None else (park,),
+        "deliveries": advance.deliveries,
+        "notes": advance.notes,
     }
-    return _json(heads), _json(rows), _json(effects)
-
-
-def _told(advance: Advance, effect: Any) -> dict[str, Any]:
-    return {"run": advance.run, **effect._asdict()}
+    for name, each in told.items():
+        if each:
+            effects.setdefault(name, []).extend({"run": head.run, **one._asdict()} for one in each)
+    if advance.ended:
+        ended = effects.setdefault("ended", [])
+        ended.extend({"run": head.run, "op": op} for op in advance.ended)
+    head.born, head.closes, head.parks = birth is not None, close is not None, park is not None
+    if birth is not None and birth.explicit_id:
+        head.id = birth.id
 
 
 def _json(value: object) -> str:

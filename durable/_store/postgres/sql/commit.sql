@@ -19,8 +19,9 @@
 -- elements costs a client a third of what 60 arrays do, and this server a little more.
 create or replace function durable.commit(
     by_worker uuid,
-    advances json,      -- run, claim; position and key of its first row, or null; and the key of
-                        -- the row that it follows, the journal's last: null if that is empty
+    advances json,      -- run, claim; position and key of its first row, or null; the key of the
+                        -- row that it follows, the journal's last: null if that is empty; where
+                        -- they are so: `born`, with the `id` that it claims; `closes`; `parks`
     journal_rows json,
     effects json default null,      -- births, closes, parks, deliveries, notes, ended
     patient boolean default false,
@@ -33,8 +34,9 @@ set enable_seqscan = off
 as $$
 declare
     moment timestamptz := durable.now();
+    births json; closes json; parks json; deliveries json; notes json; ended json;
     runs bigint[]; claims bigint[]; firsts bigint[]; keys bytea[]; afters bytea[];
-    birth_run bigint[]; birth_id text[]; birth_explicit boolean[];
+    birth_run bigint[]; birth_id text[];
     close_run bigint[]; park_run bigint[];
     delivery_run bigint[]; delivery_to bigint[];
     wanted bigint[];            -- rows to lock strongly
@@ -53,25 +55,27 @@ begin
     end if;
 
     select array_agg(a.run), array_agg(a.claim), array_agg(a.first),
-        array_agg(decode(a.key, 'base64')), array_agg(decode(a.after, 'base64'))
-    into runs, claims, firsts, keys, afters
-    from json_to_recordset(advances) a(run bigint, claim bigint, first bigint, key text, after text);
+        array_agg(decode(a.key, 'base64')), array_agg(decode(a.after, 'base64')),
+        array_agg(a.run) filter (where a.born), array_agg(a.id) filter (where a.born),
+        array_agg(a.run) filter (where a.closes), array_agg(a.run) filter (where a.parks)
+    into runs, claims, firsts, keys, afters, birth_run, birth_id, close_run, park_run
+    from json_to_recordset(advances) a(
+        run bigint, claim bigint, first bigint, key text, after text,
+        born boolean, id text, closes boolean, parks boolean);
     if effects is not null then
-        select array_agg(b.run), array_agg(b.id), array_agg(b.explicit_id)
-        into birth_run, birth_id, birth_explicit
-        from json_to_recordset(effects -> 'births') b(run bigint, id text, explicit_id boolean);
-        select array_agg(c.run) into close_run
-        from json_to_recordset(effects -> 'closes') c(run bigint);
-        select array_agg(p.run) into park_run
-        from json_to_recordset(effects -> 'parks') p(run bigint);
+        -- Cut up once: each look into the whole reads all of it.
+        select e.births, e.closes, e.parks, e.deliveries, e.notes, e.ended
+        into births, closes, parks, deliveries, notes, ended
+        from json_to_record(effects) e(
+            births json, closes json, parks json, deliveries json, notes json, ended json);
         select array_agg(d.run), array_agg(d.target) into delivery_run, delivery_to
-        from json_to_recordset(effects -> 'deliveries') d(run bigint, target bigint);
+        from json_to_recordset(deliveries) d(run bigint, target bigint);
     end if;
 
     if patient then
         perform pg_advisory_xact_lock(durable.id_key(b.id))
-        from (select unnest(birth_id) as id, unnest(birth_explicit) as explicit order by 1) b
-        where b.explicit;
+        from (select unnest(birth_id) as id order by 1) b
+        where b.id is not null;
         perform from durable.run r
         where r.run = any(close_run || park_run || delivery_to)
         order by r.run for no key update;
@@ -80,8 +84,8 @@ begin
 
     if birth_run is not null then
         select coalesce(array_agg(b.run), '{}') into hung
-        from unnest(birth_run, birth_id, birth_explicit) b(run, id, explicit)
-        where b.explicit and not pg_try_advisory_xact_lock(durable.id_key(b.id));
+        from unnest(birth_run, birth_id) b(run, id)
+        where b.id is not null and not pg_try_advisory_xact_lock(durable.id_key(b.id));
     end if;
 
     wanted := close_run || park_run || delivery_to;
@@ -124,24 +128,27 @@ begin
     end if;
 
     if birth_run is not null then
-        with born as (
+        with told as materialized (
+            select b.run, b.id, b.workflow, b.queue, b.priority, decode(b.seed, 'base64') as seed,
+                b.versions, b.deadline, decode(b.input, 'base64') as args,
+                decode(b.input_digest, 'base64') as digest
+            from json_to_recordset(births) b(
+                run bigint, id text, workflow text, queue text, priority bigint, seed text,
+                versions text, deadline timestamptz, input text, input_digest text)
+            where b.run <> all(hung)
+        ), born as (
             insert into durable.run (
                 run, id, workflow, queue, priority, status, worker, claim, seed, versions,
                 deadline, created_at, started_at)
-            select b.run, b.id, b.workflow, b.queue, b.priority, 'running', by_worker, 1,
-                decode(b.seed, 'base64'), b.versions, b.deadline, moment, moment
-            from json_to_recordset(effects -> 'births') b(
-                run bigint, id text, workflow text, queue text, priority bigint, seed text,
-                versions text, deadline timestamptz)
-            where b.run <> all(hung)
-            order by b.id
+            select t.run, t.id, t.workflow, t.queue, t.priority, 'running', by_worker, 1, t.seed,
+                t.versions, t.deadline, moment, moment
+            from told t
+            order by t.id
             on conflict do nothing
             returning run
         )
         insert into durable.input (run, args, digest)
-        select b.run, decode(b.input, 'base64'), decode(b.input_digest, 'base64')
-        from json_to_recordset(effects -> 'births') b(run bigint, input text, input_digest text)
-        join born on born.run = b.run;
+        select t.run, t.args, t.digest from told t join born on born.run = t.run;
         -- Nobody else can see or lock these rows.
         if blocked is not null then
             select coalesce(array_agg(b.run), '{}') into blocked
@@ -202,12 +209,12 @@ begin
 
     -- Notes of attempts come before the journal, their removal after it: one that arrives late
     -- finds the journal longer than its sender knew, and is lost.
-    if effects is not null then
+    if notes is not null then
         insert into durable.attempt as known (
             run, op, name, digest, attempt, since, began_at, failure, next_at, details, worker)
         select n.run, n.op, n.name, decode(n.digest, 'base64'), n.attempt, n.since, n.began_at,
             decode(n.failure, 'base64'), n.next_at, decode(n.details, 'base64'), by_worker
-        from json_to_recordset(effects -> 'notes') n(
+        from json_to_recordset(notes) n(
             run bigint, op bigint, name text, digest text, attempt bigint, since timestamptz,
             began_at timestamptz, failure text, next_at timestamptz, details text)
         where all_go or n.run = any(go)
@@ -228,9 +235,9 @@ begin
         failure text, at timestamptz, site text, digest text, seq bigint, key text)
     where all_go or j.run = any(go);
 
-    if effects is not null then
+    if ended is not null then
         delete from durable.attempt known
-        using json_to_recordset(effects -> 'ended') e(run bigint, op bigint)
+        using json_to_recordset(ended) e(run bigint, op bigint)
         where known.run = e.run and known.op = e.op and (all_go or e.run = any(go));
     end if;
 
@@ -238,7 +245,7 @@ begin
         with sent as (
             select d.n, r.run is not null and r.closed_at is null as open, d.run as sender,
                 d.target, d.kind, d.name, d.key, decode(d.payload, 'base64') as payload, d.op
-            from rows from (json_to_recordset(effects -> 'deliveries') as (
+            from rows from (json_to_recordset(deliveries) as (
                 run bigint, target bigint, kind text, name text, key text, payload text, op bigint))
                 with ordinality d(run, target, kind, name, key, payload, op, n)
             left join durable.run r on r.run = d.target
@@ -276,17 +283,22 @@ begin
     end if;
 
     if close_run is not null then
-        update durable.run r
-        set status = c.status, closed_at = moment, worker = null, due_at = null,
-            waits_for = null, waits_at = null
-        from json_to_recordset(effects -> 'closes') c(run bigint, status text)
-        where r.run = c.run and (all_go or c.run = any(go));
+        with told as materialized (
+            select c.run, c.status, decode(c.result, 'base64') as result,
+                decode(c.failure, 'base64') as failure, c.failed_at, c.next_op, c.reason
+            from json_to_recordset(closes) c(
+                run bigint, status text, result text, failure text, failed_at bigint,
+                next_op bigint, reason text)
+            where all_go or c.run = any(go)
+        ), closed as (
+            update durable.run r
+            set status = t.status, closed_at = moment, worker = null, due_at = null,
+                waits_for = null, waits_at = null
+            from told t
+            where r.run = t.run
+        )
         insert into durable.result (run, result, failure, failed_at, next_op, reason)
-        select c.run, decode(c.result, 'base64'), decode(c.failure, 'base64'), c.failed_at,
-            c.next_op, c.reason
-        from json_to_recordset(effects -> 'closes') c(
-            run bigint, result text, failure text, failed_at bigint, next_op bigint, reason text)
-        where all_go or c.run = any(go);
+        select t.run, t.result, t.failure, t.failed_at, t.next_op, t.reason from told t;
     end if;
 
     if park_run is not null then
@@ -294,7 +306,7 @@ begin
             update durable.run r
             set status = 'waiting', worker = null, due_at = p.due_at, read_seq = p.seen,
                 waits_for = p.waits_for, waits_at = p.waits_at
-            from json_to_recordset(effects -> 'parks') p(
+            from json_to_recordset(parks) p(
                 run bigint, due_at timestamptz, seen bigint, waits_for text, waits_at text)
             where r.run = p.run and r.last_seq = p.seen and (all_go or p.run = any(go))
             returning r.run
