@@ -146,9 +146,7 @@ def _arguments(advances: Sequence[Advance]) -> tuple[str, str, str | None]:
     return _json(heads), _json(rows), _json(effects) if effects else None
 
 
-def _add_effects(
-    effects: dict[str, list[dict[str, Any]]], head: _Head, advance: Advance
-) -> None:
+def _add_effects(effects: dict[str, list[dict[str, Any]]], head: _Head, advance: Advance) -> None:
     birth, close, park = advance.birth, advance.close, advance.park
     told = {
         "births": () if birth is None else (birth,),
