@@ -105,8 +105,10 @@ create index run_set_aside on durable.run (status, workflow) where status in ('s
 -- an index more, and than walking past all the others to find those of one.
 create index run_listed on durable.run (workflow, created_at, run);
 
--- Lists by status. What completed is the bulk of all runs, and in the way of no list.
-create index run_status on durable.run (status, created_at, run) where status <> 'completed';
+-- Lists by status. What completed is the bulk of all runs, and in the way of no list; what runs is
+-- found by its owner, and each run passes through both.
+create index run_status on durable.run (status, created_at, run)
+    where status not in ('completed', 'running');
 
 -- Lists by the time of the end, and what is old enough to be deleted.
 create index run_closed on durable.run (closed_at, run) where closed_at is not null;

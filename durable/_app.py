@@ -144,11 +144,12 @@ class Durable(Client):
             or not worker.room
         ):
             return None
-        run = await self._next_key()
+        run = self._keys.popleft() if self._keys else await self._next_key()
         try:
             instance = Instance(
-                run, id=new.id, claim=1, seed=new.seed, definition=definition, input=new.input
-            )
+                run, id=new.id, claim=1, seed=new.seed, definition=definition, input=new.input,
+                args=start.args,
+            )  # fmt: skip
         except DecodeError as error:
             raise unfit(new.workflow, error) from None
         deadline = new.ends_at

@@ -22,7 +22,7 @@ from typing import (
     get_args,
     overload,
 )
-from uuid import uuid4
+from uuid import UUID
 
 import asyncpg
 
@@ -157,6 +157,7 @@ class Asked(NamedTuple):
 
     new: NewRun
     definition: Definition | None  # None: this process does not know the workflow
+    args: tuple[Any, ...] | None  # what decoding the input would give, if that is known
     compare: bool
 
     def check_fits(self) -> None:
@@ -164,7 +165,7 @@ class Asked(NamedTuple):
         Raises:
             InvalidCall: the workflow does not take these arguments, as far as is known here.
         """
-        if self.definition is not None:
+        if self.definition is not None and self.args is None:
             try:
                 self.definition.signature.decode_call(self.new.input)
             except DecodeError as error:
@@ -203,13 +204,16 @@ def asked(start: Start[Any]) -> Asked:
         raise InvalidCall(f"if_exists={options.if_exists!r} is not one of {get_args(IfExists)}.")
     if type(options.priority) is not int or options.priority not in PRIORITIES:
         raise InvalidCall(f"priority={options.priority!r} is not one of -2, -1, 0, 1 and 2.")
-    payload = (definition.signature if definition else _ANY).encode_call(start.args, {})
+    payload, args = (definition.signature if definition else _ANY).record_call(start.args, {})
     try:
-        print_of_input = sameness.digest(payload)
+        print_of_input = sameness.digest(payload, args)
     except DecodeError as error:  # not all that can be written can be read: dicts as keys
         raise unfit(name, error) from None
+    chance = os.urandom(32)
     new = NewRun(
-        str(uuid4()) if options.id is None else checked_name(options.id, "id"),
+        str(UUID(bytes=chance[16:], version=4))
+        if options.id is None
+        else checked_name(options.id, "id"),
         name,
         checked_name(options.queue, "queue"),
         options.priority,
@@ -217,10 +221,10 @@ def asked(start: Start[Any]) -> Asked:
         print_of_input,
         options.if_exists,
         options.id is not None,
-        os.urandom(16),
+        chance[:16],
         *_times(options.at, options.delay, options.deadline),
     )
-    return Asked(new, definition, options.compare)
+    return Asked(new, definition, args, options.compare)
 
 
 def unfit(workflow: str, error: DecodeError) -> InvalidCall:

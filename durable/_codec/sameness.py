@@ -34,9 +34,10 @@ class Difference(NamedTuple):
 MISSING = type("Missing", (), {"__repr__": lambda _: "missing"})()
 
 
-def digest(payload: bytes) -> bytes:
-    """Sixteen bytes, equal for calls that are the same."""
-    call = values.decode(payload)
+def digest(payload: bytes, args: tuple[Any, ...] | None = None) -> bytes:
+    """Sixteen bytes, equal for calls that are the same. ``args`` is what the payload holds, if
+    that is known."""
+    call = values.decode(payload) if args is None else list(args)
     plain = type(call) is list and values.SCALARS.issuperset(map(type, call))
     form = payload if plain else values.encode(_canonical(call))
     return hashlib.blake2b(form, digest_size=16).digest()

@@ -238,7 +238,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         """Throw the run's coroutines away. They see ``Evicted``, not a cancellation: the run
         is not over, it only leaves this process's memory."""
         self.dead = True
-        before = self._enter()
+        before = self._enter() if self.tasks else None
         try:
             while self.tasks:  # clean-up code may make new ones, which never begin
                 for task in sorted(self.tasks, key=hash):
@@ -248,7 +248,8 @@ class ReplayLoop(asyncio.AbstractEventLoop):
                     task.context.run(_unwind, task.get_coro())
                     asyncio.tasks._leave_task(self, task)
         finally:
-            self._leave(*before)
+            if before is not None:
+                self._leave(*before)
             self.ready.clear()
             self._put_off.clear()
 

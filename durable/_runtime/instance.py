@@ -90,10 +90,21 @@ class Instance:
     )  # fmt: skip
 
     def __init__(
-        self, run: int, *, id: str, claim: int, seed: bytes, definition: Definition, input: bytes
+        self,
+        run: int,
+        *,
+        id: str,
+        claim: int,
+        seed: bytes,
+        definition: Definition,
+        input: bytes,
+        args: tuple[Any, ...] | None = None,
     ) -> None:
-        """Raises:
-        DecodeError: the arguments do not fit the workflow's annotations any more."""
+        """``args`` are what ``input`` holds, if that is known.
+
+        Raises:
+            DecodeError: the arguments do not fit the workflow's annotations any more.
+        """
         self.run = run
         self.id = id
         self.claim = claim
@@ -102,7 +113,7 @@ class Instance:
         self.input = input
         self.position = 0  # of the next event
         self.tail: bytes | None = None  # key of the journal's last row, as far as it was sent
-        self._begin_code()
+        self._begin_code(args)
         self.seen = 0  # messages read from the inbox
         self.arrivals: deque[Arrival] = deque()
         self.rows: list[JournalRow] = []
@@ -120,9 +131,11 @@ class Instance:
         self.loaded = False  # rebuilt from its journal, so attempts may have run elsewhere
         self.lost = False
 
-    def _begin_code(self) -> None:
+    def _begin_code(self, args: tuple[Any, ...] | None = None) -> None:
         definition = self.definition
-        args, kwargs = definition.signature.decode_call(self.input)
+        kwargs: dict[str, Any] = {}
+        if args is None:
+            args, kwargs = definition.signature.decode_call(self.input)
         self.replayer = Replayer(lambda: run_workflow(ctx, definition, args, kwargs), self.seed)
         ctx = Context(self.replayer, id=self.id, workflow=definition.name)
 

@@ -211,7 +211,7 @@ class LiveWorker:
         self.adopt(instance)
         instance.arrivals.append(Begin())
         self.committer.submit(instance)
-        return await asyncio.shield(born)
+        return await born
 
     def forget(self, instance: Instance) -> None:
         """Drop a run from memory; its journal has all that is needed."""
@@ -335,7 +335,8 @@ class LiveWorker:
         self.forget(instance)
         born = self._births.pop(instance.run, None)
         if born is not None:  # it was never written: whoever starts it does so the other way
-            born.set_result(Verdict.LOST)
+            if not born.done():
+                born.set_result(Verdict.LOST)
             return
         self.own(self.chores.set_stuck(instance.run, instance.claim, report))
         self.claimer.made_room()

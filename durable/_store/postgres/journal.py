@@ -147,20 +147,15 @@ def _arguments(advances: Sequence[Advance]) -> tuple[str, str, str | None]:
 
 
 def _add_effects(effects: dict[str, list[dict[str, Any]]], head: _Head, advance: Advance) -> None:
-    birth, close, park = advance.birth, advance.close, advance.park
-    told = {
-        "births": () if birth is None else (birth,),
-        "closes": () if close is None else (close,),
-        "parks": () if park is None else (park,),
-        "deliveries": advance.deliveries,
-        "notes": advance.notes,
-    }
-    for name, each in told.items():
-        if each:
-            effects.setdefault(name, []).extend({"run": head.run, **one._asdict()} for one in each)
+    run, birth, close, park = head.run, advance.birth, advance.close, advance.park
+    for name, effect in (("births", birth), ("closes", close), ("parks", park)):
+        if effect is not None:
+            effects.setdefault(name, []).append({"run": run, **effect._asdict()})
+    for name, several in (("deliveries", advance.deliveries), ("notes", advance.notes)):
+        if several:
+            effects.setdefault(name, []).extend({"run": run, **each._asdict()} for each in several)
     if advance.ended:
-        ended = effects.setdefault("ended", [])
-        ended.extend({"run": head.run, "op": op} for op in advance.ended)
+        effects.setdefault("ended", []).extend({"run": run, "op": op} for op in advance.ended)
     head.born, head.closes, head.parks = birth is not None, close is not None, park is not None
     if birth is not None and birth.explicit_id:
         head.id = birth.id

@@ -18,7 +18,7 @@ from .line import Line
 DELETE_RUNS, DELETE_EVENTS = 1_000, 20_000
 
 # With none of these, a list probes workflow after workflow.
-_PICKY = {"uncompleted", "workflow", "id_prefix", "closed_since", "closed_until"}
+_PICKY = {"running", "uncommon", "workflow", "id_prefix", "closed_since", "closed_until"}
 
 
 class Listing:
@@ -45,8 +45,8 @@ class Listing:
         wanted: dict[str, tuple[Any, ...]] = {name: (each,) for name, each in filters.items()}
         if "id_prefix" in wanted:
             wanted["id_prefix"] = (like(filters["id_prefix"]),)
-        if wanted.get("status", ("completed",)) != ("completed",):
-            wanted["uncompleted"] = ()
+        if "status" in wanted and filters["status"] != "completed":
+            wanted["running" if filters["status"] == "running" else "uncommon"] = ()
         if beyond is not None:
             wanted["beyond"] = beyond
         arguments = [each for values in wanted.values() for each in values]

@@ -57,9 +57,12 @@ limit ?
 -- name: filter_status
 and r.status = ?
 
--- name: filter_uncompleted
--- Said once more, in words that the index on statuses understands.
-and r.status <> 'completed'
+-- name: filter_running
+-- Said once more, in words that an index understands; as below.
+and r.worker is not null
+
+-- name: filter_uncommon
+and r.status not in ('completed', 'running')
 
 -- name: filter_workflow
 and r.workflow = ?
