@@ -30,6 +30,11 @@ from .sites import call_site
 
 assert anyio_shims and shims  # imported for what they do
 
+OVER = (
+    "A workflow's context was used after its run had ended. `ctx` is good only while the workflow "
+    "function runs: do not keep it."
+)
+
 # A run fails with one of its latest failures, if with any; a poller may see thousands.
 FAILURES_KEPT = 1_000
 
@@ -109,7 +114,7 @@ class Replayer:
         self._loop.discard()
         self._asked.clear()
         # What refers to itself waits for the garbage collector, and there are many runs.
-        self._loop.keeper = _Nobody(self.now)
+        self._loop.keeper = _Nobody(self.now, over=self.closed)
         self._code = _gone
         self._main = None
 
@@ -176,10 +181,7 @@ class Replayer:
         """Raises:
         InvalidCall: the workflow's code is not running now; whoever asks is somebody else."""
         if self.closed:
-            raise errors.InvalidCall(
-                "A workflow's context was used after its run had ended. `ctx` is good only "
-                "while the workflow function runs: do not keep it."
-            )
+            raise errors.InvalidCall(OVER)
         if not self._loop.in_turn and not self._loop.dead:
             raise errors.InvalidCall(OUTSIDE)
 
@@ -283,10 +285,14 @@ class Replayer:
 class _Nobody:
     """The keeper of a loop that was thrown away: code that outlived it is heard by nobody."""
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, *, over: bool) -> None:
         self.now = now
+        self._over = over
 
-    def timer_asked(self, timer: Timer) -> None: ...
+    def timer_asked(self, timer: Timer) -> None:
+        if self._over:
+            raise errors.InvalidCall(OVER)
+
     def timer_dropped(self, timer: Timer) -> None: ...
     def callback_raised(self, error: BaseException) -> None: ...
     def task_failed(self, task: asyncio.Task[Any]) -> None: ...

@@ -30,6 +30,7 @@ from .clock import Clock
 from .instance import Instance, Result
 from .limits import left_of_total, listen, total_is_over
 from .metrics import Meter
+from .quick import Quick
 from .rows import to_error
 from .slots import Slots
 from .work import (
@@ -95,6 +96,7 @@ class Attempts:
         }
         if meter.is_on:
             self._runners = {kind: meter.around(each) for kind, each in self._runners.items()}
+        self._quick = Quick(self._run_plain, may_begin=may_begin, skip=self._skip)
         self._is_measured = meter.is_on  # then all attempts go the long way
         self._under_way: dict[tuple[int, int], Work] = {}
         self._host = asyncio.get_running_loop()
@@ -121,17 +123,25 @@ class Attempts:
         if before is not None:
             self._abandon(before)
             work.before, work.pause = before, work.pause or 0.0
-        short = work.is_plain and not self._is_measured
-        if short and self._slots.free and self._may_begin() is None:
+        if work.is_plain and self._slots.free and not self._is_measured:
             self._slots.free -= 1
-            work.number = 1
-            coro = self._run_plain(work)
+            self._quick.add(work)
         else:
-            coro = self._run(work)
+            self._begin_alone(work)
+
+    def _begin_alone(self, work: Work) -> None:
         # The class itself: `create_task` also names each task, which costs as much again.
-        task: Task = asyncio.Task(coro, loop=self._host, **EAGER)
+        task: Task = asyncio.Task(self._run(work), loop=self._host, **EAGER)
         if not task.done():
             work.task = task
+
+    def _skip(self, work: Work) -> None:
+        """A quick one is not to begin now: the lease is in doubt, or nobody waits for it."""
+        self._slots.give_back()
+        if work.abandoned:
+            self._forget(work)
+        else:
+            self._begin_alone(work)
 
     def drop(self, run: int, op: int) -> None:
         """The workflow no longer waits: cancel the attempt, if it can be."""
@@ -157,6 +167,7 @@ class Attempts:
     async def drain(self, grace: float) -> list[Work]:
         """Give what is under way ``grace`` seconds, then tell it to stop; returns what was cut
         off. What does not stop either is named, and left behind."""
+        await self._quick.begun()
         self._look()  # what heartbeats have told is for the next owner
         for work in self._under_way.values():
             if work.waits:  # for its next attempt, which will be the next owner's
@@ -184,6 +195,7 @@ class Attempts:
     async def _run_plain(self, work: Work) -> None:
         """A first attempt that needs nothing but the call, as most do; it says in few
         instructions what ``_run`` says in full, and leaves to it what fails."""
+        work.number = 1
         definition = work.call.definition
         outcome: tuple[bytes, Any] | BaseException
         try:

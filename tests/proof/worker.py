@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from durable import Worker
+from durable import Durable
 from durable._runtime import claimer, instance, lease
 from durable._store.postgres import connecting, line, workers
 from durable.errors import StoreUnavailable
@@ -43,10 +43,12 @@ def make_quicker(call_seconds: float = CALL_SECONDS) -> None:
 
 async def _work(dsn: str) -> None:
     """With a supervisor's patience: who cannot begin is begun again."""
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     while True:
         try:
-            async with Worker(dsn, serve=[canon], grace=2.0) as worker:
-                await worker.until_stopped()
+            async with Durable(dsn, serve=[canon], grace=2.0):
+                await stopped.wait()
         except StoreUnavailable as error:
             history.note("could not begin", why=str(error))
         else:
