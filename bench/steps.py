@@ -51,7 +51,9 @@ async def once(dsn: str, runs: int, n: int) -> dict[str, float]:
 async def measure(dsn: str, runs: int, n: int, repeat: int) -> dict[str, Any]:
     rounds = []
     for _ in range(repeat):
+        await limits.settle(dsn)
         rates = await limits.measure(dsn, 2.0)
+        await limits.settle(dsn)
         rates |= await once(dsn, runs, n)
         rounds.append(rates)
     median = {key: statistics.median(each[key] for each in rounds) for key in rounds[0]}
@@ -71,7 +73,7 @@ async def measure(dsn: str, runs: int, n: int, repeat: int) -> dict[str, Any]:
 @click.option("--dsn", default=None, help="a Postgres of yours; fsync should be on")
 @click.option("--runs", default=1_000, show_default=True)
 @click.option("--steps", "n", default=10, show_default=True)
-@click.option("--repeat", default=3, show_default=True)
+@click.option("--repeat", default=5, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="one line of JSON")
 def main(dsn: str | None, runs: int, n: int, repeat: int, as_json: bool) -> None:
     quiet_collector()  # as `durable worker` does

@@ -172,16 +172,15 @@ class Instance:
         while self.arrivals and not self.replayer.closed and self.report is None:
             self._feed(self.arrivals.popleft(), now)
         written, self.rows = self.rows, []
-        notes, ended = self._take_notes() if self.notes or self.noted else ((), ())
-        park = self._park(now)
-        if not written and not notes and park is None:
-            return None
-        after = self.tail
+        advance = Advance(self.run, self.claim, written, self.tail, self.birth, self.close)
+        if self.notes or self.noted:
+            advance.notes, advance.ended = self._take_notes()
+        advance.park = self._park(now)
         if written:
             self.tail = written[-1].key
-        return Advance(
-            self.run, self.claim, written, after, self.birth, self.close, park, (), notes, ended
-        )
+        elif not advance.notes and advance.park is None:
+            return None
+        return advance
 
     def _feed(self, arrival: Arrival, now: datetime) -> None:
         at = max(now, self.replayer.now)

@@ -234,7 +234,7 @@ class LiveWorker:
                 found = instance.found.pop(command.op, None)
                 self.attempts.begin(instance, command, resumed=True, found=found)
             else:
-                self._begin(instance, command)
+                self.timers.arm(instance.run, command.op, command.due)
         self.committer.submit(instance)  # also without news: it may be put away again
 
     # News
@@ -302,7 +302,10 @@ class LiveWorker:
         still_open = instance.replayer.open
         begins = not (self.draining or parked)
         for command in requests:
-            if isinstance(command, commands.Say):
+            if isinstance(command, commands.Run):  # the usual one
+                if begins and command.op in still_open:
+                    self.attempts.begin(instance, command)
+            elif isinstance(command, commands.Say):
                 workflow_log.log(
                     command.level, command.message, *command.args, extra=instance.facts
                 )
@@ -310,13 +313,7 @@ class LiveWorker:
                 self.attempts.drop(instance.run, command.op)
                 self.timers.drop(instance.run, command.op)
             elif begins and command.op in still_open:
-                self._begin(instance, command)
-
-    def _begin(self, instance: Instance, command: commands.Open) -> None:
-        if isinstance(command, commands.Run):
-            self.attempts.begin(instance, command)
-        else:
-            self.timers.arm(instance.run, command.op, command.due)
+                self.timers.arm(instance.run, command.op, command.due)
 
     def _closed(self, instance: Instance) -> None:
         close = instance.close

@@ -94,7 +94,7 @@ class Note(NamedTuple):
     details: bytes | None  # of the latest heartbeat
 
 
-class Advance(NamedTuple):
+class Advance(msgspec.Struct, gc=False):
     """What the turns of one run since its last commit want written: all or nothing.
 
     ``rows`` have contiguous positions; they may be empty to park, or for notes alone. The key of
@@ -111,6 +111,16 @@ class Advance(NamedTuple):
     deliveries: tuple[Delivery, ...] = ()
     notes: tuple[Note, ...] = ()
     ended: tuple[int, ...] = ()  # ops whose notes are to go
+
+    @property
+    def is_rows_alone(self) -> bool:
+        """Whether it wants nothing written but its rows, as most do."""
+        return (
+            self.park is None
+            and self.close is None
+            and self.birth is None
+            and not (self.deliveries or self.notes or self.ended)
+        )
 
 
 class Verdict(StrEnum):

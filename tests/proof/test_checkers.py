@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from durable import Client, Context, Durable, DurableError, activity, workflow
 from durable._authoring import attempts as authoring
@@ -201,7 +202,7 @@ async def test_success_on_any_conflict_of_keys_is_blind(
         (command,) = instance.replayer.open.values()
         other = row(instance.run, 1, op=command.op, name="proof.at_door", input=command.call.input,  # type: ignore[union-attr]
                     result=encode("other"), digest=None, at=await stage.now())  # fmt: skip
-        advance = turn(instance.run, 1, claim=instance.claim)._replace(rows=[other])
+        advance = replace(turn(instance.run, 1, claim=instance.claim), rows=[other])
         assert await stage.commit(worker.registration.worker, advance) == [Verdict.DONE]
         door.set()
         async with asyncio.timeout(20):

@@ -14,6 +14,7 @@ from typing import Any, Self
 from uuid import UUID
 
 import asyncpg
+from msgspec.structs import replace
 
 from durable._store.memory.store import Store as MemoryStore
 from durable._store.memory.tables import Tables
@@ -159,7 +160,7 @@ class Stage:
         is not there has some key. ``after=b"@3"`` is what stands before position 3."""
         known = await self.store.journal.read({(each.run, 0) for each in advances})
         keys = {(row.run, row.position): row.key for row in known}
-        return [each._replace(after=_after(each, keys)) for each in advances]
+        return [replace(each, after=_after(each, keys)) for each in advances]
 
     async def born(self, worker: UUID, *ids: str) -> list[int]:
         """Runs of this worker, each with its first event written."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from durable._store.protocol import Advance, Unwritable, Verdict
 from durable.errors import LeaseLost
@@ -107,7 +108,7 @@ async def test_a_turn_that_rests_on_another_row_is_lost_though_position_and_clai
     lost = turn(run, 1)
     assert await stage.commit(worker, turn(run, 1)) == [DONE]
 
-    late = turn(run, 2)._replace(after=lost.rows[0].key)
+    late = replace(turn(run, 2), after=lost.rows[0].key)
     assert await stage.commit(worker, late) == [LOST]
     assert await stage.commit(worker, turn(run, 2)) == [DONE]
     assert await stage.commit(worker, Advance(run, 1, [], lost.rows[0].key, park=parked())) == [

@@ -123,9 +123,6 @@ class _Head(msgspec.Struct, gc=False, omit_defaults=True):
     parks: bool = False
 
 
-# What an advance has beside its rows and what it is judged by, if it has nothing.
-_ROWS_ALONE = Advance(0, 0, [])[4:]
-
 # Bytes in base64, times in ISO 8601, fields under their names: as `commit.sql` reads them.
 _encode = msgspec.json.Encoder().encode
 
@@ -141,7 +138,7 @@ def _arguments(advances: Sequence[Advance]) -> tuple[str, str, str | None]:
     rows = [row for advance in advances for row in advance.rows]
     effects: dict[str, list[dict[str, Any]]] = {}
     for head, advance in zip(heads, advances, strict=True):
-        if advance[4:] != _ROWS_ALONE:
+        if not advance.is_rows_alone:
             _add_effects(effects, head, advance)
     return _json(heads), _json(rows), _json(effects) if effects else None
 
