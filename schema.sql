@@ -73,8 +73,9 @@ create table durable.run (
     waits_for       text,                       -- in words, as of the last park or hand-back
     waits_at        text,                       -- file:line that waits
     length_at_claim bigint not null default 0,  -- of the journal, when it was last claimed
-    from_dead       boolean not null default false, -- its last owner died
-    crashes         bigint not null default 0,  -- owners that died on it in a row without progress
+    crashes         bigint not null default 0,  -- owners that died with it in a row, while it did
+                                                -- not move; from 2 on it is doubtful
+    on_trial        bigint not null default 0,  -- doubtful: runs that its owner tries with it; or 0
     report          text,                       -- why it is stuck
     stuck_build     text,                       -- the build that could not continue it
     stuck_at        timestamptz,
@@ -94,6 +95,10 @@ create unique index run_id on durable.run (id) where current;
 -- Claims: the unowned that can be due, per queue and priority in order of their time.
 create index run_due on durable.run (queue, priority, due_at)
     where worker is null and status in ('pending', 'waiting');
+
+-- Doubtful runs, which are claimed one by one: few, if any.
+create index run_doubtful on durable.run (due_at)
+    where crashes >= 2 and worker is null and status in ('pending', 'waiting');
 
 -- An owner's runs, and those among them with news (due_at); also what a dead owner leaves.
 create index run_owner on durable.run (worker, due_at) where worker is not null;

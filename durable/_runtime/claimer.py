@@ -23,6 +23,7 @@ from ..errors import CodecError, Divergence, InternalError, LeaseLost, StoreUnav
 from . import rows
 from .clock import Alarm
 from .committer import SLICE_SECONDS
+from .doubtful import CRASHES_MAX, Doubtful, report
 from .instance import Arrival, Begin, Cancel, Due, Instance, Redo
 from .versions import differing, versions
 
@@ -44,6 +45,7 @@ class Claimer:
         self._mail = False
         self._backlog = False  # the last claim was full: more is due
         self._looking = False
+        self._doubtful = Doubtful()
         self._wake: Alarm | None = None
         self._reconciled_at = time.monotonic()
 
@@ -105,9 +107,7 @@ class Claimer:
             await self._read_mail()
         while room := worker.room:
             limit = min(room, CLAIM_MAX)
-            claimed = await worker.store.runs.claim(
-                worker.registration.worker, limit=limit, versions=versions()
-            )
+            claimed = await self._claim(limit)
             self._backlog = len(claimed) == limit
             if claimed:
                 worker.meter.count("durable_claims_total", len(claimed))
@@ -119,6 +119,18 @@ class Claimer:
         if time.monotonic() - self._reconciled_at > RECONCILE_SECONDS:
             self._reconciled_at = time.monotonic()
             await self._reconcile()
+
+    async def _claim(self, limit: int) -> list[Claimed]:
+        worker, doubtful = self._worker, self._doubtful
+        me = worker.registration.worker
+        if acquitted := doubtful.review():
+            await worker.store.runs.acquit(me, acquitted)
+        return await worker.store.runs.claim(
+            me,
+            limit=limit,
+            versions=versions(),
+            doubtful_max=doubtful.room,
+        )
 
     # Loading
 
@@ -134,6 +146,7 @@ class Claimer:
             if time.monotonic() > slice_end:  # decoding arguments runs the user's classes
                 await asyncio.sleep(0)
                 slice_end = time.monotonic() + SLICE_SECONDS
+        doubtful = {each.run for each in claimed if each.is_doubtful}
         recorded = {each.run: each.versions for each in claimed}
         histories = await self._read_histories(instances)
         messages = await self._read_messages(instances)
@@ -144,6 +157,8 @@ class Claimer:
             news = messages[instance.run], notes[instance.run]
             try:
                 slice_end = await self._bring_up(instance, history, *news, slice_end)
+                if instance.run in doubtful:
+                    self._doubtful.hold(instance)
             except Divergence as error:
                 self._give_up(instance, f"{error}{differing(recorded[instance.run])}")
             except CodecError as error:
@@ -153,8 +168,12 @@ class Claimer:
                 self._give_up(instance, f"it could not be loaded: {error!r}")
 
     def _instance_of(self, claimed: Claimed) -> Instance | None:
-        """The run's instance, kept from before or new; None if its code cannot take it."""
+        """The run's instance, kept from before or new; None if it is not to be taken up."""
         worker = self._worker
+        facts = {"run": claimed.run, "id": claimed.id, "workflow": claimed.workflow}
+        if claimed.crashes >= CRASHES_MAX:
+            self._set_stuck(facts, claimed.claim, report(claimed.crashes))
+            return None
         kept = worker.cache.take(claimed.run)
         definition = worker.definitions.get(claimed.workflow)
         if kept is not None and kept.definition is definition:
@@ -172,7 +191,6 @@ class Claimer:
                 input=claimed.input,
             )
         except CodecError as error:
-            facts = {"run": claimed.run, "id": claimed.id, "workflow": claimed.workflow}
             self._set_stuck(facts, claimed.claim, str(error))
             return None
         instance.loaded = True

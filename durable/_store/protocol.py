@@ -133,6 +133,10 @@ class Verdict(StrEnum):
     TAKEN = "taken"  # births only: the id names another current run
 
 
+# Owners that died with a run before it is doubtful; `claim.sql` and an index say so too.
+DOUBTFUL_FROM = 2
+
+
 class Claimed(NamedTuple):
     run: int
     id: str
@@ -142,7 +146,12 @@ class Claimed(NamedTuple):
     seed: bytes
     versions: str | None
     input: bytes
-    crashes: int  # claims from a dead worker without journal growth
+    crashes: int  # owners in a row that died with it while it did not move
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it may be what killed them."""
+        return self.crashes >= DOUBTFUL_FROM
 
 
 class Message(NamedTuple):

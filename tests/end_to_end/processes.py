@@ -82,7 +82,10 @@ async def check_promises(dsn: str, names: list[str]) -> None:
     try:
         bookings = await connection.fetch("select name, count(*) from world.booking group by name")
         assert {row["name"]: row["count"] for row in bookings} == dict.fromkeys(names, 1)
-        results = await connection.fetch("select id, status, result::text from durable.runs")
+        results = await connection.fetch(
+            "select id, status, result::text from durable.runs where id = any($1)", names
+        )
+        assert len(results) == len(names)
         for row in results:
             n = row["id"]
             assert row["status"] == "completed", dict(row)

@@ -9,6 +9,9 @@ import os
 import asyncpg
 
 from durable import Context, OutcomeUnknown, Retry, activity, attempt, workflow
+from durable._runtime import doubtful
+
+doubtful.TRIAL_SECONDS = float(os.environ.get("TRIAL_SECONDS", doubtful.TRIAL_SECONDS))
 
 
 @activity(retry=Retry(attempts=50, delay=0.05, delay_max=0.5))
@@ -84,3 +87,30 @@ create schema world;
 create table world.act (n bigserial primary key, name text, key text, pid int, at timestamptz);
 create table world.booking (name text);
 """
+
+
+@activity
+async def ends_the_process() -> None:
+    os._exit(9)
+
+
+@workflow
+async def poison(ctx: Context) -> None:
+    await ctx.activity(ends_the_process)
+
+
+@activity
+async def takes_long(name: str) -> str:
+    """Longer than anybody lives who works beside poison."""
+    connection = await asyncpg.connect(os.environ["WORLD"])
+    try:
+        while not await connection.fetchval("select 1 from durable.run where status = 'stuck'"):
+            await asyncio.sleep(0.05)
+    finally:
+        await connection.close()
+    return name
+
+
+@workflow
+async def neighbour(ctx: Context, name: str) -> str:
+    return await ctx.activity(takes_long, name)

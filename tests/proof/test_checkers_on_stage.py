@@ -55,7 +55,7 @@ async def claimed_while_taken_over(dsn: str) -> None:
         worker, zombie = await stage.worker(), await stage.stranger()
         await stage.store.runs.start(new_run("a")._replace(workflow="order"))
         await zombie.execute("begin")
-        assert await zombie.fetch("select run from durable.claim($1, 9, null)", worker)
+        assert await zombie.fetch("select run from durable.claim($1, 9, null, 1)", worker)
         waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
         for _ in range(20):  # it gives up at its lock timeout, and then succeeds
             taking = asyncio.create_task(stage.store.workers.take_over(worker))

@@ -271,3 +271,58 @@ async def test_only_the_owner_may_call_a_run_stuck(stage: Stage) -> None:
     assert not await stage.store.runs.set_stuck(other, run, 1, report="no", build="1")
     assert not await stage.store.runs.set_stuck(worker, run, 2, report="no", build="1")
     assert (await stage.run(run))["status"] == "running"
+
+
+async def test_doubtful_runs_are_taken_one_by_one_beside_the_others(stage: Stage) -> None:
+    for n in range(4):
+        await stage.start(f"n{n}")
+    for _ in range(2):  # all of them die with it
+        worker = await stage.worker()
+        assert len(await stage.store.runs.claim(worker, limit=9)) == 4
+        await stage.store.workers.take_over(worker)
+    innocent = (await stage.start("innocent")).run
+
+    first, second = await stage.worker(), await stage.worker()
+    taken = await stage.store.runs.claim(first, limit=9)
+    assert {each.run: each.is_doubtful for each in taken}.pop(innocent) is False
+    assert [each.is_doubtful for each in taken if each.run != innocent] == [True]
+    none = await stage.store.runs.claim(first, limit=9, doubtful_max=0)
+    assert none == []
+    more = await stage.store.runs.claim(second, limit=9, doubtful_max=2)
+    assert len({each.run for each in more} - {each.run for each in taken}) == 2
+
+
+async def test_a_death_counts_against_doubtful_runs_on_trial_and_again_only_alone(
+    stage: Stage,
+) -> None:
+    runs = [(await stage.start(f"r{n}")).run for n in range(3)]
+    for _ in range(2):
+        worker = await stage.worker()
+        await stage.store.runs.claim(worker, limit=9)
+        await stage.store.workers.take_over(worker)
+
+    async def dies_with(limit: int, *, acquitted: bool = False) -> list[int]:
+        worker = await stage.worker()
+        taken = await stage.store.runs.claim(worker, limit=9, doubtful_max=limit)
+        if acquitted:
+            await stage.store.runs.acquit(worker, [each.run for each in taken])
+        await stage.store.workers.take_over(worker)
+        return [(await stage.run(run))["crashes"] for run in runs]
+
+    assert await dies_with(3, acquitted=True) == [2, 2, 2]
+    assert sorted(await dies_with(2)) == [2, 3, 3]  # one of them, who knows which
+    assert sorted(await dies_with(2)) == [2, 3, 4]  # so each is tried alone
+    assert sorted(await dies_with(2)) == [2, 3, 5]  # the worst goes first
+
+
+async def test_a_run_that_is_stuck_begins_with_fewer_doubts(stage: Stage) -> None:
+    run = (await stage.start("a")).run
+    for _ in range(4):
+        worker = await stage.worker()
+        await stage.store.runs.claim(worker, limit=9)
+        await stage.store.workers.take_over(worker)
+    worker = await stage.worker()
+    (claim,) = await stage.store.runs.claim(worker, limit=9)
+    assert claim.crashes == 4
+    await stage.store.runs.set_stuck(worker, run, claim.claim, report="it kills", build="b1")
+    assert (await stage.run(run))["crashes"] == 2

@@ -58,7 +58,7 @@ async def test_a_claim_in_flight_leaves_no_ghost(stage: Stage) -> None:
     run = (await stage.start("a")).run
     transaction = zombie.transaction()
     await transaction.start()
-    assert len(await zombie.fetch("select run from durable.claim($1, 9, null)", worker)) == 1
+    assert len(await zombie.fetch("select run from durable.claim($1, 9, null, 1)", worker)) == 1
     taking = asyncio.create_task(stage.store.workers.take_over(worker))
     await stage.until_waiting("query like $1", "%mark_dead%", taking)
 
@@ -66,7 +66,7 @@ async def test_a_claim_in_flight_leaves_no_ghost(stage: Stage) -> None:
 
     assert await taking == 1
     stands = await stage.run(run)
-    assert (stands["status"], stands["worker"], stands["from_dead"]) == ("pending", None, True)
+    assert (stands["status"], stands["worker"], stands["crashes"]) == ("pending", None, 1)
     assert worker not in [each.worker for each in await stage.store.workers.suspects(uuid4())]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from ...errors import InvalidCall, StoreError
-from ..protocol import Claimed, HandBack, JournalRow, NewRun, Outcome, Started, Swept
+from ..protocol import DOUBTFUL_FROM, Claimed, HandBack, JournalRow, NewRun, Outcome, Started, Swept
 from .tables import CLAIMABLE, Result, Run, Tables, verb
 
 FAILURES = ("failed", "cancelled", "terminated")
@@ -68,7 +68,14 @@ class Runs:
         return Started(run.run, True, "pending", new.workflow, None)
 
     @verb
-    def claim(self, worker: UUID, *, limit: int, versions: str | None = None) -> list[Claimed]:
+    def claim(
+        self,
+        worker: UUID,
+        *,
+        limit: int,
+        versions: str | None = None,
+        doubtful_max: int = 1,
+    ) -> list[Claimed]:
         tables, moment = self._tables, self._tables.now()
         by = tables.fence(worker)
         due = sorted(
@@ -77,20 +84,30 @@ class Runs:
             if run.worker is None and run.status in CLAIMABLE
             and run.due_at is not None and run.due_at <= moment and by.serves(run)
         )  # fmt: skip
+        clear = [key for _, _, key in due if tables.run[key].crashes < DOUBTFUL_FROM][:limit]
+        doubtful = [key for _, _, key in due if tables.run[key].crashes >= DOUBTFUL_FROM]
+        doubtful.sort(key=lambda key: -tables.run[key].crashes)
+        if doubtful and tables.run[doubtful[0]].crashes > DOUBTFUL_FROM:
+            doubtful_max = min(doubtful_max, 1)
+        doubtful = doubtful[: min(doubtful_max, limit - len(clear))]
         claimed: list[Claimed] = []
-        for _, _, key in due[:limit]:
+        for key in clear + doubtful:
             run, length = tables.run[key], len(tables.journal[key])
             run.worker, run.status, run.due_at = worker, "running", None
             run.claim += 1
             run.started_at = run.started_at or moment
             run.versions = run.versions or versions
+            run.on_trial = len(doubtful) if key in doubtful else 0
             if length > run.length_at_claim:
                 run.crashes = 0
-            elif run.from_dead:
-                run.crashes += 1
-            run.length_at_claim, run.from_dead = length, False
+            run.length_at_claim = length
             claimed.append(self._claimed(run))
         return claimed
+
+    @verb
+    def acquit(self, worker: UUID, runs: Sequence[int]) -> None:
+        for run in self._tables.owned_by(worker):
+            run.on_trial = 0 if run.run in runs else run.on_trial
 
     @verb
     def owned(self, worker: UUID) -> list[Claimed]:
@@ -118,6 +135,7 @@ class Runs:
             return False
         row.status, row.worker, row.due_at = "stuck", None, None
         row.report, row.stuck_build, row.stuck_at = report, build, self._tables.now()
+        row.crashes = min(row.crashes, DOUBTFUL_FROM)
         return True
 
     @verb

@@ -51,7 +51,7 @@ class Run:
     waits_for: str | None = None
     waits_at: str | None = None
     length_at_claim: int = 0
-    from_dead: bool = False
+    on_trial: int = 0
     crashes: int = 0
     report: str | None = None
     stuck_build: str | None = None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from ..protocol import Beat, Registration, Suspect
+from ..protocol import DOUBTFUL_FROM, Beat, Registration, Suspect
 from .runs import is_overdue
 from .tables import CLAIMABLE, Tables, Worker, verb
 
@@ -127,7 +127,13 @@ class Workers:
         row.state = "dead"
         runs = list(tables.owned_by(worker))
         for run in runs:
-            run.worker, run.status, run.from_dead = None, "pending", True
+            if len(tables.journal[run.run]) > run.length_at_claim:
+                run.crashes = 0
+            elif run.crashes < DOUBTFUL_FROM or run.on_trial == 1:
+                run.crashes += 1
+            elif run.on_trial:
+                run.crashes = max(run.crashes, DOUBTFUL_FROM + 1)
+            run.worker, run.status, run.on_trial = None, "pending", 0
             run.make_due(tables.now())
         del tables.worker[worker]
         return len(runs)

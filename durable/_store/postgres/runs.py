@@ -80,20 +80,30 @@ class Runs:
             return Unwritable(f"The database refuses run {new.id!r}: {error}")
 
     async def claim(
-        self, worker: UUID, *, limit: int, versions: str | None = None
+        self,
+        worker: UUID,
+        *,
+        limit: int,
+        versions: str | None = None,
+        doubtful_max: int = 1,
     ) -> list[Claimed]:
         """Take due runs that the worker serves. ``versions`` is noted on runs without any.
+        Of doubtful ones it gets ``doubtful_max``, on trial together.
 
         Raises:
             LeaseLost: this worker was declared dead.
         """
         try:
-            rows = await self._line.fetch(self._sql["claim"], worker, limit, versions)
+            rows = await self._line.fetch(self._sql["claim"], worker, limit, versions, doubtful_max)
         except asyncpg.PostgresError as error:
             if error.sqlstate == FENCED:
                 raise LeaseLost(str(error)) from None
             raise
         return [Claimed(*row) for row in rows]
+
+    async def acquit(self, worker: UUID, runs: Sequence[int]) -> None:
+        """Doubtful runs of this worker have lived on: its death will not count against them."""
+        await self._line.fetch(self._sql["acquit"], worker, runs)
 
     async def owned(self, worker: UUID) -> list[Claimed]:
         """What stands as this worker's, whatever it remembers."""

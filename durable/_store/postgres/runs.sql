@@ -25,7 +25,7 @@ order by a.n
 
 -- name: claim
 select run, id, workflow, queue, claim, seed, versions, input, crashes
-from durable.claim($1, $2, $3)
+from durable.claim($1, $2, $3, $4)
 
 -- name: keys
 select nextval('durable.run_key') as run from generate_series(1, $1::bigint)
@@ -102,12 +102,17 @@ where r.run = held.run
 returning r.run
 
 -- name: set_stuck
--- No code of this build can continue the run.
+-- No code of this build can continue the run. Other code begins with fewer doubts.
 update durable.run r
 set status = 'stuck', worker = null, due_at = null, report = $4, stuck_build = $5,
-    stuck_at = durable.now()
+    stuck_at = durable.now(), crashes = least(r.crashes, 2)
 where r.run = $2 and r.worker = $1 and r.claim = $3
 returning r.run
+
+-- name: acquit
+-- These have lived on here for a while: whatever kills this worker now, it is not they.
+update durable.run r set on_trial = 0
+where r.worker = $1 and r.run = any($2::bigint[])
 
 -- name: set_unserved
 -- Due runs that no live worker knows leave the head of their queue. Only the heads are looked

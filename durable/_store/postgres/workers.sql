@@ -113,7 +113,9 @@ join pg_catalog.pg_stat_activity s
 where w.worker = $1 and s.application_name like 'durable:%' and s.pid <> pg_backend_pid()
 
 -- name: take_back
--- The second step of a takeover: its runs, a batch at a time.
+-- The second step of a takeover: its runs, a batch at a time. Its death counts against those that
+-- did not move under it; against doubtful ones if they were on trial, and more than once only if
+-- alone, since one of many has killed it.
 with held as (
     select r.run from durable.run r
     where r.worker = $1 and exists (
@@ -123,7 +125,14 @@ with held as (
     for update of r skip locked
 )
 update durable.run r
-set worker = null, status = 'pending', due_at = least(r.due_at, durable.now()), from_dead = true
+set worker = null, status = 'pending', due_at = least(r.due_at, durable.now()), on_trial = 0,
+    crashes = case
+        when r.length_at_claim < (
+            select coalesce(max(j.position) + 1, 0) from durable.journal j where j.run = r.run)
+        then 0
+        when r.crashes < 2 or r.on_trial = 1 then r.crashes + 1
+        when r.on_trial > 1 then greatest(r.crashes, 3)
+        else r.crashes end
 from held
 where r.run = held.run
 returning r.run

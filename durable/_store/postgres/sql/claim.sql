@@ -1,8 +1,13 @@
 -- Give due runs to a worker, those of higher priority first, each with a new claim.
 --
+-- Two owners in a row that died while a run did not move make it doubtful. Of those a worker gets
+-- `doubtful_max` beside the others, on trial together; but one that was on trial at a death already
+-- is alone. By lot, so that nobody's turn never comes.
+--
 -- History is not read here: between this statement's snapshot and a row lock somebody else may
 -- have owned, written and released the run. Whoever claims reads it afterwards.
-create or replace function durable.claim(by_worker uuid, runs_max bigint, new_versions text)
+create or replace function durable.claim(
+    by_worker uuid, runs_max bigint, new_versions text, doubtful_max bigint)
 returns table (run bigint, id text, workflow text, queue text, claim bigint, seed bytea,
     versions text, input bytea, crashes bigint)
 language plpgsql
@@ -13,6 +18,7 @@ as $$
 declare
     serves record;
     taken bigint[];
+    doubtful bigint[];
 begin
     select w.workflows, w.queues into serves
     from durable.worker w where w.worker = by_worker and w.state = 'live' for key share;
@@ -36,6 +42,7 @@ begin
             where r.worker is null and r.status in ('pending', 'waiting')
                 and r.queue = place.queue and r.priority = place.priority
                 and r.due_at <= durable.now() and r.workflow = any(serves.workflows)
+                and r.crashes < 2
             order by r.due_at
             limit runs_max
             for update skip locked
@@ -43,21 +50,47 @@ begin
         limit runs_max
     ) due;
 
-    -- A younger snapshot than the locks. Only an owner that died without having written
-    -- anything counts against the run.
+    if doubtful_max > 0 then
+        select array_agg(due.run) into doubtful
+        from (
+            select r.run from durable.run r
+            where r.crashes >= 2 and r.worker is null and r.status in ('pending', 'waiting')
+                and r.queue = any(serves.queues) and r.due_at <= durable.now()
+                and r.workflow = any(serves.workflows)
+                and r.crashes >= 3
+            order by r.crashes desc, random()
+            limit least(1, runs_max - coalesce(cardinality(taken), 0))
+            for update skip locked
+        ) due;
+    end if;
+    if doubtful_max > 0 and doubtful is null then
+        select array_agg(due.run) into doubtful
+        from (
+            select r.run from durable.run r
+            where r.crashes >= 2 and r.worker is null and r.status in ('pending', 'waiting')
+                and r.queue = any(serves.queues) and r.due_at <= durable.now()
+                and r.workflow = any(serves.workflows)
+                and r.crashes = 2
+            order by random()
+            limit least(doubtful_max, runs_max - coalesce(cardinality(taken), 0))
+            for update skip locked
+        ) due;
+    end if;
+
+    -- A younger snapshot than the locks.
     return query
     update durable.run r
     set worker = by_worker, status = 'running', claim = r.claim + 1, due_at = null,
         started_at = coalesce(r.started_at, durable.now()),
         versions = coalesce(r.versions, new_versions),
-        crashes = case when t.length > r.length_at_claim then 0
-            when r.from_dead then r.crashes + 1 else r.crashes end,
-        length_at_claim = t.length, from_dead = false
+        crashes = case when t.length > r.length_at_claim then 0 else r.crashes end,
+        on_trial = case when r.run = any(doubtful) then cardinality(doubtful) else 0 end,
+        length_at_claim = t.length
     from (
         select u.run, (
             select coalesce(max(j.position) + 1, 0) from durable.journal j where j.run = u.run
         ) as length
-        from unnest(taken) u(run)
+        from unnest(taken || doubtful) u(run)
     ) t
     join durable.input i on i.run = t.run
     where r.run = t.run
