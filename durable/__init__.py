@@ -8,6 +8,7 @@ code is run again, is fed what was recorded, and goes on where it stood.
 
 from ._app import Durable, Worker
 from ._authoring.attempts import Attempt, attempt
+from ._authoring.channels import Signal
 from ._authoring.compensation import Compensation
 from ._authoring.context import Context, current
 from ._authoring.definitions import activity, workflow
@@ -25,6 +26,7 @@ from .errors import (
     DurableError,
     OutcomeUnknown,
     RunCancelled,
+    RunClosed,
     RunError,
     RunFailed,
     RunStuck,
@@ -50,10 +52,12 @@ __all__ = [
     "OutcomeUnknown",
     "Retry",
     "RunCancelled",
+    "RunClosed",
     "RunError",
     "RunFailed",
     "RunStuck",
     "RunTerminated",
+    "Signal",
     "Start",
     "Started",
     "Status",

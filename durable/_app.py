@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
-from ._authoring import registry
+from ._authoring import channels, registry
 from ._authoring.definitions import Definition
 from ._client.client import Client
 from ._client.handle import Handle
@@ -107,6 +107,7 @@ class Durable(Client):
         if warning is not None:
             log.warning("%s", warning)
         definitions = registry.narrowed(self._serve)
+        channels.check()
         await self._attach(await self._open_database())
         self._worker = self._new_worker(definitions)
         await self._worker.start()

@@ -14,7 +14,7 @@
       + ActivityTimedOut  OutcomeUnknown
     + RunError                      what ``handle.result()`` raises
       + RunFailed  RunCancelled  RunTerminated  RunStuck
-    + RunNotFound  RunExists  IdReused  RetryRefused
+    + RunNotFound  RunClosed  RunExists  IdReused  RetryRefused
     + Divergence                    your code changed under an open run
     + StoreError                    your database
       + StoreUnavailable  ConfigurationError  SchemaMismatch
@@ -226,6 +226,18 @@ class RunNotFound(DurableError):
     def __init__(self, *, id: str) -> None:
         super().__init__(f"There is no run with the id {id!r} in this database.")
         self.id = id
+
+
+class RunClosed(DurableError):
+    """A message was sent to a run that is closed; it was not accepted. ``.id``, ``.status``."""
+
+    def __init__(self, *, id: str, status: str | None) -> None:
+        super().__init__(
+            f"Run {shorten(id)} is closed ({status}) and takes no messages any more. "
+            "A new run of that id would: start it, if that is meant."
+        )
+        self.id = id
+        self.status = status
 
 
 class RunExists(DurableError):

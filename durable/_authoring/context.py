@@ -21,12 +21,15 @@ from .._core.operation import Operation
 from .._core.replayer import Replayer
 from .._core.retries import Duration, seconds
 from ..errors import InvalidCall
+from .channels import Signal
 from .definitions import Definition, activity_of, transaction_of, with_options
 from .logs import RunLog
 from .options import Given
+from .registry import NAME_MAX, is_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Call(NamedTuple):
@@ -166,6 +169,33 @@ class Context:
             )
         return self._replayer.ask_sleep(when)
 
+    def receive(self, signal: Signal[T], /) -> Operation[T]:
+        """The next message of a signal: one that has come already, or the first to come. Messages
+        are received in the order in which they were accepted, each exactly once.
+
+        Cancelled, as by ``asyncio.timeout``, it takes nothing: what comes later is for the next.
+
+        Example:
+            async with asyncio.timeout(3600):
+                parcel = await ctx.receive(shipped)
+        """
+        return self._replayer.ask_receive(signal.name, signal.decode)
+
+    @overload
+    def send(self, to: str, signal: Signal[None], /) -> None: ...
+    @overload
+    def send(self, to: str, signal: Signal[T], value: T, /) -> None: ...
+    def send(self, to: str, signal: Signal[Any], value: Any = None, /) -> None:
+        """Send a signal to another run, by its id. It goes with this turn, exactly once; in
+        order. If there is no such run, or it is closed, a warning is logged, and the journal tells.
+
+        Raises:
+            InvalidCall: the value is not of the signal's type.
+            EncodeError: it cannot be recorded.
+        """
+        payload = signal.encode(value)
+        self._replayer.send(checked_id(to), signal.kind, signal.name, digest(payload), payload)
+
     def now(self) -> datetime:
         """The time of the latest event of this run, in UTC. It stands still between awaits,
         never goes back, and is the same on replay."""
@@ -238,6 +268,17 @@ class Options:
         """:meth:`Context.transaction` with these options."""
         definition = with_options(transaction_of(fn), self._changes)
         return self._ctx._ask(definition, args, kwargs)
+
+
+def checked_id(id: str) -> str:
+    """
+    Raises:
+        InvalidCall: no run can be called so.
+    """
+    if not is_name(id):
+        raise InvalidCall(f"{id!r:.300} is no id of a run, which is a text of 1 to {NAME_MAX} "
+                          "characters, without NUL.")  # fmt: skip
+    return id
 
 
 def _sane(length: Duration) -> float:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 from uuid import uuid4
 
+import asyncpg
+
+from .._authoring.channels import Signal
 from .._authoring.definitions import Definition
 from .._codec.failures import decode_failure
 from .._codec.values import decode
@@ -17,6 +20,7 @@ from ..errors import (
     InternalError,
     RetryRefused,
     RunCancelled,
+    RunClosed,
     RunFailed,
     RunNotFound,
     RunStuck,
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from .client import Client
 
 R = TypeVar("R")
+T = TypeVar("T")
+Connection: TypeAlias = "asyncpg.Connection | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,54 @@ class Handle(Generic[R]):
             raise RunNotFound(id=self.id)
         await self._client._news_for(answer.run)
         return answer.state == "accepted"
+
+    @overload
+    async def signal(
+        self, signal: Signal[None], /, *, key: str | None = None, connection: Connection = None
+    ) -> None: ...
+    @overload
+    async def signal(
+        self, signal: Signal[T], value: T, /, *, key: str | None = None,
+        connection: Connection = None,
+    ) -> None: ...  # fmt: skip
+    async def signal(
+        self, signal: Signal[Any], value: Any = None, /, *, key: str | None = None,
+        connection: Connection = None,
+    ) -> None:  # fmt: skip
+        """Send the run a message. When this returns, it is in the database: the run receives it
+        exactly once, after what you have sent before; or it closes first, and keeps it unread.
+
+        Args:
+            signal: the channel.
+            value: of the channel's type; None by default.
+            key: your name for this message: the run takes one of each key, so a send can be
+                repeated. A random one by default.
+            connection: an asyncpg connection of yours; the message joins its transaction and is
+                undone if that is rolled back.
+
+        Raises:
+            RunNotFound, RunClosed: nobody is there to receive it; nothing was sent.
+            InvalidCall: the value is not of the channel's type.
+            EncodeError: it cannot be recorded.
+
+        Example:
+            await app.handle("order-42").signal(shipped, Parcel("JJD0001"), key="JJD0001")
+        """
+        answer = await self._client.store.inbox.deliver(
+            id=self.id,
+            kind=signal.kind,
+            name=signal.name,
+            key=f"sent/{key or uuid4()}",
+            payload=signal.encode(value),
+            meant=self._run,
+            connection=connection,
+        )
+        if answer.state == "absent":
+            raise RunNotFound(id=self.id)
+        if answer.state == "closed":
+            raise RunClosed(id=self.id, status=answer.status)
+        if connection is None:
+            await self._client._news_for(answer.run)
 
     async def retry(self) -> None:
         """Let a failed run go on from before its failure: nothing that completed is done

@@ -1,8 +1,10 @@
 """What workflow code asks for: imperative names, immutable, no behaviour.
 
-``Run`` and ``Wait`` stay open until an event answers their ``op``; ``Drop`` takes one of
-them back. ``Complete``, ``Fail`` and ``Stop`` end the run and come last. ``Say`` is a log
-line, which may be let out only when the turn that said it is written.
+``Run`` and ``Wait`` stay open until an event answers their ``op``, ``Receive`` until a message
+comes; ``Drop`` takes one of them back. ``Send`` is an effect: it is written with the turn that
+asked for it, or not at all, and only a refusal is ever told of it. ``Complete``, ``Fail`` and
+``Stop`` end the run and come last. ``Say`` is a log line, which may be let out only when the turn
+that said it is written.
 """
 
 from __future__ import annotations
@@ -35,6 +37,26 @@ class Wait(NamedTuple):
         return micros(self.due).to_bytes(8, "big", signed=True)
 
 
+class Receive(NamedTuple):
+    """Take the next message of this name. Asks nothing of the shell: all messages are fed."""
+
+    op: int
+    name: str
+    site: str
+
+
+class Send(NamedTuple):
+    """A message to another run. ``payload`` is the shell's: the core only carries it."""
+
+    op: int
+    to: str  # its id
+    kind: str
+    name: str
+    digest: bytes
+    site: str
+    payload: Any
+
+
 class Drop(NamedTuple):
     """Nobody waits for this op any more."""
 
@@ -65,10 +87,11 @@ class Stop(NamedTuple):
     reason: str | None
 
 
-Open: TypeAlias = Run | Wait
+Open: TypeAlias = Run | Wait | Receive
 Close: TypeAlias = Complete | Fail | Stop
+Effect: TypeAlias = Send
 Request: TypeAlias = Open | Drop | Say
-Command: TypeAlias = Request | Close
+Command: TypeAlias = Request | Effect | Close
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

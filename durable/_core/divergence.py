@@ -6,6 +6,8 @@ the input (of a timer: its due time). The first difference ends the replay.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from datetime import timedelta
 
 from ..errors import Divergence
@@ -38,6 +40,29 @@ def check_timer(event: events.TimerFired, asked: commands.Open | None, *, over: 
     raise _differs(event.position, recorded, asked, event.op, over=over)
 
 
+def check_effects(position: int, recorded: bytes | None, asked: list[commands.Command]) -> None:
+    """The turn sends again what it has sent."""
+    effects = [each for each in asked if isinstance(each, commands.Effect)]
+    if recorded == digest_of(effects):
+        return
+    raise Divergence(
+        position=position,
+        recorded="a turn that sent something else" if recorded else "a turn that sent nothing",
+        asked=", ".join(map(describe, effects[:3])) + (" ..." if effects[3:] else "") or "nothing",
+        site=effects[0].site if effects else None,
+    )
+
+
+def digest_of(effects: Iterable[commands.Effect]) -> bytes | None:
+    """Of what a turn sends, in its order; None if it sends nothing."""
+    digest = None
+    for each in effects:
+        digest = digest or hashlib.blake2b(digest_size=8)
+        told = f"{type(each).__name__} {each.op} {each.kind} {each.name} {each.to}"
+        digest.update(told.encode() + b"\0" + each.digest)
+    return digest and digest.digest()
+
+
 def check_start(position: int, *, begun: bool) -> None:
     if begun:
         raise Divergence(
@@ -61,8 +86,12 @@ def no_progress(position: int) -> Divergence:
     )
 
 
-def describe(command: commands.Open) -> str:
+def describe(command: commands.Open | commands.Effect) -> str:
     match command:
+        case commands.Receive(op, name):
+            return f"a signal {name!r} (op {op})"
+        case commands.Send(op, to, kind, name):
+            return f"{kind} {name!r} to run {to!r} (op {op})"
         case commands.Run(op, kind, name):
             return f"{kind} {name!r} (op {op})"
         case commands.Wait(op, due):

@@ -58,6 +58,25 @@ class CancelRequested(NamedTuple):
     reason: str | None = None
 
 
+class Received(NamedTuple):
+    """A message has come; ``value`` is opaque, and read by whoever receives it."""
+
+    position: int
+    at: datetime
+    kind: str  # "signal"
+    name: str
+    value: Any
+
+
+class Refused(NamedTuple):
+    """What the code asked for by ``op`` was not done: there was no such run, it was closed ..."""
+
+    position: int
+    at: datetime
+    op: int
+    reason: str
+
+
 class Voided(NamedTuple):
     """A retry took an event back. Its op is open again, and numbering goes on at
     ``next_op``, so that no number ever stands for two things."""
@@ -66,4 +85,6 @@ class Voided(NamedTuple):
     next_op: int
 
 
-Event: TypeAlias = Started | Answered | Failed | TimerFired | CancelRequested | Voided
+Event: TypeAlias = (
+    Started | Answered | Failed | TimerFired | CancelRequested | Received | Refused | Voided
+)

@@ -17,13 +17,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
 from .. import errors
 from . import anyio_shims, commands, divergence, events, shims
+from .causes import FAILURES_KEPT, position_of
 from .loop import NoProgress, ReplayLoop, Timer
+from .mailbox import Mailbox, Receipt
 from .operation import Operation
 from .refusals import OUTSIDE
 from .sites import call_site
@@ -34,9 +36,6 @@ OVER = (
     "A workflow's context was used after its run had ended. `ctx` is good only while the workflow "
     "function runs: do not keep it."
 )
-
-# A run fails with one of its latest failures, if with any; a poller may see thousands.
-FAILURES_KEPT = 1_000
 
 
 class Replayer:
@@ -58,6 +57,7 @@ class Replayer:
         self._asked: list[commands.Command] = []
         self._operations: dict[int, Operation[Any]] = {}
         self._timers: dict[int, Timer] = {}
+        self._mailbox = Mailbox()
         self._main: asyncio.Task[None] | None = None
         self._outcome: commands.Close | None = None
         self._stop: commands.Stop | None = None  # as first asked to cancel
@@ -76,6 +76,7 @@ class Replayer:
         Raises:
             Divergence: the code does not ask for what the event answers. This replayer is of
                 no more use; the journal is.
+            Exception: a message cannot be read by the type that the code receives it with.
         """
         self._loop.in_turn = True  # what is fed may touch it before the code runs
         # Tests of types, the usual ones first: a pattern match would take the tuples apart.
@@ -93,6 +94,14 @@ class Replayer:
             self._failures.append((event.error, event.position))
             operation.set_exception(event.error)
             self._failed.append(operation)
+        elif isinstance(event, events.Received):
+            divergence.check_begun(event.position, begun=self._main is not None)
+            self.now = event.at
+            self._received(self._mailbox.put(event.name, event.value))
+        elif isinstance(event, events.Refused):
+            divergence.check_begun(event.position, begun=self._main is not None)
+            self.now = event.at
+            self.say(30, "what was asked for by op %d was refused: %s", (event.op, event.reason))
         elif isinstance(event, events.Started):
             divergence.check_start(event.position, begun=self._main is not None)
             self.now = event.at
@@ -147,6 +156,28 @@ class Replayer:
         operation.take_back = self._take_sleep_back
         return operation
 
+    def ask_receive(self, name: str, read: Callable[[Any], Any]) -> Receipt[Any]:
+        """Ask for the next message of a name. ``read`` makes of its value what the code gets; if it
+        raises, no code here can go on, and ``feed`` raises that."""
+        receipt: Receipt[Any] = Receipt(loop=self._loop)
+        receipt.op, receipt.name, receipt.read = self._take_op(), name, read
+        receipt.is_taken = False
+        receipt.take_back, receipt.give_back = self._take_receipt_back, self._give_letter_back
+        if not self._loop.dead:
+            command = commands.Receive(receipt.op, name, call_site(2))
+            self.open[receipt.op] = command
+            self._asked.append(command)
+            self._loop.progress += 1
+            self._received(self._mailbox.wait(receipt))
+        return receipt
+
+    def send(self, to: str, kind: str, name: str, digest: bytes, payload: Any) -> None:
+        """Send a message to another run, with this turn."""
+        op = self._take_op()
+        if not self._loop.dead:
+            self._asked.append(commands.Send(op, to, kind, name, digest, call_site(2), payload))
+            self._loop.progress += 1
+
     def say(self, level: int, message: str, args: tuple[Any, ...]) -> None:
         self.check_turn()
         self._asked.append(commands.Say(level, message, args))
@@ -195,6 +226,22 @@ class Replayer:
         if timer is not None:
             timer.cancel()
 
+    def _received(self, receipt: Receipt[Any] | None) -> None:
+        """A receipt was answered: nobody waits for it any more."""
+        if receipt is not None:
+            self.open.pop(receipt.op, None)
+            self._loop.progress += 1
+
+    def _take_receipt_back(self, receipt: Operation[Any]) -> None:
+        if self.open.pop(receipt.op, None) is not None and not self._loop.dead:
+            assert isinstance(receipt, Receipt)
+            self._mailbox.take_back(receipt)
+            self._asked.append(commands.Drop(receipt.op))
+
+    def _give_letter_back(self, receipt: Receipt[Any]) -> None:
+        if not self._loop.dead:
+            self._received(self._mailbox.give_back(receipt))
+
     def _take_op(self) -> int:
         if self.closed or not self._loop.in_turn:
             self.check_turn()
@@ -240,6 +287,8 @@ class Replayer:
             raise divergence.no_progress(position) from error
         finally:
             self._loop.in_turn = False
+        if self._mailbox.unfit is not None:
+            raise self._mailbox.unfit
         asked, self._asked = self._asked, []
         return asked
 
@@ -266,6 +315,9 @@ class Replayer:
 
     def _forget(self, op: int) -> None:
         command = self.open[op]
+        if isinstance(command, commands.Receive):
+            del self.open[op]  # whoever waits for it is gone with its task
+            return
         if isinstance(command, commands.Run):
             operation = self._operations[op]
             self.say(30, "%s was still pending when the workflow returned, and is cancelled. "
@@ -279,7 +331,7 @@ class Replayer:
         timer.cancel()
 
     def _fail(self, error: BaseException) -> commands.Fail:
-        return commands.Fail(error, _position_of(error, self._failures, set()))
+        return commands.Fail(error, position_of(error, self._failures))
 
 
 class _Nobody:
@@ -313,20 +365,3 @@ def _told(future: asyncio.Future[Any]) -> str:
 def _wake(operation: Operation[None]) -> None:
     if not operation.done():
         operation.set_result(None)
-
-
-def _position_of(
-    error: BaseException | None, failures: Iterable[tuple[BaseException, int]], seen: set[int]
-) -> int | None:
-    """The position of the recorded failure that ``error`` is, or came from."""
-    if error is None or id(error) in seen:
-        return None
-    seen.add(id(error))
-    for failure, position in failures:
-        if failure is error:
-            return position
-    parts = [error.__cause__, error.__context__]
-    if isinstance(error, BaseExceptionGroup):
-        parts.extend(error.exceptions)
-    positions = [_position_of(part, failures, seen) for part in parts]
-    return max((each for each in positions if each is not None), default=None)

@@ -66,7 +66,7 @@ def _perform() -> Iterator[str]:
                 event = events.Answered(
                     position, replayer.now, op, asked.kind, asked.name, asked.digest, None
                 )
-            elif asked is not None:
+            elif isinstance(asked, commands.Wait):
                 event = events.TimerFired(position, asked.due, op, asked.digest)
     finally:
         replayer.close()

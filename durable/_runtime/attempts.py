@@ -26,8 +26,9 @@ from .._core import commands
 from .._core.retries import verdict
 from .._store.protocol import Note
 from .activities import run_activity
+from .arrivals import Result
 from .clock import Clock
-from .instance import Instance, Result
+from .instance import Instance
 from .limits import left_of_total, listen, total_is_over
 from .metrics import Meter
 from .quick import Quick

@@ -17,14 +17,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .._core import commands
 from .._store.protocol import Claimed, JournalRow, Message, Note
 from ..errors import CodecError, Divergence, InternalError, LeaseLost, StoreUnavailable
 from . import rows
+from .arrivals import Begin, Redo, arrival_of, merged
 from .clock import Alarm
 from .committer import SLICE_SECONDS
 from .doubtful import CRASHES_MAX, Doubtful, report
-from .instance import Arrival, Begin, Cancel, Due, Instance, Redo
+from .instance import Instance
 from .versions import differing, versions
 
 if TYPE_CHECKING:
@@ -316,30 +316,3 @@ class Claimer:
                 )
                 worker.attempts.drop_run(instance)
                 worker.forget(instance)
-
-
-def arrival_of(message: Message) -> Arrival:
-    match message.kind:
-        case "cancel":
-            return Cancel(message.seq, message.name)
-        case _:
-            raise InternalError("this version knows no such message", kind=message.kind)
-
-
-def merged(
-    messages: Sequence[Message], waits: dict[int, commands.Open], now: datetime
-) -> list[Arrival]:
-    """Messages, in the order they were accepted, and timers that are due, in time order: a
-    timeout never beats a message that came before it, however late both are read."""
-    timers = sorted(
-        (each.due, each.op)
-        for each in waits.values()
-        if isinstance(each, commands.Wait) and each.due <= now
-    )
-    arrivals: list[Arrival] = []
-    for message in sorted(messages, key=lambda each: each.seq):
-        while timers and timers[0][0] < message.at:
-            arrivals.append(Due(timers.pop(0)[1]))
-        arrivals.append(arrival_of(message))
-    arrivals.extend(Due(op) for _, op in timers)
-    return arrivals

@@ -13,7 +13,7 @@ import os
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import msgspec
 
@@ -26,6 +26,7 @@ from .._core.replayer import Replayer
 from .._store.protocol import Advance, Birth, Close, JournalRow, Note, Park
 from ..errors import CodecError, Divergence, InternalError
 from . import rows
+from .arrivals import Arrival, Begin, Came, Cancel, Due, Redo, Refusal, Result
 
 # A run that waits only for things further off than this is put away: its memory is worth
 # more than the claim that brings it back. Shorter waits stay where they are.
@@ -48,43 +49,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 
 
-class Begin(NamedTuple):
-    """The run's code is to be started."""
-
-
-class Result(msgspec.Struct, frozen=True):
-    """An op was answered: ``value`` and ``result``, or ``error`` and ``failure``."""
-
-    op: int
-    value: Any
-    result: bytes | None
-    error: BaseException | None
-    failure: bytes | None
-
-
-class Due(NamedTuple):
-    op: int
-
-
-class Cancel(NamedTuple):
-    seq: int
-    reason: str | None
-
-
-class Redo(NamedTuple):
-    """An event that a retry took back is to be fed again, in a turn of its own."""
-
-    row: JournalRow
-
-
-Arrival: TypeAlias = Begin | Result | Due | Cancel | Redo
-
-
 class Instance:
     """A run, live. ``in_flight`` is True while a commit of it is under way."""
 
     __slots__ = (
-        "arrivals", "awaiting", "birth", "claim", "close", "definition", "found", "id", "in_flight",
+        "arrivals", "awaiting", "birth", "claim", "close", "definition", "effects", "found", "id",
+        "in_flight",
         "input", "is_queued", "loaded", "lost", "noted", "notes", "outcome", "position",
         "replayer", "report", "requests", "rows", "run", "seed", "seen", "tail",
     )  # fmt: skip
@@ -118,6 +88,7 @@ class Instance:
         self.arrivals: deque[Arrival] = deque()
         self.rows: list[JournalRow] = []
         self.requests: list[commands.Request] = []  # of the world, held until it is written
+        self.effects: list[commands.Effect] = []  # of these rows' turns
         self.notes: dict[int, Note] = {}  # of attempts, by op: to be written
         self.noted: set[int] = set()  # ops that may have a note in the database
         self.found: dict[int, Note] = {}  # notes of an earlier owner, until they are taken up
@@ -160,7 +131,8 @@ class Instance:
             Divergence, DecodeError: this code cannot continue the run.
         """
         for row in history:
-            self.replayer.feed(rows.to_event(row, self.replayer.open))
+            asked = self.replayer.feed(rows.to_event(row, self.replayer.open))
+            divergence.check_effects(row.position, row.effects, asked)
             if row.position < self.position:
                 raise InternalError("history out of order", run=self.run, position=row.position)
             self.position = row.position + 1
@@ -173,6 +145,9 @@ class Instance:
             self._feed(self.arrivals.popleft(), now)
         written, self.rows = self.rows, []
         advance = Advance(self.run, self.claim, written, self.tail, self.birth, self.close)
+        if self.effects:
+            advance.deliveries = tuple(rows.to_delivery(self.run, each) for each in self.effects)
+            self.effects = []
         if self.notes or self.noted:
             advance.notes, advance.ended = self._take_notes()
         advance.park = self._park(now)
@@ -199,7 +174,7 @@ class Instance:
         self.position += 1
         try:
             asked = self.replayer.feed(event)
-        except Divergence as error:
+        except (Divergence, CodecError) as error:
             # The event is a fact and is written all the same; what it leads to waits for
             # other code.
             self.report = str(error)
@@ -220,7 +195,7 @@ class Instance:
         return row, events.Answered(p, at, op, kind, name, digest, result.value)
 
     def _recorded(
-        self, arrival: Begin | Due | Cancel | Redo, at: datetime
+        self, arrival: Begin | Due | Cancel | Came | Refusal | Redo, at: datetime
     ) -> tuple[JournalRow, events.Event] | None:
         """An arrival as its journal row and its event, with the next position."""
         p, key = self.position, _next_key()
@@ -239,19 +214,34 @@ class Instance:
             case Cancel(seq, reason):
                 row = JournalRow(self.run, p, "cancel", at, key, name=reason, seq=seq)
                 return row, events.CancelRequested(p, at, reason)
+            case Came(seq, kind, name, payload):
+                row = JournalRow(self.run, p, kind, at, key, name=name, result=payload, seq=seq)
+                return row, events.Received(p, at, kind, name, payload)
+            case Refusal(seq, op, why):
+                row = JournalRow(self.run, p, "refused", at, key, op, name=why, seq=seq)
+                return row, rows.to_event(row, self.replayer.open)
             case Redo(old):
                 if old.kind == "timer":
                     at = max(at, old.at)
-                row = msgspec.structs.replace(old, position=p, at=at, key=key)
+                row = msgspec.structs.replace(old, position=p, at=at, key=key, effects=None)
                 return row, rows.to_event(row, self.replayer.open)
 
     def _take(self, asked: list[commands.Command]) -> None:
+        effects: list[commands.Effect] = []
         for command in asked:
-            if isinstance(command, _CLOSES):
+            if isinstance(command, commands.Run):  # the usual one
+                self.requests.append(command)
+            elif isinstance(command, _CLOSES):
                 self.outcome = command
                 self.close = self._closing(command)
+            elif isinstance(command, commands.Effect):
+                self.effects.append(command)
+                effects.append(command)
             else:
                 self.requests.append(command)
+        if effects:
+            sent = divergence.digest_of(effects)
+            self.rows[-1] = msgspec.structs.replace(self.rows[-1], effects=sent)
 
     def _closing(self, outcome: commands.Close) -> Close:
         next_op = self.replayer.next_op
@@ -315,7 +305,7 @@ class Instance:
         for each in self.replayer.open.values():
             if isinstance(each, commands.Run):
                 return None
-            if first is None or each.due < first.due:
+            if isinstance(each, commands.Wait) and (first is None or each.due < first.due):
                 first = each
         if first is not None and first.due - now < PARK_AFTER:
             return None
@@ -327,12 +317,10 @@ class Instance:
         open_ = list(self.replayer.open.values())
         if not open_:
             return ("news that only a message can bring", None) if not self.close else (None, None)
-        runs = [each for each in open_ if isinstance(each, commands.Run)]
-        first: commands.Open
-        if runs:
-            first = runs[0]
-        else:
-            first = min((e for e in open_ if isinstance(e, commands.Wait)), key=lambda e: e.due)
+        # What a timer is set around says more than the timer.
+        others = [each for each in open_ if not isinstance(each, commands.Wait)]
+        timers = [each for each in open_ if isinstance(each, commands.Wait)]
+        first = others[0] if others else min(timers, key=lambda each: each.due)
         text = (
             f"sleep until {first.due:%Y-%m-%d %H:%M:%S} UTC"
             if isinstance(first, commands.Wait)

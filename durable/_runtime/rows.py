@@ -14,13 +14,17 @@ from .._authoring.definitions import Definition
 from .._codec.failures import Failure, decode_failure, rebuild
 from .._codec.values import digest
 from .._core import commands, events
-from .._store.protocol import JournalRow
+from .._store.protocol import Delivery, JournalRow
 from ..errors import ActivityError, ActivityTimedOut, DecodeError, InternalError, OutcomeUnknown
 
 # What a failure is when it is not simply what an activity raised.
 _KINDS: dict[str, type[ActivityError]] = {"timed_out": ActivityTimedOut, "unknown": OutcomeUnknown}
 
 REDO = "redo"  # in a `voided` row: the owner feeds the voided event's facts again, live
+
+
+# Why the database did not do what a turn wanted of it, in words.
+REFUSALS = {"absent": "there is no such run", "closed": "the run is closed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,12 @@ def to_event(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Even
             return events.Started(row.position, row.at)
         case "cancel":
             return events.CancelRequested(row.position, row.at, row.name)
+        case "signal":
+            assert row.name is not None
+            return events.Received(row.position, row.at, row.kind, row.name, row.result)
+        case "refused":
+            why = REFUSALS.get(row.name or "", row.name or "no reason is known")
+            return events.Refused(row.position, row.at, row.op or 0, why)
         case "voided":
             assert row.op is not None
             return events.Voided(row.position, row.op)
@@ -93,6 +103,12 @@ def _answer(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Event
         )
     value = definition.signature.decode_result(row.result) if definition and row.result else None
     return events.Answered(row.position, row.at, row.op, row.kind, row.name, print_of_input, value)
+
+
+def to_delivery(sender: int, effect: commands.Effect) -> Delivery:
+    """A message that a turn sends: the op of its sender makes it one, however often it comes."""
+    key = f"{sender}:{effect.op}"
+    return Delivery(None, effect.kind, effect.name, key, effect.payload, effect.op, effect.to)
 
 
 def to_error(name: str, failure: Failure, definition: Definition | None) -> BaseException:

@@ -23,6 +23,7 @@ from .._store.protocol import Beat, Outcome, Registration, Verdict
 from .._store.verbs import Store
 from ..errors import LeaseLost
 from . import process
+from .arrivals import Begin, Due, Result
 from .attempts import Attempts
 from .background import Background
 from .cache import Cache
@@ -30,7 +31,7 @@ from .chores import Chores, writable
 from .claimer import Claimer
 from .clock import Clock
 from .committer import Committer
-from .instance import Begin, Due, Instance, Result
+from .instance import Instance
 from .lease import START_DEADLINE, Lease
 from .metrics import Meter
 from .options import Health, WorkerOptions
@@ -233,7 +234,7 @@ class LiveWorker:
             if isinstance(command, commands.Run):
                 found = instance.found.pop(command.op, None)
                 self.attempts.begin(instance, command, resumed=True, found=found)
-            else:
+            elif isinstance(command, commands.Wait):
                 self.timers.arm(instance.run, command.op, command.due)
         self.committer.submit(instance)  # also without news: it may be put away again
 
@@ -312,7 +313,7 @@ class LiveWorker:
             elif isinstance(command, commands.Drop):
                 self.attempts.drop(instance.run, command.op)
                 self.timers.drop(instance.run, command.op)
-            elif begins and command.op in still_open:
+            elif begins and isinstance(command, commands.Wait) and command.op in still_open:
                 self.timers.arm(instance.run, command.op, command.due)
 
     def _closed(self, instance: Instance) -> None:

@@ -32,6 +32,7 @@ class JournalRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     site: str | None = None
     digest: bytes | None = None
     seq: int | None = None  # of the inbox message that this event is, if it is one
+    effects: bytes | None = None  # digest of what its turn sends; None if nothing
 
 
 class Birth(NamedTuple):
@@ -72,12 +73,13 @@ class Park(NamedTuple):
 class Delivery(NamedTuple):
     """A message to a run, in the commit of its sender's turn."""
 
-    target: int
+    target: int | None  # the run; or None, and
     kind: str
     name: str | None
     key: str  # unique per receiver: a repeated send is delivered once
     payload: bytes | None
     op: int | None = None  # the sender's op, which a refusal answers
+    to: str | None = None  # the id that names it
 
 
 class Note(NamedTuple):

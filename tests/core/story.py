@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from durable._core import commands, events
+from durable._core.mailbox import Receipt
 from durable._core.operation import Operation
 from durable._core.replayer import Replayer
 
@@ -29,6 +30,12 @@ class Ctx:
 
     def sleep(self, seconds: float) -> Operation[None]:
         return self.replayer.ask_sleep(self.replayer.now + timedelta(seconds=seconds))
+
+    def receive(self, name: str, read: Callable[[Any], Any] = lambda value: value) -> Receipt[Any]:
+        return self.replayer.ask_receive(name, read)
+
+    def send(self, to: str, name: str, value: object) -> None:
+        self.replayer.send(to, "signal", name, repr(value).encode(), value)
 
 
 Code = Callable[[Ctx], Awaitable[Any]]
@@ -82,6 +89,10 @@ class Story:
         )
         self.now = max(self.now, timer.due)
         return self.feed(events.TimerFired(self.position, self.now, timer.op, timer.digest))
+
+    def gets(self, name: str, value: object = None) -> tuple[str, ...]:
+        """A signal comes."""
+        return self.feed(events.Received(self.position, self.now, "signal", name, value))
 
     def is_cancelled(self) -> tuple[str, ...]:
         return self.feed(events.CancelRequested(self.position, self.now))
@@ -139,6 +150,10 @@ def told(command: commands.Command) -> str:
             return f"#{op} {kind} {name}{call}"
         case commands.Wait(op, due):
             return f"#{op} wait {(due - START).total_seconds():g}"
+        case commands.Receive(op, name):
+            return f"#{op} receive {name}"
+        case commands.Send(op, to, kind, name, _, _, payload):
+            return f"#{op} send {kind} {name} {payload!r} to {to}"
         case commands.Drop(op):
             return f"#{op} drop"
         case commands.Say(_, message, args):

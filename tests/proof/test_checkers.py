@@ -16,7 +16,16 @@ from msgspec.structs import replace
 from durable import Client, Context, Durable, DurableError, activity, workflow
 from durable._authoring import attempts as authoring
 from durable._codec.values import encode
-from durable._runtime import activities, attempts, chores, claimer, committer, timers, work
+from durable._runtime import (
+    activities,
+    arrivals,
+    attempts,
+    chores,
+    claimer,
+    committer,
+    timers,
+    work,
+)
 from durable._store.postgres import outcomes
 from durable._store.postgres.journal import Journal
 from durable._store.protocol import Unavailable, Verdict
@@ -68,7 +77,7 @@ def reads_again(patch: Patch, app: Durable) -> None:
         for run, messages in (await self._read_messages(instances)).items():
             for message in messages:
                 for _ in range(2):
-                    self._worker.active[run].arrivals.append(claimer.arrival_of(message))
+                    self._worker.active[run].arrivals.append(arrivals.arrival_of(message))
                 self._worker.active[run].seen = message.seq
             self._worker.committer.submit(self._worker.active[run])
 

@@ -10,10 +10,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from durable import Client, Context, Durable, Retry, Status, activity, attempt, workflow
+from durable._runtime.arrivals import Begin
 from durable._runtime.chores import Chores
 from durable._runtime.clock import Clock
 from durable._runtime.committer import Committer
-from durable._runtime.instance import Begin, Instance
+from durable._runtime.instance import Instance
 from durable._runtime.metrics import Meter
 from durable._runtime.watchdog import Watchdog
 from durable._store.protocol import Advance, Unavailable, Verdict

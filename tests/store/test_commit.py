@@ -236,7 +236,7 @@ async def test_a_message_to_a_closed_run_comes_back_as_refused(stage: Stage) -> 
 
     answers = await stage.store.inbox.read([(sender, 0)])
     assert [(each.kind, each.name, each.op) for each in answers] == [
-        ("refused", "signal", 5), ("refused", "signal", 6),
+        ("refused", "closed", 5), ("refused", "absent", 6),
     ]  # fmt: skip
     assert await stage.inbox(closed) == []
     assert await stage.store.inbox.mail(worker) == [sender]

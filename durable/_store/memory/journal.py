@@ -89,16 +89,22 @@ class Journal:
         tables = self._tables
         for advance in advances:
             for each in advance.deliveries:
-                target = tables.run.get(each.target)
+                target = self._target(each)
                 if target is not None and target.closed_at is None:
                     tables.accept(target, each.kind, each.name, each.key, each.payload, None)
                 else:
                     self._refuse(advance.run, each)
 
+    def _target(self, sent: Delivery) -> Run | None:
+        if sent.target is not None:
+            return self._tables.run.get(sent.target)
+        return None if sent.to is None else self._tables.named(sent.to)
+
     def _refuse(self, sender: int, sent: Delivery) -> None:
         run = self._tables.run[sender]
-        key = f"refused/{sent.target}/{sent.key}"
-        self._tables.accept(run, "refused", sent.kind, key, None, sent.op)
+        why = "absent" if self._target(sent) is None else "closed"
+        key = f"refused/{sent.to or sent.target}/{sent.key}"
+        self._tables.accept(run, "refused", why, key, None, sent.op)
 
     def _close(self, advance: Advance) -> None:
         if advance.close is not None:

@@ -68,8 +68,11 @@ begin
         into births, closes, parks, deliveries, notes, ended
         from json_to_record(effects) e(
             births json, closes json, parks json, deliveries json, notes json, ended json);
-        select array_agg(d.run), array_agg(d.target) into delivery_run, delivery_to
-        from json_to_recordset(deliveries) d(run bigint, target bigint);
+        select array_agg(d.run order by d.n), array_agg(coalesce(d.target, named.run) order by d.n)
+        into delivery_run, delivery_to
+        from rows from (json_to_recordset(deliveries) as (run bigint, target bigint, "to" text))
+            with ordinality d(run, target, id, n)
+        left join durable.run named on named.id = d.id and named.current;
     end if;
 
     if patient then
@@ -226,13 +229,13 @@ begin
     end if;
 
     insert into durable.journal (
-        run, position, op, kind, name, input, result, failure, at, site, digest, seq, key)
+        run, position, op, kind, name, input, result, failure, at, site, digest, seq, effects, key)
     select j.run, j.position, j.op, j.kind, j.name, decode(j.input, 'base64'),
         decode(j.result, 'base64'), decode(j.failure, 'base64'), j.at, j.site,
-        decode(j.digest, 'base64'), j.seq, decode(j.key, 'base64')
+        decode(j.digest, 'base64'), j.seq, decode(j.effects, 'base64'), decode(j.key, 'base64')
     from json_to_recordset(journal_rows) j(
         run bigint, position bigint, op bigint, kind text, name text, input text, result text,
-        failure text, at timestamptz, site text, digest text, seq bigint, key text)
+        failure text, at timestamptz, site text, digest text, seq bigint, effects text, key text)
     where all_go or j.run = any(go);
 
     if ended is not null then
@@ -244,18 +247,20 @@ begin
     if delivery_to is not null then
         with sent as (
             select d.n, r.run is not null and r.closed_at is null as open, d.run as sender,
-                d.target, d.kind, d.name, d.key, decode(d.payload, 'base64') as payload, d.op
+                r.run as target, d.kind, d.name, d.key, decode(d.payload, 'base64') as payload, d.op,
+                coalesce(d.id, d.target::text) as named
             from rows from (json_to_recordset(deliveries) as (
-                run bigint, target bigint, kind text, name text, key text, payload text, op bigint))
-                with ordinality d(run, target, kind, name, key, payload, op, n)
-            left join durable.run r on r.run = d.target
+                run bigint, target bigint, kind text, name text, key text, payload text, op bigint,
+                "to" text))
+                with ordinality d(run, target, kind, name, key, payload, op, id, n)
+            left join durable.run r on r.run = delivery_to[d.n]
             where all_go or d.run = any(go)
         ), addressed as (
             select s.n, s.target, s.kind, s.name, s.key, null::bigint as op, s.payload
             from sent s where s.open
             union all
-            select s.n, s.sender, 'refused', s.kind, 'refused/' || s.target || '/' || s.key, s.op,
-                null
+            select s.n, s.sender, 'refused', case when s.target is null then 'absent' else 'closed' end,
+                'refused/' || s.named || '/' || s.key, s.op, null
             from sent s where not s.open
         ), fresh as (
             select distinct on (f.target, f.key) f.n, f.target, f.kind, f.name, f.key, f.op, f.payload

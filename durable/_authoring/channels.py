@@ -1,0 +1,115 @@
+"""Channels: typed objects, declared once, by which the world talks with a run.
+
+``ctx`` uses them on the inside, a handle on the outside. A channel is its kind and its name; the
+type of what goes through it is checked on the way in and on the way out.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any, ClassVar, Generic, TypeVar, get_args
+
+from .._codec import values
+from .._codec.conversion import fitter
+from ..errors import DecodeError, DefinitionError, InvalidCall, shorten
+from . import registry
+
+T = TypeVar("T")
+
+_declared: dict[tuple[str, str], list[Channel]] = {}
+
+
+class Channel:
+    """What all kinds have in common. ``types`` are those between the brackets, in order; Any where
+    none are given."""
+
+    kind: ClassVar[str]
+    __orig_class__: Any  # set by `typing` when it is made as Kind[...]("name")
+
+    def __init__(self, name: str) -> None:
+        if not registry.is_name(name):
+            raise DefinitionError(
+                f"{type(self).__name__}({name!r:.100}): a channel is named by a text of 1 to "
+                f"{registry.NAME_MAX} characters, without NUL."
+            )
+        self.name = name
+        self.place = _place()
+        _declared.setdefault((self.kind, name), []).append(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+    @functools.cached_property
+    def types(self) -> tuple[Any, ...]:
+        return get_args(getattr(self, "__orig_class__", None)) or (Any, Any)
+
+    def encode(self, value: Any, nth: int = 0) -> bytes:
+        """
+        Raises:
+            InvalidCall: the value is not of the channel's type.
+            EncodeError, PayloadTooLarge: it cannot be recorded.
+        """
+        payload = values.encode(value, path=f"{self.kind} {self.name!r}")
+        try:
+            self.decode(payload, nth)
+        except DecodeError as error:
+            raise InvalidCall(
+                f"{self.kind} {self.name!r} takes {error.expected}, not {shorten(value)}: "
+                f"{error.why}. Nothing was sent."
+            ) from None
+        return payload
+
+    def decode(self, payload: bytes, nth: int = 0) -> Any:
+        """
+        Raises:
+            DecodeError: it does not fit the channel's type.
+        """
+        try:
+            return fitter(self.types[nth])(values.decode(payload))
+        except DecodeError as error:
+            raise DecodeError(
+                expected=f"{error.expected} in {self.kind} {self.name!r}", why=error.why
+            ) from None
+
+
+class Signal(Channel, Generic[T]):
+    """A message to a run, which it takes when it likes: sent, kept in order, received exactly once.
+
+    Example:
+        shipped = Signal[Parcel]("shipped")
+
+        parcel = await ctx.receive(shipped)                                # inside
+        await app.handle("order-42").signal(shipped, Parcel("JJD0001"))    # outside
+    """
+
+    kind = "signal"
+
+
+def check() -> None:
+    """
+    Raises:
+        DefinitionError: one name stands for channels of one kind and several types.
+    """
+    for (kind, name), channels in _declared.items():
+        by_place = {each.place: each for each in channels}  # a reload replaces
+        _declared[kind, name] = kept = list(by_place.values())
+        for other in kept[1:]:
+            if other.types != kept[0].types:
+                raise DefinitionError(
+                    f"The {kind} {name!r} is declared twice, of different types: {_told(kept[0])} "
+                    f"at {kept[0].place}, {_told(other)} at {other.place}. Give one another name."
+                )
+
+
+def _told(channel: Channel) -> str:
+    return str(getattr(channel, "__orig_class__", "without one")).replace("durable._authoring.", "")
+
+
+def _place() -> str:
+    """Where a channel is declared."""
+    frame = sys._getframe(2)
+    while frame.f_globals.get("__name__") in (__name__, "typing"):
+        assert frame.f_back is not None
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

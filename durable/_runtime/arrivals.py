@@ -1,0 +1,97 @@
+"""What arrives for a run: news that its code has not been fed yet.
+
+A result, a due timer, a message: each becomes one event of its journal, in the order in which they
+stand in the instance's queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+
+from .._core import commands
+from .._store.protocol import JournalRow, Message
+from ..errors import InternalError
+
+
+class Begin(NamedTuple):
+    """The run's code is to be started."""
+
+
+class Result(msgspec.Struct, frozen=True):
+    """An op was answered: ``value`` and ``result``, or ``error`` and ``failure``."""
+
+    op: int
+    value: Any
+    result: bytes | None
+    error: BaseException | None
+    failure: bytes | None
+
+
+class Due(NamedTuple):
+    op: int
+
+
+class Cancel(NamedTuple):
+    seq: int
+    reason: str | None
+
+
+class Came(NamedTuple):
+    """A message for the code to receive."""
+
+    seq: int
+    kind: str
+    name: str
+    payload: bytes | None
+
+
+class Refusal(NamedTuple):
+    """An effect of this run was not done."""
+
+    seq: int
+    op: int | None
+    why: str
+
+
+class Redo(NamedTuple):
+    """An event that a retry took back is to be fed again, in a turn of its own."""
+
+    row: JournalRow
+
+
+Arrival: TypeAlias = Begin | Result | Due | Cancel | Came | Refusal | Redo
+
+
+def arrival_of(message: Message) -> Arrival:
+    match message.kind:
+        case "cancel":
+            return Cancel(message.seq, message.name)
+        case "signal":
+            return Came(message.seq, message.kind, message.name or "", message.payload)
+        case "refused":
+            return Refusal(message.seq, message.op, message.name or "")
+        case _:
+            raise InternalError("this version knows no such message", kind=message.kind)
+
+
+def merged(
+    messages: Sequence[Message], waits: Mapping[int, commands.Open], now: datetime
+) -> list[Arrival]:
+    """Messages, in the order they were accepted, and timers that are due, in time order: a
+    timeout never beats a message that came before it, however late both are read."""
+    timers = sorted(
+        (each.due, each.op)
+        for each in waits.values()
+        if isinstance(each, commands.Wait) and each.due <= now
+    )
+    arrivals: list[Arrival] = []
+    for message in sorted(messages, key=lambda each: each.seq):
+        while timers and timers[0][0] < message.at:
+            arrivals.append(Due(timers.pop(0)[1]))
+        arrivals.append(arrival_of(message))
+    arrivals.extend(Due(op) for _, op in timers)
+    return arrivals
