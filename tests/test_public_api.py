@@ -17,8 +17,8 @@ RunTerminated Signal Start Started Status Worker WorkerOptions activity attempt 
 ERRORS = """
 ActivityError ActivityTimedOut CalledDirectly CodecError ConfigurationError DecodeError
 DefinitionError Divergence DurableError EncodeError IdReused InternalError InvalidCall LeaseLost
-NotInWorkflow NotRegistered OutcomeUnknown PayloadTooLarge RetryRefused RunCancelled RunClosed RunError
-RunExists RunFailed RunNotFound RunStuck RunTerminated SchemaMismatch StoreError StoreUnavailable
+NotInWorkflow NotRegistered OutcomeUnknown PayloadTooLarge RetryRefused RunCancelled RunClosed
+RunError RunExists RunFailed RunNotFound RunStuck RunTerminated SchemaMismatch StoreError StoreUnavailable
 """
 
 
