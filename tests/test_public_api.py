@@ -10,15 +10,17 @@ from durable._core.statuses import CLOSED, NEXT, OPEN, Status, may_become
 
 NAMES = """
 ActivityError ActivityTimedOut Attempt Client Compensation Context Description Durable DurableError
-Handle Health Metrics Operation OutcomeUnknown Retry RunCancelled RunClosed RunError RunFailed RunStuck
-RunTerminated Signal Start Started Status Worker WorkerOptions activity attempt current workflow
+Handle Health Metrics Operation OutcomeUnknown Retry RunCancelled RunClosed RunError RunFailed
+RunStuck RunTerminated Signal Start Started Status Worker WorkerOptions activity attempt current
+workflow
 """
 
 ERRORS = """
 ActivityError ActivityTimedOut CalledDirectly CodecError ConfigurationError DecodeError
 DefinitionError Divergence DurableError EncodeError IdReused InternalError InvalidCall LeaseLost
 NotInWorkflow NotRegistered OutcomeUnknown PayloadTooLarge RetryRefused RunCancelled RunClosed
-RunError RunExists RunFailed RunNotFound RunStuck RunTerminated SchemaMismatch StoreError StoreUnavailable
+RunError RunExists RunFailed RunNotFound RunStuck RunTerminated SchemaMismatch StoreError
+StoreUnavailable
 """
 
 
