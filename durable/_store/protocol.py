@@ -82,6 +82,15 @@ class Delivery(NamedTuple):
     to: str | None = None  # the id that names it
 
 
+class Reply(NamedTuple):
+    """The answer of an update, in the commit of the turn that gave it."""
+
+    seq: int  # of the update
+    status: str  # completed, failed, rejected
+    result: bytes | None
+    failure: bytes | None
+
+
 class Note(NamedTuple):
     """An activity under way, for people and for the run's next owner."""
 
@@ -111,6 +120,7 @@ class Advance(msgspec.Struct, gc=False):
     close: Close | None = None
     park: Park | None = None
     deliveries: tuple[Delivery, ...] = ()
+    replies: tuple[Reply, ...] = ()
     notes: tuple[Note, ...] = ()
     ended: tuple[int, ...] = ()  # ops whose notes are to go
 
@@ -121,7 +131,7 @@ class Advance(msgspec.Struct, gc=False):
             self.park is None
             and self.close is None
             and self.birth is None
-            and not (self.deliveries or self.notes or self.ended)
+            and not (self.deliveries or self.replies or self.notes or self.ended)
         )
 
 
@@ -174,6 +184,26 @@ class Delivered(NamedTuple):
     run: int | None
     state: str  # accepted, closed, absent
     status: str | None  # of the run
+
+
+class Letter(NamedTuple):
+    """A message as its sender writes it."""
+
+    kind: str
+    name: str | None
+    key: str  # accepted once per receiver
+    payload: bytes | None
+
+
+class Answer(NamedTuple):
+    """What became of an update, as far as that is settled."""
+
+    run: int
+    key: str
+    status: str  # completed, failed, rejected; else how the run stands: closed, stuck or absent
+    result: bytes | None
+    failure: bytes | None
+    report: str | None  # why it is stuck
 
 
 class HandBack(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from ..protocol import Delivered, Message
+from ..protocol import Answer, Delivered, Message
 from .runs import refuse_connection
 from .tables import Tables, verb
 
@@ -45,6 +45,23 @@ class Inbox:
             for message in inbox[run].values()
             if message.seq > seen
         ]
+
+    @verb
+    def answers(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
+        found = [self._answer(run, key) for run, key in wanted]
+        return [each for each in found if each is not None]
+
+    def _answer(self, key: int, sent: str) -> Answer | None:
+        tables = self._tables
+        run, message = tables.run.get(key), tables.inbox[key].get(sent)
+        reply = tables.answer.get((key, message.seq)) if message is not None else None
+        if reply is not None:
+            return Answer(key, sent, *reply[1:], run.report if run else None)
+        if run is None:
+            return Answer(key, sent, "absent", None, None, None)
+        if run.closed_at is not None or run.status == "stuck":
+            return Answer(key, sent, run.status, None, None, run.report)
+        return None
 
     @verb
     def mail(self, worker: UUID) -> list[int]:

@@ -81,6 +81,8 @@ class Journal:
         for note in advance.notes:
             self._tables.attempt[advance.run, note.op] = note
         self._tables.journal[advance.run].extend(advance.rows)
+        for reply in advance.replies:
+            self._tables.answer.setdefault((advance.run, reply.seq), reply)
         for op in advance.ended:
             self._tables.attempt.pop((advance.run, op), None)
 

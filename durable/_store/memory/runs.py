@@ -10,7 +10,17 @@ from typing import Any
 from uuid import UUID
 
 from ...errors import InvalidCall, StoreError
-from ..protocol import DOUBTFUL_FROM, Claimed, HandBack, JournalRow, NewRun, Outcome, Started, Swept
+from ..protocol import (
+    DOUBTFUL_FROM,
+    Claimed,
+    HandBack,
+    JournalRow,
+    Letter,
+    NewRun,
+    Outcome,
+    Started,
+    Swept,
+)
 from .tables import CLAIMABLE, Result, Run, Tables, verb
 
 FAILURES = ("failed", "cancelled", "terminated")
@@ -28,9 +38,12 @@ class Runs:
         return [self._tables.next_key() for _ in range(count)]
 
     @verb
-    def start(self, new: NewRun, *, connection: Any = None) -> Started:
+    def start(self, new: NewRun, *, first: Letter | None = None, connection: Any = None) -> Started:
         refuse_connection(connection)
-        return self._start(new)
+        answer = self._start(new)
+        if first is not None and answer.created:
+            self._tables.accept(self._tables.run[answer.run], *first, op=None)
+        return answer
 
     @verb
     def start_many(

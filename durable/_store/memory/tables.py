@@ -20,7 +20,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
 from ...errors import LeaseLost
-from ..protocol import JournalRow, Message, Note, Recorded, Registration
+from ..protocol import JournalRow, Message, Note, Recorded, Registration, Reply
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,6 +105,7 @@ class Tables:
         self.inbox: defaultdict[int, dict[str, Message]] = defaultdict(dict)  # by sender's key
         self.outcome: dict[tuple[int, int], Recorded] = {}
         self.attempt: dict[tuple[int, int], Note] = {}
+        self.answer: dict[tuple[int, int], Reply] = {}
         self.worker: dict[UUID, Worker] = {}
         self.listeners: dict[object, Callable[[], object]] = {}  # for what is due
         self.end_listeners: dict[object, Callable[[], object]] = {}
@@ -139,7 +140,7 @@ class Tables:
             self.retire(run)
         for table in (self.run, self.input, self.result, self.journal, self.inbox):
             table.pop(key, None)
-        for pairs in (self.voids, self.outcome, self.attempt):
+        for pairs in (self.voids, self.outcome, self.attempt, self.answer):
             for pair in [pair for pair in pairs if pair[0] == key]:
                 del pairs[pair]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from ..protocol import Delivered, Message, Unavailable
+from ..protocol import Answer, Delivered, Message, Unavailable
 from . import statements
 from .line import Line
 from .patience import Patience
@@ -55,6 +55,11 @@ class Inbox:
             return []
         rows = await self._line.fetch(self._sql["read"], *zip(*pairs, strict=True), MESSAGES_MAX)
         return [Message(*row) for row in rows]
+
+    async def answers(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
+        """Of these updates, each by (run, key), those that are answered or will not be."""
+        rows = await self._line.fetch(self._sql["answers"], *zip(*wanted, strict=True))
+        return [Answer(*row) for row in rows]
 
     async def mail(self, worker: UUID) -> list[int]:
         """Runs of this worker that somebody has sent something."""

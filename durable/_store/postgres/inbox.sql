@@ -27,3 +27,12 @@ with held as (
     for no key update of r skip locked
 )
 update durable.run r set due_at = null from held where r.run = held.run
+
+-- name: answers
+-- Updates that are answered; and those that are not, of runs that are over, stuck or gone.
+select a.run, a.key, coalesce(w.status, r.status, 'absent') as status, w.result, w.failure, r.report
+from unnest($1::bigint[], $2::text[]) a(run, key)
+left join durable.run r on r.run = a.run
+left join durable.inbox i on i.run = a.run and i.key = a.key
+left join durable.answer w on w.run = i.run and w.seq = i.seq
+where w.run is not null or r.run is null or r.closed_at is not null or r.status = 'stuck'

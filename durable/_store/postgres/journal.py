@@ -148,7 +148,9 @@ def _add_effects(effects: dict[str, list[dict[str, Any]]], head: _Head, advance:
     for name, effect in (("births", birth), ("closes", close), ("parks", park)):
         if effect is not None:
             effects.setdefault(name, []).append({"run": run, **effect._asdict()})
-    for name, several in (("deliveries", advance.deliveries), ("notes", advance.notes)):
+    for name, several in (
+        ("deliveries", advance.deliveries), ("replies", advance.replies), ("notes", advance.notes)
+    ):  # fmt: skip
         if several:
             effects.setdefault(name, []).extend({"run": run, **each._asdict()} for each in several)
     if advance.ended:

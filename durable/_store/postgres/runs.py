@@ -10,7 +10,17 @@ from uuid import UUID
 import asyncpg
 
 from ...errors import LeaseLost, StoreError
-from ..protocol import Claimed, HandBack, NewRun, Outcome, Started, Swept, Unavailable, Unwritable
+from ..protocol import (
+    Claimed,
+    HandBack,
+    Letter,
+    NewRun,
+    Outcome,
+    Started,
+    Swept,
+    Unavailable,
+    Unwritable,
+)
 from . import statements
 from .journal import FENCED
 from .line import Line
@@ -38,19 +48,23 @@ class Runs:
         """Run keys that nobody else will ever get."""
         return [row["run"] for row in await self._line.fetch(self._sql["keys"], count)]
 
-    async def start(self, new: NewRun, *, connection: Any = None) -> Started:
+    async def start(
+        self, new: NewRun, *, first: Letter | None = None, connection: Any = None
+    ) -> Started:
         """Start a run, or find the one that has the id. With ``connection`` (an asyncpg
-        connection of the caller's) it joins the transaction there.
+        connection of the caller's) it joins the transaction there. A run that is started has
+        the message ``first`` in its inbox; one that was there is sent nothing.
 
         Raises:
             StoreUnavailable: another transaction holds the id and does not end.
         """
+        sent: tuple[Any, ...] = (self._sql["start"], *new)
+        if first is not None:
+            sent = (self._sql["start_with_message"], *new, *first)
         if connection is not None:
-            return Started(*await connection.fetchrow(self._sql["start"], *new))
+            return Started(*await connection.fetchrow(*sent))
         what = f"id {new.id!r}"
-        return Started(
-            *await twice(lambda: self._patience.fetchrow(what, self._sql["start"], *new))
-        )
+        return Started(*await twice(lambda: self._patience.fetchrow(what, *sent)))
 
     async def start_many(
         self, new: Sequence[NewRun], *, connection: Any = None

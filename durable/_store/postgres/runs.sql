@@ -3,6 +3,18 @@ select run, created, status, workflow,
     case when input_digest <> $6 then input end as input
 from durable.start_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 
+-- name: start_with_message
+-- Both or neither. A run that was there already is sent nothing here. (What no condition reads
+-- would not be done.)
+select s.run, s.created, s.status, s.workflow,
+    case when s.input_digest <> $6 then s.input end as input
+from durable.start_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) s
+cross join lateral (
+    select case when s.created then (
+        select d.state from durable.deliver($1, $14, $15, $16, $17, false, s.run) d) end as state
+) first
+where first.state is distinct from 'absent'
+
 -- name: start_many
 -- Ids are locked in the order of their locks, so that two calls never wait for each other.
 select s.run, s.created, s.status, s.workflow,

@@ -185,6 +185,18 @@ create table durable.inbox (
     unique (run, key)           -- duplicates
 );
 
+-- Answers of updates, by the message that asked; the first one stands. Of an update that has none
+-- the caller learns from `run`: it waits, or the run is over.
+create table durable.answer (
+    run     bigint not null,
+    seq     bigint not null,    -- of the message in its inbox
+    status  text not null check (status in ('completed', 'failed', 'rejected')),
+    result  bytea,
+    failure bytea,
+    primary key (run, seq),     -- answered once
+    check ((status = 'completed') = (failure is null))
+);
+
 -- Outcomes of `ctx.transaction`, written in the user's own transaction.
 create table durable.outcome (
     run     bigint not null,

@@ -41,6 +41,7 @@ begin
 
     delete from durable.journal j where j.run = any(doomed);
     delete from durable.inbox i where i.run = any(doomed);
+    delete from durable.answer a where a.run = any(doomed);
     delete from durable.attempt a where a.run = any(doomed);
     delete from durable.outcome o where o.run = any(doomed);
     delete from durable.input i where i.run = any(doomed);

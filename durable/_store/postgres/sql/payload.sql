@@ -1,19 +1,77 @@
--- Values of SQL as payloads: jsonb to msgpack, as the codec reads it (durable/_codec/values.py).
--- The other way is `readable`.
+-- Payloads for SQL: jsonb to msgpack, byte for byte as the codec writes it
+-- (durable/_codec/values.py); `readable` is the way back. Whole numbers become int, those with
+-- a decimal point float; what JSON has no type for is text, and becomes what the annotation says.
 
--- What a text, an array or an object begins with: its size, in the tag itself if it is below
--- `short`, else after it. `tags`: of the short form, then of sizes of 8 (0: there is none), 16
--- and 32 bits.
-create or replace function durable.payload_head(size int, short int, tags int[]) returns bytea
+-- A length before what it measures: within the tag if it is small enough, else after one of
+-- the tags for 1, 2 and 4 bytes (0: there is none).
+create or replace function durable.payload_head(size bigint, small int, small_end int, tags int[])
+returns bytea
 language sql immutable parallel safe
 as $$
     select case
-        when size < short then set_byte('\x00'::bytea, 0, tags[1] + size)
-        when size < 256 and tags[2] > 0
-            then set_byte('\x00'::bytea, 0, tags[2]) || substring(int4send(size) from 4)
+        when size < small_end then substring(int2send((small + size)::int2) from 2)
+        when size < 256 and tags[1] > 0
+            then substring(int2send(tags[1]::int2) from 2) || substring(int2send(size::int2) from 2)
         when size < 65536
-            then set_byte('\x00'::bytea, 0, tags[3]) || substring(int4send(size) from 3)
-        else set_byte('\x00'::bytea, 0, tags[4]) || int4send(size) end
+            then substring(int2send(tags[2]::int2) from 2) || substring(int4send(size::int) from 3)
+        else substring(int2send(tags[3]::int2) from 2) || substring(int8send(size) from 5)
+    end
+$$;
+
+create or replace function durable.payload_chars(value text) returns bytea
+language sql immutable parallel safe
+as $$
+    select durable.payload_head(octet_length(b.body), 160, 32, '{217, 218, 219}') || b.body
+    from (select convert_to(value, 'UTF8') as body) b
+$$;
+
+-- A whole number in as few bytes as it takes; beyond 64 bits the codec's extension type 4.
+create or replace function durable.payload_number(value numeric) returns bytea
+language plpgsql immutable parallel safe
+as $$
+declare
+    body bytea := '';
+    rest numeric;
+begin
+    if value between -32 and 127 then
+        return substring(int2send(value::int2) from 2);
+    elsif value between 0 and 255 then
+        return '\xcc'::bytea || substring(int2send(value::int2) from 2);
+    elsif value between 0 and 65535 then
+        return '\xcd'::bytea || substring(int4send(value::int4) from 3);
+    elsif value between 0 and 4294967295 then
+        return '\xce'::bytea || substring(int8send(value::bigint) from 5);
+    elsif value between 0 and 9223372036854775807 then
+        return '\xcf'::bytea || int8send(value::bigint);
+    elsif value between 0 and 18446744073709551615 then
+        return '\xcf'::bytea || int8send((value - 18446744073709551616)::bigint);
+    elsif value between -128 and 0 then
+        return '\xd0'::bytea || substring(int2send(value::int2) from 2);
+    elsif value between -32768 and 0 then
+        return '\xd1'::bytea || int2send(value::int2);
+    elsif value between -2147483648 and 0 then
+        return '\xd2'::bytea || int4send(value::int4);
+    elsif value between -9223372036854775808 and 0 then
+        return '\xd3'::bytea || int8send(value::bigint);
+    end if;
+    -- Two's complement: of a negative number the complement of what is one less in size.
+    rest := case when value < 0 then -value - 1 else value end;
+    while rest > 0 loop
+        body := substring(int2send((rest % 256)::int2) from 2) || body;
+        rest := div(rest, 256);
+    end loop;
+    if get_byte(body, 0) >= 128 then
+        body := '\x00'::bytea || body;
+    end if;
+    if value < 0 then
+        for i in 0 .. octet_length(body) - 1 loop
+            body := set_byte(body, i, 255 - get_byte(body, i));
+        end loop;
+    end if;
+    return case when octet_length(body) = 16 then '\xd8'::bytea
+        else durable.payload_head(octet_length(body), 0, 0, '{199, 200, 201}') end
+        || '\x04'::bytea || body;
+end
 $$;
 
 create or replace function durable.payload_body(value jsonb, depth int) returns bytea
@@ -21,42 +79,34 @@ language plpgsql immutable parallel safe
 as $$
 declare
     number numeric;
-    body bytea;
-    size int;
+    parts bytea;
 begin
-    if depth > 64 then
+    if depth = 64 and jsonb_typeof(value) in ('array', 'object') then
         raise exception 'the value is nested more than 64 deep' using errcode = '54000';
     end if;
     case jsonb_typeof(value)
         when 'null' then
             return '\xc0';
         when 'boolean' then
-            return case when value::boolean then '\xc3'::bytea else '\xc2'::bytea end;
+            return case when value = 'true' then '\xc3'::bytea else '\xc2'::bytea end;
         when 'number' then
             number := value::numeric;
-            if scale(number) > 0 or abs(number) > 18446744073709551616
-                    and number::float8::text::numeric = number then
-                return '\xcb'::bytea || float8send(number::float8);
-            elsif number between -9223372036854775808 and 9223372036854775807 then
-                return '\xd3'::bytea || int8send(number::bigint);
-            elsif number between 0 and 18446744073709551615 then
-                return '\xcf'::bytea || int8send((number - 18446744073709551616)::bigint);
-            end if;
-            raise exception 'the number % has more than 64 bits', number using errcode = '22003';
+            return case when scale(number) = 0 then durable.payload_number(number)
+                else '\xcb'::bytea || float8send(number::float8) end;
         when 'string' then
-            body := convert_to(value #>> '{}', 'UTF8');
-            return durable.payload_head(octet_length(body), 32, '{160,217,218,219}') || body;
+            return durable.payload_chars(value #>> '{}');
         when 'array' then
-            select count(*), string_agg(durable.payload_body(e.value, depth + 1), ''::bytea order by e.n)
-            into size, body
-            from jsonb_array_elements(value) with ordinality e(value, n);
-            return durable.payload_head(size, 16, '{144,0,220,221}') || coalesce(body, '');
+            select string_agg(durable.payload_body(e.item, depth + 1), '' order by e.n) into parts
+            from jsonb_array_elements(value) with ordinality e(item, n);
+            return durable.payload_head(jsonb_array_length(value), 144, 16, '{0, 220, 221}')
+                || coalesce(parts, '');
         else
-            select count(*), string_agg(durable.payload_body(to_jsonb(e.key), depth + 1)
-                || durable.payload_body(e.value, depth + 1), ''::bytea order by e.n)
-            into size, body
-            from jsonb_each(value) with ordinality e(key, value, n);
-            return durable.payload_head(size, 16, '{128,0,222,223}') || coalesce(body, '');
+            select string_agg(durable.payload_chars(e.key) || durable.payload_body(e.item, depth + 1), ''
+                order by e.n)
+            into parts
+            from jsonb_each(value) with ordinality e(key, item, n);
+            return durable.payload_head((select count(*) from jsonb_object_keys(value)), 128, 16,
+                '{0, 222, 223}') || coalesce(parts, '');
     end case;
 end
 $$;
@@ -66,7 +116,7 @@ create or replace function durable.payload(value jsonb) returns bytea
 language plpgsql immutable parallel safe
 as $$
 declare
-    payload bytea := '\x01'::bytea || durable.payload_body(coalesce(value, 'null'), 1);
+    payload bytea := '\x01'::bytea || durable.payload_body(coalesce(value, 'null'), 0);
 begin
     if octet_length(payload) > 2097152 then
         raise exception 'the value takes % bytes; a payload may have 2097152', octet_length(payload)

@@ -1,0 +1,206 @@
+"""Starts that bring a message along, answers of updates, and signals from SQL."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import asyncpg
+import pytest
+
+from durable._codec.values import decode
+from durable._store.protocol import Answer, Letter, Reply, Verdict
+from durable.errors import StoreUnavailable
+
+from .stage import Stage, completed, new_run, turn
+
+DONE = Verdict.DONE
+
+UPDATE = Letter("update", "add", "k", b"\x01\x01")
+
+
+async def send(stage: Stage, id: str, key: str) -> int:
+    sent = await stage.store.inbox.deliver(id=id, kind="update", name="add", key=key, payload=None)
+    assert sent.run is not None
+    return sent.run
+
+
+def answered(run: int, key: str, status: str, result: bytes | None = None, **told: Any) -> Answer:
+    return Answer(run, key, status, result, told.get("failure"), told.get("report"))
+
+
+async def test_a_start_brings_its_first_message_along(stage: Stage) -> None:
+    started = await stage.store.runs.start(new_run("a"), first=UPDATE)
+
+    (read,) = await stage.store.inbox.read([(started.run, 0)])
+    assert (read.seq, read.kind, read.name, read.payload) == (1, "update", "add", b"\x01\x01")
+    assert (await stage.run(started.run))["last_seq"] == 1
+
+
+async def test_a_start_that_is_sent_again_brings_its_message_once(stage: Stage) -> None:
+    new = new_run("a")
+    first, again = [await stage.store.runs.start(new, first=UPDATE) for _ in range(2)]
+
+    assert (again.run, again.created) == (first.run, True)
+    assert await stage.inbox(first.run) == [(1, "update", "k")]
+
+
+async def test_a_run_that_was_there_is_sent_nothing_by_a_start(stage: Stage) -> None:
+    there = await stage.start("a")
+    found = await stage.store.runs.start(new_run("a"), first=UPDATE)
+
+    assert (found.run, found.created) == (there.run, False)
+    assert await stage.inbox(there.run) == []
+
+
+async def test_a_roll_back_takes_back_the_start_and_its_message(stage: Stage) -> None:
+    stranger = await stage.stranger()
+    transaction = stranger.transaction()
+    await transaction.start()
+    started = await stage.store.runs.start(new_run("a"), first=UPDATE, connection=stranger)
+    await transaction.rollback()
+
+    assert await stage.run(started.run) is None
+    assert await stage.inbox(started.run) == []
+
+
+async def test_an_answer_is_told_to_whoever_asks_by_key(stage: Stage) -> None:
+    worker = await stage.worker()
+    (run,) = await stage.born(worker, "a")
+    asked = [(await send(stage, "a", key), key) for key in ("k1", "k2", "k3", "k4")]
+    assert await stage.store.inbox.answers(asked) == []
+
+    replies = (
+        Reply(1, "completed", b"\xc3", None),
+        Reply(2, "failed", None, b"\x80"),
+        Reply(3, "rejected", None, b"\x80"),
+    )
+    assert await stage.commit(worker, turn(run, 1, replies=replies)) == [DONE]
+
+    assert sorted(await stage.store.inbox.answers(asked)) == [
+        answered(run, "k1", "completed", b"\xc3"),
+        answered(run, "k2", "failed", failure=b"\x80"),
+        answered(run, "k3", "rejected", failure=b"\x80"),
+    ]
+
+
+async def test_an_answer_that_stands_stays(stage: Stage) -> None:
+    worker = await stage.worker()
+    (run,) = await stage.born(worker, "a")
+    await send(stage, "a", "k")
+
+    for position, value in (1, b"\xc3"), (2, b"\xc2"):
+        reply = Reply(1, "completed", value, None)
+        assert await stage.commit(worker, turn(run, position, replies=(reply,))) == [DONE]
+
+    assert await stage.store.inbox.answers([(run, "k")]) == [
+        answered(run, "k", "completed", b"\xc3")
+    ]
+
+
+async def test_replies_of_a_turn_that_is_lost_are_not_written(stage: Stage) -> None:
+    worker = await stage.worker()
+    lost, other = await stage.born(worker, "a", "b")
+    asked = [(await send(stage, id, "k"), "k") for id in ("a", "b")]
+    reply = Reply(1, "completed", b"\xc3", None)
+
+    alone = turn(lost, 1, claim=2, replies=(reply,))
+    assert await stage.commit(worker, alone) == [Verdict.LOST]
+    assert await stage.store.inbox.answers(asked) == []
+
+    verdicts = await stage.commit(worker, alone, turn(other, 1, replies=(reply,)))
+    assert verdicts == [Verdict.LOST, DONE]
+    assert await stage.store.inbox.answers(asked) == [answered(other, "k", "completed", b"\xc3")]
+
+
+async def test_of_a_closed_run_every_update_is_settled(stage: Stage) -> None:
+    worker = await stage.worker()
+    (run,) = await stage.born(worker, "a")
+    asked = [(await send(stage, "a", key), key) for key in ("k1", "k2")]
+    replies = (Reply(1, "completed", b"\xc3", None),)
+
+    assert await stage.commit(worker, turn(run, 1, replies=replies, close=completed())) == [DONE]
+
+    assert sorted(await stage.store.inbox.answers([*asked, (10**12, "k")])) == [
+        answered(run, "k1", "completed", b"\xc3"),
+        answered(run, "k2", "completed"),
+        answered(10**12, "k", "absent"),
+    ]
+
+
+async def test_a_stuck_run_says_so_to_whoever_awaits_its_answer(stage: Stage) -> None:
+    worker = await stage.worker()
+    (run,) = await stage.born(worker, "a")
+    await send(stage, "a", "k")
+
+    await stage.store.runs.set_stuck(worker, run, 1, report="why", build="1")
+
+    assert await stage.store.inbox.answers([(run, "k")]) == [
+        answered(run, "k", "stuck", report="why")
+    ]
+
+
+# From SQL
+
+
+async def signal(connection: asyncpg.Connection[Any], *given: Any) -> None:
+    places = ", ".join(f"${n}" for n in range(1, len(given) + 1))
+    await connection.execute(f"select durable.signal({places})", *given)
+
+
+async def test_a_signal_from_sql_is_what_python_would_send(stage: Stage) -> None:
+    started = await stage.start("a")
+    value = {"carrier": "DHL", "parcels": [1, 2.5, None]}
+
+    await signal(await stage.stranger(), "a", "shipped", json.dumps(value))
+
+    (read,) = await stage.store.inbox.read([(started.run, 0)])
+    assert (read.kind, read.name) == ("signal", "shipped")
+    assert read.payload is not None
+    assert decode(read.payload) == value
+
+
+async def test_a_signal_from_sql_with_a_key_is_accepted_once(stage: Stage) -> None:
+    started = await stage.start("a")
+    session = await stage.stranger()
+    for _ in range(2):
+        await signal(session, "a", "shipped", "1", "mine")
+        await signal(session, "a", "shipped")
+
+    keys = [key for _, _, key in await stage.inbox(started.run)]
+    assert len(keys) == 3
+    assert keys.count("sent/mine") == 1
+
+
+async def test_a_signal_from_sql_to_nobody_says_so(stage: Stage) -> None:
+    worker, session = await stage.worker(), await stage.stranger()
+    with pytest.raises(asyncpg.NoDataFoundError, match="no run with the id 'a'"):
+        await signal(session, "a", "shipped")
+    (run,) = await stage.born(worker, "a")
+    await stage.commit(worker, turn(run, 1, close=completed()))
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="'a' is completed"):
+        await signal(session, "a", "shipped")
+
+
+async def test_a_signal_from_sql_is_undone_by_a_roll_back(stage: Stage) -> None:
+    started, session = await stage.start("a"), await stage.stranger()
+    transaction = session.transaction()
+    await transaction.start()
+    await signal(session, "a", "shipped")
+    await transaction.rollback()
+    assert await stage.inbox(started.run) == []
+
+
+async def test_a_start_with_a_message_waits_for_whoever_holds_its_id(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from durable._store.postgres import patience
+
+    monkeypatch.setattr(patience, "WAIT_SECONDS", 0.05)
+    holder = await stage.stranger()
+    async with holder.transaction():
+        await holder.execute("select pg_advisory_xact_lock(durable.id_key('a'))")
+        with pytest.raises(StoreUnavailable, match="id 'a'"):
+            await stage.store.runs.start(new_run("a"), first=UPDATE)
+    started = await stage.store.runs.start(new_run("a"), first=UPDATE)
+    assert await stage.inbox(started.run) == [(1, "update", "k")]
