@@ -49,7 +49,7 @@ async def counts_until_stopped(ctx: Context, patience: float) -> list[int]:
 
 
 @workflow
-async def passes_on(ctx: Context, to: str, numbers: int) -> None:
+async def sends_numbers(ctx: Context, to: str, numbers: int) -> None:
     for number in range(numbers):
         ctx.send(to, counted, number)
     ctx.send(to, stop)
@@ -57,7 +57,7 @@ async def passes_on(ctx: Context, to: str, numbers: int) -> None:
     await ctx.receive(stop)
 
 
-SERVED: list[Any] = [waits_for_parcel, counts_until_stopped, passes_on]
+SERVED: list[Any] = [waits_for_parcel, counts_until_stopped, sends_numbers]
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ async def test_a_run_sends_to_another_and_hears_of_refusals(
     app: Durable, caplog: pytest.LogCaptureFixture
 ) -> None:
     handle = await app.start(counts_until_stopped, 0.0, id="c")
-    sender = await app.start(passes_on, "c", 3)
+    sender = await app.start(sends_numbers, "c", 3)
     assert await handle.result() == [0, 1, 2]
 
     async def is_told() -> bool:
