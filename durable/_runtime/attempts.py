@@ -165,6 +165,10 @@ class Attempts:
     def count(self) -> int:
         return len(self._under_way)
 
+    def runs(self) -> set[int]:
+        """Those of which something is under way here."""
+        return {run for run, _ in self._under_way}
+
     async def drain(self, grace: float) -> list[Work]:
         """Give what is under way ``grace`` seconds, then tell it to stop; returns what was cut
         off. What does not stop either is named, and left behind."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -33,8 +33,6 @@ SWEEP_SECONDS = 5.0
 # Hints that runs have closed are at least this far apart.
 ANNOUNCE_SECONDS = 0.02
 
-# A row that a stranger holds is asked for again this often before the worker leaves.
-HAND_BACK_TRIES = 20
 DEREGISTER_TRIES = 2
 
 # Of a report on a stuck run: it is read by people.
@@ -156,20 +154,21 @@ class Chores:
             else:
                 return
 
-    async def hand_back(self) -> None:
-        """The runs in memory go back to the database, due when they have something to do."""
-        worker = self._worker
-        now = worker.clock.now()
-        runs = [_handed_back(each, now) for each in worker.active.values()]
-        for _ in range(HAND_BACK_TRIES):
-            try:
-                went = set(await worker.store.runs.hand_back(worker.registration.worker, runs))
-                runs = [each for each in runs if each.run not in went]
-            except StoreUnavailable as error:
-                log.warning("the database did not answer a hand-back: %s", error)
-            if not runs:
-                break
-            await asyncio.sleep(0.05)  # or a stranger holds some of the rows
+    async def hand_back(self, instances: Iterable[Instance]) -> None:
+        """Runs go back to the database, due when they have something to do; what a stranger holds
+        stays in memory, to be tried again."""
+        worker, now = self._worker, self._worker.clock.now()
+        runs = [_handed_back(each, now) for each in instances]
+        if not runs:
+            return
+        try:
+            went = await worker.store.runs.hand_back(worker.registration.worker, runs)
+            for run in went:
+                worker.forget(worker.active[run])
+            if went:
+                await worker.store.notify()
+        except StoreUnavailable as error:
+            log.warning("the database did not answer a hand-back: %s", error)
 
     async def deregister(self) -> None:
         """The last act, when no beat can follow. What is left, others take over."""
@@ -208,6 +207,6 @@ def _handed_back(instance: Instance, now: datetime) -> HandBack:
     waits_for, waits_at = instance.waiting()
     waits = list(instance.replayer.open.values())
     timers = [each.due for each in waits if isinstance(each, commands.Wait)]
-    has_work = bool(instance.arrivals) or len(timers) < len(waits) or not waits
-    due_at = now if has_work else min(timers)
+    has_work = bool(instance.arrivals) or any(isinstance(each, commands.Run) for each in waits)
+    due_at = now if has_work else min(timers, default=None)
     return HandBack(instance.run, instance.claim, due_at, waits_for, waits_at)

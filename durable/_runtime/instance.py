@@ -111,6 +111,11 @@ class Instance:
         ctx = Context(self.replayer, id=self.id, workflow=definition.name)
 
     @property
+    def is_idle(self) -> bool:
+        """Whether all that it knows is written."""
+        return not (self.in_flight or self.is_queued or self.arrivals or self.rows)
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What log lines about it carry."""
         return {"run": self.run, "id": self.id, "workflow": self.definition.name}

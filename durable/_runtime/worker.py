@@ -31,6 +31,7 @@ from .chores import Chores, writable
 from .claimer import Claimer
 from .clock import Clock
 from .committer import Committer
+from .drain import WRITE_SECONDS, drain
 from .instance import Instance
 from .lease import START_DEADLINE, Lease
 from .metrics import Meter
@@ -41,9 +42,6 @@ from .watchdog import Watchdog
 
 # Enum members are looked up anew each time on Python 3.11, and these are asked for per step.
 DONE, PARKED = Verdict.DONE, Verdict.PARKED
-
-# A draining worker has this long, beyond its grace, to write what is known and hand back.
-WRITE_SECONDS = 5.0
 
 log = logging.getLogger("durable.worker")
 workflow_log = logging.getLogger("durable.workflow")
@@ -115,26 +113,12 @@ class LiveWorker:
         self.claimer.poke()
 
     async def drain(self) -> None:
-        """Stop claiming, let attempts finish for ``grace`` seconds, write what is known, and
-        hand the runs back, due at once. Bounded even if the database is away."""
+        """Leave, and hand the runs over; bounded even if the database is away."""
         self.draining = True
-        cut = await self.attempts.drain(self.options.grace)
-        if cut:
-            log.warning("%d attempts were cut off while draining; they begin anew", len(cut))
         try:
-            async with asyncio.timeout(self.options.grace + WRITE_SECONDS):
-                while self._is_unsettled():
-                    await asyncio.sleep(0.005)
-                await self.chores.hand_back()
-        except Exception as error:  # noqa: BLE001 - it leaves, whatever the database says
-            log.warning("draining was cut short (%r); others take the runs over", error)
+            await drain(self)
         finally:
             await self._end()
-
-    def _is_unsettled(self) -> bool:
-        """Whether a claim or a commit is under way: who owns what is not known yet."""
-        flying = any(each.in_flight for each in self.active.values())
-        return flying or self.committer.busy() or self.claimer.busy()
 
     async def _end(self) -> None:
         self.committer.clear()

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from durable import Client, Context, Durable, Retry, Status, activity, attempt, workflow
+from durable import Client, Context, Durable, Retry, Signal, Status, activity, attempt, workflow
 from durable._runtime.arrivals import Begin
 from durable._runtime.chores import Chores
 from durable._runtime.clock import Clock
@@ -18,6 +18,7 @@ from durable._runtime.instance import Instance
 from durable._runtime.metrics import Meter
 from durable._runtime.watchdog import Watchdog
 from durable._store.protocol import Advance, Unavailable, Verdict
+from tests.end_to_end.processes import until
 
 from .takeovers import worker_of
 from .test_runs import doubles
@@ -151,3 +152,45 @@ async def test_a_worker_that_cannot_begin_does_not_wait_for_what_it_never_began(
     monkeypatch.undo()
     async with Client(dsn) as client:
         assert await client.store.workers.suspects(uuid4()) == []
+
+
+gates: list[asyncio.Event] = []
+parcel = Signal[int]("drained_parcel")
+
+
+@activity
+async def takes_its_time() -> None:
+    await gates[-1].wait()
+
+
+@workflow
+async def takes_long_to_leave(ctx: Context) -> None:
+    await ctx.activity(takes_its_time)
+
+
+@workflow
+async def waits_for_news_or_a_while(ctx: Context) -> int:
+    async with asyncio.timeout(4):
+        return await ctx.receive(parcel)
+
+
+async def test_one_long_attempt_holds_up_no_other_run_of_a_worker_that_leaves(dsn: str) -> None:
+    gates.append(asyncio.Event())
+    serve = [dozes, takes_long_to_leave, waits_for_news_or_a_while]
+    app = Durable(dsn, serve=serve)
+    await app.__aenter__()
+    long = await app.start(takes_long_to_leave, id="long")
+    await app.start(dozes, id="short")
+    await app.start(waits_for_news_or_a_while, id="news")
+    leaving = asyncio.create_task(app.__aexit__(None, None, None))
+    async with Client(dsn) as client:
+
+        async def others_are_free() -> bool:
+            return (await client.count_by_status()).get("waiting") == 2
+
+        await until(others_are_free)
+        assert not leaving.done()
+        assert await client.handle(long.id).status() is Status.RUNNING
+        gates[-1].set()
+        await leaving
+        assert await client.handle(long.id).status() is Status.COMPLETED
