@@ -8,13 +8,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types clean
+.PHONY: demo test chaos lint types clean
 
 demo: $(READY)
 	$(BIN)/durable demo
 
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
+
+# A minute of every fault; longer by hand: `python -m bench chaos --minutes 30`.
+chaos: $(READY)
+	$(BIN)/python -m bench chaos --seed 1 --minutes 1
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("steps", "sleepers", "hostloop", "recovery")
+NAMES = ("steps", "sleepers", "hostloop", "recovery", "chaos")
 
 
 def main() -> None:

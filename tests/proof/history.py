@@ -11,6 +11,11 @@ from typing import Any
 
 _path: Path | None = None
 
+# This machine's clock as of the start, carried on by the monotonic one, which no process can have
+# set or skewed: whoever begins others hands it on by this name.
+CLOCK = "DURABLE_PROOF_CLOCK"
+_clock = float(os.environ.get(CLOCK) or time.time() - time.monotonic())
+
 
 def write_to(path: Path | None) -> None:
     """From here on this process notes what it sees in that file."""
@@ -18,11 +23,15 @@ def write_to(path: Path | None) -> None:
     _path = path
 
 
+def now() -> float:
+    return _clock + time.monotonic()
+
+
 def note(kind: str, **facts: Any) -> None:
     """Times are this machine's clock: of one trial all processes run on one machine."""
     if _path is None:
         return
-    line = json.dumps({"at": time.time(), "pid": os.getpid(), "kind": kind, **facts}, default=str)
+    line = json.dumps({"at": now(), "pid": os.getpid(), "kind": kind, **facts}, default=str)
     file = os.open(_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(file, line.encode() + b"\n")

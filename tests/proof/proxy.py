@@ -49,6 +49,7 @@ class Link:
     is_hole: bool = False
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     held: bool = False  # answers are kept back until the strike is over
+    task: asyncio.Task[None] | None = None  # ends it, if cancelled
 
 
 # What a strike does; it may wait, mark the link a hole, or raise Parted.
@@ -66,6 +67,7 @@ class Proxy:
         self._strike: Strike | None = None
         self.struck = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.links: set[Link] = set()  # that stand now
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
@@ -89,7 +91,8 @@ class Proxy:
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         query = parse_qs(self._direct.query)
-        host, port = self._direct.hostname, self._direct.port or 5432
+        host = self._direct.hostname
+        port = self._direct.port or int(query.get("port", ["5432"])[0])
         if host is None and query.get("host", [""])[0].startswith("/"):
             return await asyncio.open_unix_connection(f"{query['host'][0]}/.s.PGSQL.{port}")
         return await asyncio.open_connection(host or query["host"][0], port)
@@ -100,7 +103,8 @@ class Proxy:
         self._tasks.add(task)
         try:
             from_server, to_server = await self._open()
-            link = Link(to_server, writer)
+            link = Link(to_server, writer, task=task)
+            self.links.add(link)
             ways = [asyncio.ensure_future(self._up(reader, link)),
                     asyncio.ensure_future(self._down(from_server, writer, link))]  # fmt: skip
             try:
@@ -108,6 +112,7 @@ class Proxy:
                 if link.is_hole:  # the server hears nothing of its client's end
                     await asyncio.Event().wait()
             finally:
+                self.links.discard(link)
                 for each in ways:
                     each.cancel()
                 await asyncio.gather(*ways, return_exceptions=True)  # each ends as its link did

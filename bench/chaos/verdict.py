@@ -1,0 +1,147 @@
+"""What became of it: the checkers of ``tests/proof`` over slices of the evidence (they are made
+for a trial of one run, and would be quadratic in thousands), a few of its own, and the table."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from durable._codec.failures import decode_failure
+from tests.proof import checkers
+from tests.proof.canon import CASES
+from tests.proof.evidence import Evidence, Row
+
+from . import sightings
+
+RUNS_IN_SLICE = 100
+
+# Of one promise, that many breaches are told in words.
+TOLD_MAX = 10
+
+
+def broken(evidence: Evidence) -> dict[str, list[str]]:
+    """Broken promises, by the checker that says so."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for part in slices(evidence):
+        for name, breaches in checkers.check(part).items():
+            found[name] += breaches
+        for checker in (runs_end_as_they_must, clients_were_told_what_stands):
+            found[checker.__name__] += checker(part)
+    for checker in (what_was_started_is_there, no_key_is_used_twice):
+        found[checker.__name__] += checker(evidence)
+    return {name: breaches for name, breaches in found.items() if breaches}
+
+
+def slices(evidence: Evidence) -> Iterator[Evidence]:
+    """A hundred runs each, with all that is known of them; and what is of no run."""
+    runs = sorted(evidence.id_of)
+    slice_of = {run: n // RUNS_IN_SLICE for n, run in enumerate(runs)}
+    slice_of_id = {id: slice_of[run] for run, id in evidence.id_of.items()}
+    histories, audits = defaultdict[int | None, list[Row]](list), defaultdict[Any, list[Row]](list)
+    for each in evidence.history:
+        histories[slice_of_id.get(each.get("run", ""))].append(each)
+    for each in evidence.audit:
+        audits[slice_of.get(each["run"])].append(each)
+    tables: dict[int | None, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for place, rows in evidence.tables.items():
+        for row in rows:
+            if place != "worker":
+                tables[slice_of.get(row["run"])][place].append(row)
+    bookings = defaultdict[Any, list[Row]](list)
+    for each in evidence.bookings:
+        bookings[slice_of_id.get(each["run"])].append(each)
+    for n in (*range(len(runs) // RUNS_IN_SLICE + 1), None):
+        mine = [] if n is None else runs[n * RUNS_IN_SLICE : (n + 1) * RUNS_IN_SLICE]
+        parts = {place: tables[n][place] for place in evidence.tables}
+        yield replace(
+            evidence, history=histories[n], audit=audits[n], bookings=bookings[n],
+            tables={**parts, "worker": evidence.tables["worker"]},
+            journals={run: evidence.journals[run] for run in mine},
+            id_of={run: evidence.id_of[run] for run in mine},
+        )  # fmt: skip
+
+
+def runs_end_as_they_must(evidence: Evidence) -> Iterator[str]:
+    """As in peace; or cancelled, if a client wanted that."""
+    case_of = {each["run"]: each["case"] for each in evidence.seen("started")}
+    cancelled = {each["run"] for each in evidence.seen("sent")}
+    results = {row["run"]: row for row in evidence.tables["result"]}
+    for row in evidence.tables["run"]:
+        if row["status"] not in checkers.CLOSED or row["id"] not in case_of:
+            continue
+        case = next(each for each in CASES if each.name == case_of[row["id"]])
+        if row["status"] == case.status:
+            continue
+        if row["status"] == "cancelled" and row["id"] in cancelled:
+            continue
+        failure = results[row["run"]]["failure"]
+        why = failure and decode_failure(failure)
+        if why and why.type in ALLOWED.get(case.name, ()):
+            continue
+        yield f"run {row['run']} ({case.name}) ended {row['status']}, not {case.status}: {why}"
+
+
+# What chaos may make of a case: a start that was recorded and whose end nobody knows.
+ALLOWED = {"recorded_start": ("OutcomeUnknown",)}
+
+
+def clients_were_told_what_stands(evidence: Evidence) -> Iterator[str]:
+    for told in evidence.seen("result"):
+        for run in evidence.run_of(told["run"]):
+            row = next(each for each in evidence.tables["run"] if each["run"] == run)
+            reopened = any(each.kind == "voided" for each in evidence.journals[run])
+            if told["status"] != row["status"] and not reopened:
+                yield f"run {run} was told to be {told['status']}, and is {row['status']}"
+            result = next((r for r in evidence.tables["result"] if r["run"] == run), None)
+            if told["status"] == "completed" and result is not None and result["result"]:
+                definition = checkers._workflows()[row["workflow"]]
+                stands = repr(definition.signature.decode_result(result["result"]))
+                if told["value"] != stands:
+                    yield f"run {run}: {told['value']} was told, {stands} stands"
+
+
+def what_was_started_is_there(evidence: Evidence) -> Iterator[str]:
+    """Once."""
+    runs = Counter(evidence.id_of.values())
+    for each in evidence.seen("started"):
+        if runs[each["run"]] != 1:
+            yield f"{each['run']} was started, and {runs[each['run']]} runs have its id"
+    for each in evidence.seen("broken"):
+        yield f"{each['run']}: {each['why']}"
+
+
+def no_key_is_used_twice(evidence: Evidence) -> Iterator[str]:
+    """Across all runs; the checkers see one slice."""
+    of_key: dict[str, tuple[str, int]] = {}
+    for begun in evidence.seen("begin"):
+        call = (begun["run"], begun["op"])
+        if of_key.setdefault(begun["key"], call) != call:
+            yield f"calls {call} and {of_key[begun['key']]} share a key"
+
+
+def table(history: list[Row], runs: int, skipped: dict[str, str], minutes: float) -> dict[str, Any]:
+    """What was done, what was seen of it, and what ought to have been."""
+    done: Counter[str] = Counter()
+    hindered: Counter[str] = Counter()
+    seen: Counter[str] = Counter(dict.fromkeys(sightings.ALL, 0))
+    for each in history:
+        if each["kind"] == "fault":
+            done[each["what"]] += each["state"] == "on"
+            hindered[each["what"]] += each["state"] == "hindered"
+        elif each["kind"] == "seen":
+            seen[each["what"]] += each["n"]
+    done.subtract(hindered)
+    demanded = [what for least, several in sightings.DEMANDED if minutes >= least
+                for what in several]  # fmt: skip
+    kinds = Counter(each["kind"] for each in history)
+    return {
+        "runs": runs,
+        "attempts": kinds["begin"],
+        "processes": kinds["began"],
+        "injected": dict(sorted(done.items())),
+        "not_injected": skipped,
+        "seen": dict(seen),
+        "never_seen": [what for what in demanded if not seen[what]],
+    }
