@@ -56,7 +56,7 @@ ALL = (
 )  # fmt: skip
 
 # What a run must have seen, by its length in minutes, or it has tried nothing.
-DEMANDED = ((0.9, (FENCED, UNKNOWN, RESENT, TAKEN)), (10, (LEFT_OUT, LOST, ADOPTED)))
+DEMANDED = ((0.9, (FENCED, UNKNOWN, RESENT, TAKEOVERS)), (10, (LEFT_OUT, TAKEN, ADOPTED)))
 
 
 def saw(what: str, n: int = 1) -> None:
