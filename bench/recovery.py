@@ -246,8 +246,10 @@ async def measure(server: EmbeddedPostgres, runs: int, only: tuple[str, ...]) ->
 @click.option("--only", multiple=True, help="killed, same_machine, stopped, graceful, away ...")
 @click.option("--json", "as_json", is_flag=True, help="one line of JSON")
 def main(runs: int, only: tuple[str, ...], as_json: bool) -> None:
-    with EmbeddedPostgres(settings={"jit": "off"}) as server:
-        report = asyncio.run(measure(server, runs, only))
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)  # as root, the server runs under another account
+        with EmbeddedPostgres(Path(directory) / "pg", settings={"jit": "off"}) as server:
+            report = asyncio.run(measure(server, runs, only))
     if as_json:
         click.echo(json.dumps(report))
     else:
