@@ -282,6 +282,8 @@ class Claimer:
         messages = await self._read_messages(instances)
         read: list[tuple[int, int]] = []
         for instance in instances:
+            if worker.active.get(instance.run) is not instance:
+                continue  # put away meanwhile: whoever claims it reads them
             new = [each for each in messages[instance.run] if each.seq > instance.seen]
             for message in new:
                 instance.seen = message.seq

@@ -53,10 +53,9 @@ class Instance:
     """A run, live. ``in_flight`` is True while a commit of it is under way."""
 
     __slots__ = (
-        "arrivals", "awaiting", "birth", "claim", "close", "definition", "effects", "found", "id",
-        "in_flight",
-        "input", "is_queued", "loaded", "lost", "noted", "notes", "outcome", "position",
-        "replayer", "report", "requests", "rows", "run", "seed", "seen", "tail",
+        "arrivals", "awaiting", "birth", "claim", "close", "definition", "effects", "fed", "found",
+        "id", "in_flight", "input", "is_queued", "loaded", "lost", "noted", "notes", "outcome",
+        "position", "replayer", "report", "requests", "rows", "run", "seed", "seen", "tail",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +84,7 @@ class Instance:
         self.tail: bytes | None = None  # key of the journal's last row, as far as it was sent
         self._begin_code(args)
         self.seen = 0  # messages read from the inbox
+        self.fed = 0  # those among them that its code had been fed when it was last to be written
         self.arrivals: deque[Arrival] = deque()
         self.rows: list[JournalRow] = []
         self.requests: list[commands.Request] = []  # of the world, held until it is written
@@ -156,6 +156,7 @@ class Instance:
         if self.notes or self.noted:
             advance.notes, advance.ended = self._take_notes()
         advance.park = self._park(now)
+        self.fed = self.seen
         if written:
             self.tail = written[-1].key
         elif not advance.notes and advance.park is None:
@@ -262,6 +263,12 @@ class Instance:
                 return Close("cancelled", None, None, None, next_op, reason)
             case commands.Fail(error, failed_at):
                 return Close("failed", None, encode_failure(error), failed_at, next_op)
+
+    def put_away(self) -> None:
+        """It has no owner any more. What came while that was being written stays in its inbox, and
+        on its row, for the next one."""
+        self.arrivals.clear()
+        self.seen = self.fed
 
     # What is under way for it
 

@@ -276,6 +276,7 @@ class LiveWorker:
             self._refused(instance, instance.report)
         elif verdict is PARKED:
             del self.active[instance.run]
+            instance.put_away()
             self._drop_timers(instance)
             self.cache.keep(instance)
             self.claimer.made_room()

@@ -1,0 +1,51 @@
+"""Messages that come while their run is being put away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from durable import Client, Context, Durable, Signal, workflow
+from durable._store.protocol import Advance, Verdict
+
+told_apart = Signal[int]("told_apart")
+
+
+@workflow
+async def takes_two(ctx: Context) -> list[int]:
+    return [await ctx.receive(told_apart), await ctx.receive(told_apart)]
+
+
+async def test_mail_read_for_a_run_that_is_put_away_meanwhile_is_left_to_its_next_owner(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was fed to the run all the same, under a claim that was over."""
+    async with Durable(dsn, serve=[takes_two]) as app, Client(dsn) as other:
+        assert app._worker is not None
+        worker, store = app._worker, app.store
+        commit, mail, sent = store.journal.commit, store.inbox.mail, False
+
+        async def commit_and_dawdle(
+            by: UUID, advances: Sequence[Advance], **given: Any
+        ) -> list[Verdict]:
+            nonlocal sent
+            verdicts = await commit(by, advances, **given)
+            if Verdict.PARKED in verdicts and not sent:
+                sent = True
+                await other.handle("two").signal(told_apart, 1)
+                await worker.claimer._read_mail()  # its list was made before the run was put away
+            return verdicts
+
+        async def mail_of_before(by: UUID) -> list[int]:
+            return [*worker.active] or await mail(by)
+
+        monkeypatch.setattr(store.journal, "commit", commit_and_dawdle)
+        monkeypatch.setattr(store.inbox, "mail", mail_of_before)
+        handle = await app.start(takes_two, id="two")
+        await handle.signal(told_apart, 2)
+
+        assert await handle.result() == [1, 2]
+        assert sent
