@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import gc
 import json
-import os
 import subprocess
 import tempfile
 import time
@@ -156,7 +155,7 @@ async def leaks(dsn: str) -> dict[str, Any]:
                 await asyncio.gather(*(app.run(short, 3) for _ in range(LEAKING // 10)))
             gc.collect()
             count = await sessions.fetchval("select count(*) from pg_stat_activity")
-            descriptors = len(os.listdir("/proc/self/fd"))
+            descriptors = sum(1 for _ in Path("/proc/self/fd").iterdir())
             return len(asyncio.all_tasks()), descriptors, count, resident()
 
         assert client
@@ -233,9 +232,8 @@ async def dump(dsn: str) -> dict[str, Any]:
         open_then = await copy.fetchval("select count(*) from durable.run where closed_at is null")
         await copy.close()
         async with Durable(elsewhere, serve=SERVED) as other:
-            there = await asyncio.gather(
-                *(other.handle(each.id, short).result() for each in handles)
-            )
+            known = [other.handle(each.id, short) for each in handles]
+            there = await asyncio.gather(*(each.result() for each in known))
         here = await asyncio.gather(*(each.result() for each in handles))
     await connection.close()
     assert there == here == [2_000] * 50
