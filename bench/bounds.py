@@ -155,7 +155,7 @@ async def leaks(dsn: str) -> dict[str, Any]:
                 await asyncio.gather(*(app.run(short, 3) for _ in range(LEAKING // 10)))
             gc.collect()
             count = await sessions.fetchval("select count(*) from pg_stat_activity")
-            descriptors = sum(1 for _ in Path("/proc/self/fd").iterdir())
+            descriptors = _descriptors()
             return len(asyncio.all_tasks()), descriptors, count, resident()
 
         assert client
@@ -163,6 +163,10 @@ async def leaks(dsn: str) -> dict[str, Any]:
         await sessions.close()
     names = ("tasks", "descriptors", "sessions", "bytes")
     return {f"leaked_{n}": b - a for n, a, b in zip(names, before, after, strict=True)}
+
+
+def _descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 @contextlib.contextmanager

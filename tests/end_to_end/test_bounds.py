@@ -65,13 +65,17 @@ async def test_runs_leave_no_tasks_descriptors_or_sessions_behind(dsn: str) -> N
                 await asyncio.gather(*(app.run(steps_near_bounds, 3, 1) for _ in range(runs)))
                 gc.collect()
                 ours = [each for each in asyncio.all_tasks() if "_poll" not in repr(each)]
-                descriptors = sum(1 for _ in Path("/proc/self/fd").iterdir())
+                descriptors = _descriptors()
                 return len(ours), descriptors, await watcher.fetchval(SESSIONS)
 
             before = await after(50)
             assert [b <= a for a, b in zip(before, await after(200), strict=True)] == [True] * 3
     finally:
         await watcher.close()
+
+
+def _descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 async def test_a_copy_of_a_database_at_work_goes_on_elsewhere(dsn: str) -> None:
