@@ -17,7 +17,7 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -165,6 +165,11 @@ async def leaks(dsn: str) -> dict[str, Any]:
     return {f"leaked_{n}": b - a for n, a, b in zip(names, before, after, strict=True)}
 
 
+def _run(tool: Path, *arguments: str, given: bytes = b"") -> bytes:
+    done = subprocess.run([tool, *arguments], input=given, check=True, capture_output=True)
+    return done.stdout
+
+
 def _descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
@@ -222,16 +227,11 @@ async def dump(dsn: str) -> dict[str, Any]:
     async with Durable(dsn, serve=SERVED) as app:
         handles = [await app.start(short, 2_000, id=f"c{n}") for n in range(50)]
         await asyncio.sleep(0.5)
-        dumped = await asyncio.to_thread(
-            subprocess.run, [tool, "--schema=durable", dsn], check=True, capture_output=True
-        )
+        dumped = await asyncio.to_thread(_run, tool, "--schema=durable", dsn)
         await connection.execute("create database copy")
         elsewhere = dsn.replace("/postgres?", "/copy?")
-        await asyncio.to_thread(
-            subprocess.run,
-            [tool.with_name("psql"), "-q", "-v", "ON_ERROR_STOP=1", elsewhere],
-            input=dumped.stdout, check=True, capture_output=True,
-        )  # fmt: skip
+        psql = tool.with_name("psql")
+        await asyncio.to_thread(_run, psql, "-q", "-v", "ON_ERROR_STOP=1", elsewhere, given=dumped)
         copy = await asyncpg.connect(elsewhere)
         open_then = await copy.fetchval("select count(*) from durable.run where closed_at is null")
         await copy.close()
@@ -244,7 +244,7 @@ async def dump(dsn: str) -> dict[str, Any]:
     return {"dump_runs_open": open_then, "dump_runs_finished_there": len(there)}
 
 
-PARTS: dict[str, Callable[[str], Awaitable[dict[str, Any]]]] = {
+PARTS: dict[str, Callable[[str], Coroutine[Any, Any, dict[str, Any]]]] = {
     "live": live,
     "journal": journal,
     "payloads": payloads,

@@ -74,6 +74,11 @@ async def test_runs_leave_no_tasks_descriptors_or_sessions_behind(dsn: str) -> N
         await watcher.close()
 
 
+def _run(tool: Path, *arguments: str, given: bytes = b"") -> bytes:
+    done = subprocess.run([tool, *arguments], input=given, check=True, capture_output=True)
+    return done.stdout
+
+
 def _descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
@@ -94,14 +99,11 @@ async def test_a_copy_of_a_database_at_work_goes_on_elsewhere(dsn: str) -> None:
     try:
         async with Durable(dsn, serve=SERVED) as app:
             handles = [await app.start(steps_near_bounds, 200, 1, id=f"c{n}") for n in range(10)]
-            dumped = await asyncio.to_thread(
-                subprocess.run, [tool, "--schema=durable", dsn], check=True, capture_output=True
-            )
+            dumped = await asyncio.to_thread(_run, tool, "--schema=durable", dsn)
+            psql = tool.with_name("psql")
             await asyncio.to_thread(
-                subprocess.run,
-                [tool.with_name("psql"), "-q", "-v", "ON_ERROR_STOP=1", elsewhere],
-                input=dumped.stdout, check=True, capture_output=True,
-            )  # fmt: skip
+                _run, psql, "-q", "-v", "ON_ERROR_STOP=1", elsewhere, given=dumped
+            )
             async with Durable(elsewhere, serve=SERVED) as other:
                 known = [other.handle(each.id, steps_near_bounds) for each in handles]
                 there = await asyncio.gather(*(each.result() for each in known))
