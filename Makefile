@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test chaos lint types clean
+.PHONY: demo test chaos proof lint types clean
 
 demo: $(READY)
 	$(BIN)/durable demo
@@ -19,6 +19,10 @@ test: $(READY)
 # A minute of every fault; longer by hand: `python -m bench chaos --minutes 30`.
 chaos: $(READY)
 	$(BIN)/python -m bench chaos --seed 1 --minutes 1
+
+# Every fault point of the canonical workflows: minutes, and so a command of its own.
+proof: $(READY)
+	$(BIN)/python -m pytest -m points --dist load -rP tests/proof $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -223,6 +223,7 @@ create table durable.attempt (
     next_at  timestamptz,       -- when the next one begins; null while one is under way
     details  bytea,             -- of its latest heartbeat
     worker   uuid not null,     -- that wrote this
+    nth      bigint not null,   -- of its notes: a commit that hung must not replace a newer one
     primary key (run, op)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 

@@ -21,7 +21,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from .._authoring import attempts as authoring
-from .._codec.failures import decode_failure
 from .._core import commands
 from .._core.retries import verdict
 from .._store.protocol import Note
@@ -29,10 +28,10 @@ from .activities import run_activity
 from .arrivals import Result
 from .clock import Clock
 from .instance import Instance
+from .kept import Kept
 from .limits import left_of_total, listen, total_is_over
 from .metrics import Meter
 from .quick import Quick
-from .rows import to_error
 from .slots import Slots
 from .work import (
     Disowned,
@@ -42,6 +41,7 @@ from .work import (
     Work,
     arguments,
     encoded,
+    failed,
     failure_of,
     is_answer,
     is_retryable,
@@ -100,6 +100,7 @@ class Attempts:
         self._quick = Quick(self._run_plain, may_begin=may_begin, skip=self._skip)
         self._is_measured = meter.is_on  # then all attempts go the long way
         self._under_way: dict[tuple[int, int], Work] = {}
+        self._kept = Kept()
         self._host = asyncio.get_running_loop()
 
     def begin(
@@ -117,6 +118,9 @@ class Attempts:
         before = self._under_way.get(key)
         if before is not None and before.is_for(command):
             before.instance = instance
+            return
+        if resumed and (result := self._kept.take(instance.run, command)) is not None:
+            self._on_result(instance, result)
             return
         work = self._under_way[key] = Work(instance, command, key)
         if resumed:
@@ -215,7 +219,7 @@ class Attempts:
             return
         payload, seen = outcome
         self._forget(work)
-        self._on_result(work.instance, Result(work.command.op, seen, payload, None, None))
+        self._tell(work, Result(work.command.op, seen, payload, None, None))
 
     async def _run(self, work: Work, failed: BaseException | None = None) -> None:
         """``failed`` is what an attempt has raised already."""
@@ -242,12 +246,17 @@ class Attempts:
         finally:
             is_awaited = not work.abandoned
             self._forget(work)
-        if not is_awaited or work.instance.lost:
-            return
-        if report is not None:
+        if is_awaited and result is not None:
+            self._tell(work, result)
+        elif is_awaited and report is not None and not work.instance.lost:
             self._on_unfit(work.instance, report)
-        elif result is not None:
+
+    def _tell(self, work: Work, result: Result) -> None:
+        """An op is answered; if its run has left this process, the answer waits for it."""
+        if not work.instance.lost:
             self._on_result(work.instance, result)
+        else:
+            self._kept.add(work.instance.run, work.command, result)
 
     def _forget(self, work: Work) -> None:
         # Its task's context refers to it: left to the garbage collector, such circles took a
@@ -274,13 +283,13 @@ class Attempts:
                 while held_up := set(work.endings()) - {work.task}:
                     await asyncio.wait(held_up)
         except TimeoutError:
-            return self._failed(work, total_is_over(work))
+            return failed(work, total_is_over(work))
         work.before = work.thread = work.began_at = work.deadline = work.heard_at = None
         work.stopped = False
         if work.vanished is not None:
             log.warning("activity %r of run %r: %s", work.command.name, work.instance.id,
                         work.vanished, extra=work.facts)  # fmt: skip
-            return self._failed(work, work.vanished)
+            return failed(work, work.vanished)
         return None
 
     async def _attempt(self, work: Work, runner: Runner) -> Result | None:
@@ -338,7 +347,7 @@ class Attempts:
             raise error  # thrown away with the loop
         work.pause = self._judge(work, error)
         if work.pause is None:
-            return self._failed(work, error)
+            return failed(work, error)
         work.failure = failure_of(work, error)
         self._note(work, next_at=self._clock.now() + timedelta(seconds=work.pause))
         return None
@@ -387,8 +396,3 @@ class Attempts:
         instance.notes[note.op] = note
         if not instance.lost:
             self._on_note(instance)
-
-    def _failed(self, work: Work, error: BaseException) -> Result:
-        payload = failure_of(work, error)
-        seen = to_error(work.command.name, decode_failure(payload), work.call.definition)
-        return Result(work.command.op, None, None, seen, payload)

@@ -6,6 +6,7 @@ Facts and small judgements; nothing here begins, waits or ends anything.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable
 from datetime import datetime
@@ -18,10 +19,14 @@ from .._core import commands
 from .._store.protocol import Note
 from ..errors import CodecError, DecodeError, shorten
 from . import threads
+from .arrivals import Result
 from .instance import Instance
 from .limits import TimedOut
+from .rows import to_error
 
 log = logging.getLogger("durable.activity")
+
+_nths = itertools.count(1)  # of this process's notes, whatever it is called as a worker
 
 Task: TypeAlias = "asyncio.Task[None]"
 
@@ -137,7 +142,7 @@ class Work:
         self.since, self.began_at = self.since or now, self.began_at or now
         op, _, name, digest, _, _ = self.command
         self.noted = Note(op, name, digest, number, self.since, self.began_at, self.failure,
-                          next_at, self.details)  # fmt: skip
+                          next_at, self.details, next(_nths))  # fmt: skip
         return self.noted
 
     # Its end
@@ -173,6 +178,13 @@ def failure_of(work: Work, error: BaseException) -> bytes:
         if rebuild(decode_failure(payload), raises) is not None:
             return payload
     return encode_failure(error, attempts=attempts, kind=_KINDS.get(type(error), "raised"))
+
+
+def failed(work: Work, error: BaseException) -> Result:
+    """What answers an op to which no other attempt is made."""
+    payload = failure_of(work, error)
+    seen = to_error(work.command.name, decode_failure(payload), work.call.definition)
+    return Result(work.command.op, None, None, seen, payload)
 
 
 def is_answer(error: BaseException, raises: tuple[type[BaseException], ...]) -> bool:

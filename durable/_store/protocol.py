@@ -103,6 +103,7 @@ class Note(NamedTuple):
     failure: bytes | None
     next_at: datetime | None  # the next attempt begins; None while one is under way
     details: bytes | None  # of the latest heartbeat
+    nth: int = 0  # of its worker's notes: one that comes late does not replace a newer one
 
 
 class Advance(msgspec.Struct, gc=False):

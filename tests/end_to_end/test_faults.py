@@ -9,9 +9,10 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -225,12 +226,14 @@ def open_directory() -> Path:
     return base
 
 
-def restarted(server: EmbeddedPostgres, number: int) -> EmbeddedPostgres:
+def restarted(
+    server: EmbeddedPostgres, number: int, *, settings: Mapping[str, str] = MappingProxyType({})
+) -> EmbeddedPostgres:
     """The same data under a new server, after the old one was told to end by a signal."""
     os.kill(int((server.directory / "postmaster.pid").read_text().split("\n", 1)[0]), number)
     while liveness.ping(server._socket) == "ready" or liveness.has_process(server.directory):
         time.sleep(0.01)
-    again = EmbeddedPostgres(server.directory, settings={"jit": "off"})
+    again = EmbeddedPostgres(server.directory, settings={"jit": "off", **settings})
     again.start()
     server.stop()
     return again

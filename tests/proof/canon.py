@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import asyncpg
 
 from durable import Client, Compensation, Context, Handle, Retry, activity, attempt, workflow
 from durable._authoring import attempts
+from durable.errors import OutcomeUnknown, RetryRefused, StoreUnavailable
 from tests.proof import history
 
 QUICK = Retry(attempts=3, delay=0.01)
@@ -157,7 +159,11 @@ async def reopened(ctx: Context) -> str:
 
 @workflow(name="canon.recorded_start")
 async def recorded_start(ctx: Context) -> str:
-    return await ctx.activity(act, "before") + await ctx.activity(recorded, "noted")
+    first = await ctx.activity(act, "before")
+    try:
+        return first + await ctx.activity(recorded, "noted")
+    except OutcomeUnknown:  # its worker was lost in between: it must not begin again
+        return first + "unknown"
 
 
 @workflow(name="canon.booked_twice")
@@ -188,17 +194,45 @@ async def by_chance(ctx: Context) -> tuple[float, str]:
 Meanwhile = Callable[[Client, Handle[Any]], Coroutine[Any, Any, None]]
 
 
+# What a client sees of a database that is not there, by ours or by asyncpg.
+AWAY = (
+    StoreUnavailable,
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+
+
 async def _cancel(client: Client, handle: Handle[Any]) -> None:
-    while not await client.store.journal.read([(handle._run or 0, 1)]):
+    accepted = None
+    while accepted is None:  # a repeated request is the same one: it has one key
+        with suppress(StoreUnavailable):
+            if await client.store.journal.read([(handle._run or 0, 1)]):
+                answer = await client.store.inbox.deliver(
+                    id=handle.id, kind="cancel", name=None, key="once", payload=None,
+                    meant=handle._run)  # fmt: skip
+                accepted = answer.state == "accepted"
+                await client._news_for(answer.run)
         await asyncio.sleep(0.01)
-    accepted = await handle.cancel()
     history.note("sent", run=handle.id, what="cancel", accepted=accepted)
 
 
 async def _retry(client: Client, handle: Handle[Any]) -> None:
-    while (await handle.status()).value != "failed":
+    unsure = False
+    while True:
+        try:
+            if unsure or (await handle.status()).value == "failed":
+                await handle.retry()
+                return
+        except StoreUnavailable:
+            unsure = True
+        except RetryRefused:
+            if unsure and (await handle.status()).value != "failed":
+                return  # it was accepted unseen
         await asyncio.sleep(0.01)
-    await handle.retry()
 
 
 @dataclass(frozen=True)

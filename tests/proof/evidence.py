@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import asyncpg
 
+from durable._store import verbs
 from durable._store.postgres.store import Store
 from durable._store.protocol import JournalRow
 from tests.proof import history
@@ -67,22 +69,28 @@ async def gather(dsn: str, path: Path | None, **known: list[Row]) -> Evidence:
     connection = await asyncpg.connect(dsn)
     store = await Store.open(dsn, name="evidence")
     try:
-        before = dt.datetime.now(dt.UTC)
-        now: dt.datetime = await connection.fetchval("select clock_timestamp()")
-        tables = {
-            place: [dict(each) for each in await connection.fetch(f"select * from durable.{place}")]
-            for place in PLACES
-        }
-        tables["journal"].sort(key=lambda row: (row["run"], row["position"]))
-        entries = [dict(e) for e in await connection.fetch("select * from audit.entry order by n")]
-        await _decode(connection, entries)
-        bookings = [dict(each) for each in await connection.fetch("select * from audit.booking")]
-        journals: dict[int, list[JournalRow]] = {row["run"]: [] for row in tables["run"]}
-        for row in await store.journal.read([(run, 0) for run in journals]):
-            journals[row.run].append(row)
+        return await gather_on(connection, store, path, **known)
     finally:
         await store.close()
         await connection.close()
+
+
+async def gather_on(
+    connection: asyncpg.Connection[Any], store: verbs.Store, path: Path | None, **known: list[Row]
+) -> Evidence:
+    before = dt.datetime.now(dt.UTC)
+    now: dt.datetime = await connection.fetchval("select clock_timestamp()")
+    tables = {
+        place: [dict(each) for each in await connection.fetch(f"select * from durable.{place}")]
+        for place in PLACES
+    }
+    tables["journal"].sort(key=lambda row: (row["run"], row["position"]))
+    entries = [dict(e) for e in await connection.fetch("select * from audit.entry order by n")]
+    _decode(entries)
+    bookings = [dict(each) for each in await connection.fetch("select * from audit.booking")]
+    journals: dict[int, list[JournalRow]] = {row["run"]: [] for row in tables["run"]}
+    for row in await store.journal.read([(run, 0) for run in journals]):
+        journals[row.run].append(row)
     seen = [] if path is None else history.read(path)
     ids = {row["run"]: row["id"] for row in tables["run"]}
     late = max(0.0, (before - now).total_seconds()) + 0.001
@@ -90,9 +98,7 @@ async def gather(dsn: str, path: Path | None, **known: list[Row]) -> Evidence:
                     late, ids)  # fmt: skip
 
 
-async def _decode(connection: asyncpg.Connection[Any], entries: list[Row]) -> None:
-    import json
-
+def _decode(entries: list[Row]) -> None:
     for each in entries:
         for key in ("row", "before"):
             if isinstance(each[key], str):

@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 _path: Path | None = None
+_own: ContextVar[Path | None] = ContextVar("history", default=None)
 
 # This machine's clock as of the start, carried on by the monotonic one, which no process can have
 # set or skewed: whoever begins others hands it on by this name.
@@ -27,12 +29,18 @@ def now() -> float:
     return _clock + time.monotonic()
 
 
+def write_own_to(path: Path) -> None:
+    """The same, for this task and those that it begins: one of many trials of this process."""
+    _own.set(path)
+
+
 def note(kind: str, **facts: Any) -> None:
     """Times are this machine's clock: of one trial all processes run on one machine."""
-    if _path is None:
+    path = _own.get() or _path
+    if path is None:
         return
     line = json.dumps({"at": now(), "pid": os.getpid(), "kind": kind, **facts}, default=str)
-    file = os.open(_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(file, line.encode() + b"\n")
     finally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import struct
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -63,6 +64,8 @@ class Proxy:
         self._direct = urlsplit(dsn)
         self.seen: Counter[str] = Counter()
         self.order: list[tuple[str, int]] = []
+        self.times: list[float] = []  # when each of them came, in seconds
+        self._began = time.monotonic()
         self._point: Point | None = None
         self._strike: Strike | None = None
         self.struck = asyncio.Event()
@@ -157,6 +160,7 @@ class Proxy:
         self.seen[name] += 1
         nth = self.seen[name]
         self.order.append((name, nth))
+        self.times.append(time.monotonic() - self._began)
         point, strike = self._point, self._strike
         hit = point is not None and (name, nth) == (point.name, point.nth)
         if hit and strike is not None and point is not None:

@@ -8,27 +8,43 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 from uuid import uuid4
 
 import asyncpg
 
-from durable import Client, DurableError
+from durable import Client, DurableError, Handle, RunCancelled, RunFailed
+from durable.errors import RunStuck
 from tests.proof import evidence, history
-from tests.proof.canon import Case
+from tests.proof.canon import AWAY, Case
 from tests.proof.evidence import Evidence
 from tests.proof.proxy import Link, Parted, Point, Proxy
+from tests.proof.worker import CALL_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 20.0
 HOLE_SECONDS = 3.0
+RETURN_SECONDS = 3.0
 
 # cut: the connection ends. hole: bytes vanish, nobody is told. pause: the process stands still,
 # loses its runs, and goes on. kill: it is gone. terminate: Postgres ends the session.
 FAULTS = ("cut", "hole", "pause", "kill", "terminate")
+RESTART = "restart"  # Postgres crashes, and comes back
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+async def persistent(call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What a client does that outlasts its database."""
+    while True:
+        try:
+            return await call(*args, **kwargs)
+        except AWAY:
+            await asyncio.sleep(0.02)
 
 
 class Zygote:
@@ -50,15 +66,16 @@ class Zygote:
         self._process.stdin.close()
         await self._process.wait()
 
-    async def fork(self, dsn: str, folder: Path) -> int:
-        pid = await self._ask(dsn=dsn, history=str(folder / "history"), log=str(folder / "log"))
+    async def fork(self, dsn: str, folder: Path, call_seconds: float) -> int:
+        pid = await self._ask(dsn=dsn, history=str(folder / "history"), log=str(folder / "log"),
+                              call_seconds=call_seconds)  # fmt: skip
         assert pid is not None
         return pid
 
     async def wait(self, pid: int) -> int:
         """Its exit code; minus the signal that ended it."""
         while (code := await self.ended(pid)) is None:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.01)
         return code
 
     async def ended(self, pid: int) -> int | None:
@@ -80,37 +97,95 @@ class Zygote:
 
 
 class Trial:
-    """``folder`` holds the history and the workers' log."""
+    """A stage for one trial after another. ``folder`` holds the history and the workers' log;
+    ``restart`` is what that fault does, where the server is one that may be restarted."""
 
-    def __init__(self, dsn: str, zygote: Zygote, client: Client, folder: Path) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        zygote: Zygote,
+        client: Client,
+        folder: Path,
+        restart: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self.dsn, self.zygote, self.client, self.folder = dsn, zygote, client, folder
         self.alive: list[int] = []
         self._unended: list[int] = []  # though they were told to
+        self._restarts = restart
+        self.found: Evidence | None = None  # of the latest trial
+        self._observer: asyncpg.Connection[Any] | None = None
+        # A restart that many trials wait for must not look like a call that hangs.
+        self._call_seconds = CALL_SECONDS if restart is None else PATIENCE_SECONDS / 2
 
     async def run(self, case: Case, point: Point | None = None, fault: str = "") -> Evidence:
         """The evidence. Without a point: of a run in peace."""
         for each in self.folder.iterdir():
             each.unlink()
-        history.write_to(self.folder / "history")
+        history.write_own_to(self.folder / "history")
         self._case, self._helped = case, asyncio.Event()
+        await self._sweep()
         async with Proxy(self.dsn) as self.proxy:
             if point is not None:
                 self.proxy.aim(point, getattr(self, f"_{fault}"))
             try:
-                handle = await self.client.start(
-                    case.workflow, id=case.name, **dict(case.options))  # fmt: skip
-                self.alive.append(await self.zygote.fork(self.proxy.dsn, self.folder))
+                handle = await persistent(self._start)
+                self.alive.append(await self._fork(self.proxy.dsn))
                 await self._watch(case, handle)
                 await self._leave()
             finally:
-                history.write_to(None)
                 for pid in [*self.alive, *self._unended]:
                     for number in (signal.SIGCONT, signal.SIGKILL):
                         with suppress(ProcessLookupError):
                             os.kill(pid, number)
                     await self.zygote.wait(pid)
                 self.alive, self._unended = [], []
-        return await evidence.gather(self.dsn, self.folder / "history")
+        path = self.folder / "history"
+        return await self._observed(
+            lambda connection: evidence.gather_on(connection, self.client.store, path)
+        )
+
+    async def _sweep(self) -> None:
+        """What a fault has left of sessions ends first: they may hold what is to be removed."""
+        ours = (
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity "
+            "where datname = current_database() and application_name like 'durable:%:%'"
+        )
+
+        async def swept(connection: asyncpg.Connection[Any]) -> None:
+            await connection.execute(ours)
+            await evidence.forget(connection)
+
+        await self._observed(swept)
+
+    async def _observed(
+        self, look: Callable[[asyncpg.Connection[Any]], Coroutine[Any, Any, T]]
+    ) -> T:
+        """By one session for all trials; by another after a restart of the server."""
+        while True:
+            observer = self._observer
+            if observer is None or observer.is_closed():
+                self._observer = await persistent(asyncpg.connect, self.dsn)
+                continue
+            try:
+                return await look(observer)
+            except AWAY:
+                if self._restarts is None:
+                    raise
+                observer.terminate()
+
+    async def close(self) -> None:
+        if self._observer is not None:
+            await self._observer.close()
+
+    async def _start(self) -> Handle[Any]:
+        case = self._case
+        handle: Handle[Any] = await self.client.start(
+            case.workflow, id=case.name, **dict(case.options)
+        )
+        return handle
+
+    async def _fork(self, dsn: str) -> int:
+        return await self.zygote.fork(dsn, self.folder, self._call_seconds)
 
     async def _watch(self, case: Case, handle: Any) -> None:
         meanwhile = case.meanwhile and asyncio.create_task(case.meanwhile(self.client, handle))
@@ -118,8 +193,8 @@ class Trial:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 if meanwhile:
                     await meanwhile
-                with suppress(DurableError):
-                    await handle.result()
+                with suppress(RunFailed, RunCancelled, RunStuck):
+                    await persistent(handle.result)
                 history.note("result", run=case.name)
                 if self.proxy.struck.is_set():
                     await self._helped.wait()
@@ -183,9 +258,18 @@ class Trial:
                 await self.client.handle(self._case.name).result()
         os.kill(victim, signal.SIGCONT)
 
+    async def _restart(self, link: Link) -> None:
+        assert self._restarts is not None
+        began = history.now()
+        await self._restarts()
+        # Who has lost its sessions takes up to so long to be there again.
+        history.note("away", since=began, until=history.now() + RETURN_SECONDS)
+        self._helped.set()
+        raise Parted
+
     async def _help(self) -> None:
         """Another worker comes, with a way of its own to the database."""
-        self.alive.append(await self.zygote.fork(self.dsn, self.folder))
+        self.alive.append(await self._fork(self.dsn))
         self._helped.set()
 
     async def _execute(self, query: str, *arguments: object) -> None:
@@ -197,8 +281,14 @@ class Trial:
 
 
 @asynccontextmanager
-async def stage(dsn: str, folder: Path) -> AsyncIterator[Trial]:
+async def stage(
+    dsn: str, folder: Path, zygote: Zygote, restart: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[Trial]:
     """Where trials take place, one after another: each begins with empty tables."""
     await evidence.install(dsn)
-    async with Zygote() as zygote, Client(dsn) as client:
-        yield Trial(dsn, zygote, client, folder)
+    async with Client(dsn) as client:
+        trial = Trial(dsn, zygote, client, folder, restart)
+        try:
+            yield trial
+        finally:
+            await trial.close()

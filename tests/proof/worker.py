@@ -64,7 +64,7 @@ def _live(order: dict[str, Any]) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     history.write_to(Path(order["history"]))
     try:
-        make_quicker()
+        make_quicker(order["call_seconds"])
         asyncio.run(_work(order["dsn"]))
     except BaseException:
         traceback.print_exc()

@@ -60,6 +60,22 @@ async def test_an_attempt_under_way_goes_on_for_the_run_that_was_loaded_again(
     assert len(seen) == 3
 
 
+async def test_a_result_that_came_while_the_run_was_nobodys_here_waits_for_it(
+    dsn: str, app: Durable
+) -> None:
+    """As after a takeover: what may run once, and has run, is not an unknown."""
+    handles = [await app.start(code, "w") for code in (one_wait, only_once)]
+    await until(lambda: len(seen) == 2)
+    for instance in list(worker_of(app).active.values()):
+        worker_of(app).forget(instance)
+    for n in (1, 2):
+        door(f"w {n}").set()
+    await until(lambda: app.health().activities == 0)
+    await worker_of(app).claimer._reconcile()
+    assert [(await each.result())[0] for each in handles] == [1, 1]
+    assert len(seen) == 2
+
+
 async def test_a_dropped_attempt_is_waited_for_before_its_op_begins_again(
     dsn: str, app: Durable
 ) -> None:

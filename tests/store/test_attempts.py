@@ -12,7 +12,8 @@ from .stage import NOW, Stage, completed, turn
 
 def note(op: int, attempt: int = 1, **given: Any) -> Note:
     fields = {"name": "charge", "digest": bytes(8), "since": NOW, "began_at": NOW,
-              "failure": None, "next_at": None, "details": None, **given}  # fmt: skip
+              "failure": None, "next_at": None, "details": None, "nth": attempt,
+              **given}  # fmt: skip
     return Note(op=op, attempt=attempt, **fields)
 
 
@@ -50,6 +51,24 @@ async def test_the_turn_that_records_the_result_removes_the_note(stage: Stage) -
 
     await stage.commit(worker, turn(run, 2, ended=(2,), close=completed()))
     assert await ops(stage, run) == []
+
+
+async def test_a_late_note_does_not_replace_a_newer_one_of_its_worker(stage: Stage) -> None:
+    """A session that outlived its client commits what the client has long sent again."""
+    worker, heir = await stage.worker(), await stage.worker()
+    (run,) = await stage.born(worker, "a")
+    late = noted(run, 1, note(1, 1), note(2, 1, nth=5))
+
+    assert await stage.commit(worker, late) == [Verdict.DONE]
+    assert await stage.commit(worker, noted(run, 1, note(1, 3))) == [Verdict.DONE]
+    assert await stage.commit(worker, late) == [Verdict.DONE]
+    assert await ops(stage, run) == [(1, 3), (2, 1)]
+
+    await stage.store.workers.take_over(worker)
+    (claimed,) = await stage.store.runs.claim(heir, limit=1)
+    again = noted(run, 1, note(1, 4, nth=1), claim=claimed.claim)
+    assert await stage.commit(heir, again) == [Verdict.DONE], "another process counts anew"
+    assert await ops(stage, run) == [(1, 4), (2, 1)]
 
 
 async def test_a_note_that_comes_after_the_result_is_not_taken(stage: Stage) -> None:

@@ -16,7 +16,8 @@ from durable._store.postgres import statements
 from durable._store.postgres.migrate import migrate, mismatch, prepare
 from durable._store.postgres.store import Store
 from durable._store.protocol import Verdict
-from durable.errors import ConfigurationError, SchemaMismatch
+from durable.errors import ConfigurationError, SchemaMismatch, StoreUnavailable
+from tests.proof.proxy import Link, Parted, Point, Proxy
 
 from .stage import Stage, birth, completed, turn
 
@@ -227,3 +228,17 @@ async def test_functions_that_must_be_stable_are(stage: Stage) -> None:
     volatility = "select provolatile from pg_proc where oid = 'durable.{}'::regproc"
     assert await stage.value(volatility.format("now")) == b"s"
     assert await stage.value(volatility.format("id_key")) == b"s"
+
+
+@pytest.mark.parametrize("point", ["is_there", "versions"])
+async def test_a_connection_lost_while_the_schema_is_looked_at_is_told_in_words(
+    dsn: str, point: str
+) -> None:
+    async def cut(_: Link) -> None:
+        raise Parted
+
+    async with Proxy(dsn) as proxy:
+        proxy.aim(Point(point, 1), cut)
+        with pytest.raises(StoreUnavailable, match="connection was lost"):
+            await prepare(proxy.dsn, upgrade=False)
+        await prepare(proxy.dsn, upgrade=False)

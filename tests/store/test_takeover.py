@@ -9,7 +9,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from durable._store.postgres import workers
+from durable._store.postgres import statements, workers
 from durable._store.protocol import Unavailable, Verdict
 from durable.errors import LeaseLost
 
@@ -84,6 +84,37 @@ async def test_a_session_of_the_dead_that_holds_its_row_is_ended(stage: Stage) -
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)):
         await zombie.execute("commit")
     zombie.terminate()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_a_session_that_was_opened_after_the_last_heartbeat_is_ended_too(
+    stage: Stage, count: int
+) -> None:
+    """No heartbeat has told of it: it is found by what it holds."""
+    worker = await stage.worker()
+    (run,) = await stage.born(worker, "a")
+    zombies = [
+        await asyncpg.connect(stage.dsn, server_settings={"application_name": "durable:host:1"})
+        for _ in range(count)
+    ]
+    bystander = await asyncpg.connect(
+        stage.dsn, server_settings={"application_name": "durable:host:1"}
+    )
+    fence = statements.load("outcomes", stage.schema)["fence"]
+    for each in [*zombies, bystander]:
+        await each.execute("begin")
+    for each in zombies:
+        await each.fetchrow(fence, worker, run, 1)
+    await bystander.fetchval("select pg_current_xact_id()")
+
+    assert await stage.store.workers.take_over(worker) == 1
+
+    for each in zombies:
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)):
+            await each.execute("commit")
+        each.terminate()
+    await bystander.execute("commit")
+    bystander.terminate()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ class Attempts:
     @verb
     def read(self, runs: Sequence[int]) -> dict[int, list[Note]]:
         notes: defaultdict[int, list[Note]] = defaultdict(list)
-        for (run, _), note in self._tables.attempt.items():
+        for (run, _), (_, note) in self._tables.attempt.items():
             if run in runs:
                 notes[run].append(note)
         return notes

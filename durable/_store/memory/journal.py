@@ -23,7 +23,7 @@ class Journal:
         verdicts = [self._verdict(worker, advance) for advance in advances]
         going = [a for a, verdict in zip(advances, verdicts, strict=True) if verdict is None]
         for advance in going:
-            self._write(advance)
+            self._write(worker, advance)
         self._deliver(going)
         for advance in going:
             self._close(advance)
@@ -77,9 +77,11 @@ class Journal:
         put_away = run.worker is None and run.claim == advance.claim and run.status == "waiting"
         return Verdict.PARKED if first is None and put_away else Verdict.LOST
 
-    def _write(self, advance: Advance) -> None:
+    def _write(self, worker: UUID, advance: Advance) -> None:
         for note in advance.notes:
-            self._tables.attempt[advance.run, note.op] = note
+            known = self._tables.attempt.get((advance.run, note.op))
+            if known is None or known[0] != worker or known[1].nth < note.nth:
+                self._tables.attempt[advance.run, note.op] = worker, note
         self._tables.journal[advance.run].extend(advance.rows)
         for reply in advance.replies:
             self._tables.answer.setdefault((advance.run, reply.seq), reply)

@@ -104,7 +104,7 @@ class Tables:
         self.voids: dict[tuple[int, int], int] = {}
         self.inbox: defaultdict[int, dict[str, Message]] = defaultdict(dict)  # by sender's key
         self.outcome: dict[tuple[int, int], Recorded] = {}
-        self.attempt: dict[tuple[int, int], Note] = {}
+        self.attempt: dict[tuple[int, int], tuple[UUID, Note]] = {}
         self.answer: dict[tuple[int, int], Reply] = {}
         self.worker: dict[UUID, Worker] = {}
         self.listeners: dict[object, Callable[[], object]] = {}  # for what is due

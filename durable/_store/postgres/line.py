@@ -158,8 +158,7 @@ class Line:
             self._drop()
             raise Unavailable(f"no answer within {within:g} s") from None
         except asyncpg.PostgresError as error:
-            state = error.sqlstate or ""
-            if state.startswith("08") or state in _LOST_STATES:
+            if is_lost(error):
                 self._drop()
                 raise Unavailable(f"the connection was lost: {error}") from error
             if session.connection.is_closed():
@@ -207,6 +206,12 @@ class Line:
             session.connection.terminate()
             if self._on_close is not None:
                 self._on_close(session)
+
+
+def is_lost(error: asyncpg.PostgresError) -> bool:
+    """Whether it tells the end of a session, and nothing about a statement."""
+    state = error.sqlstate or ""
+    return state.startswith("08") or state in _LOST_STATES
 
 
 def _fail(future: asyncio.Future[Any], error: BaseException) -> None:

@@ -16,6 +16,7 @@ import asyncpg
 from ...errors import SchemaMismatch, StoreError, StoreUnavailable
 from . import statements
 from .connecting import connect
+from .line import is_lost
 
 # The schema that this code is written for: the number of its last migration.
 VERSION = 1
@@ -76,8 +77,13 @@ async def prepare(dsn: str, *, schema: str = "durable", upgrade: bool) -> None:
             f"The schema {schema!r} is missing or old, and this role may not change it "
             f"({error}). Run `durable migrate` as a role that may create schemas."
         ) from error
-    except (OSError, asyncpg.InterfaceError) as error:
-        raise StoreUnavailable(f"The connection was lost while migrating: {error}") from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError,
+            asyncpg.InternalClientError) as error:  # fmt: skip
+        if isinstance(error, asyncpg.PostgresError) and not is_lost(error):
+            raise
+        raise StoreUnavailable(
+            f"The connection was lost before the schema was seen to fit ({error}). Try again."
+        ) from error
     finally:
         connection.terminate()
 

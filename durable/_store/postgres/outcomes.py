@@ -18,7 +18,7 @@ from ...errors import LeaseLost, StoreError
 from ..protocol import Recorded, Unavailable
 from . import statements
 from .connecting import Session, connect
-from .line import Line
+from .line import Line, is_lost
 
 CONNECTIONS_MAX = 4
 
@@ -85,7 +85,7 @@ class Outcomes:
                 yield connection
                 at_rest = not connection.is_closed() and not connection.is_in_transaction()
             except asyncpg.PostgresError as error:
-                if (error.sqlstate or "").startswith(("08", "57P")):
+                if is_lost(error):
                     raise Unavailable(f"the connection was lost: {error}") from error
                 at_rest = not connection.is_closed() and not connection.is_in_transaction()
                 raise

@@ -215,18 +215,24 @@ begin
     -- finds the journal longer than its sender knew, and is lost.
     if notes is not null then
         insert into durable.attempt as known (
-            run, op, name, digest, attempt, since, began_at, failure, next_at, details, worker)
+            run, op, name, digest, attempt, since, began_at, failure, next_at, details, worker,
+            nth)
         select n.run, n.op, n.name, decode(n.digest, 'base64'), n.attempt, n.since, n.began_at,
-            decode(n.failure, 'base64'), n.next_at, decode(n.details, 'base64'), by_worker
+            decode(n.failure, 'base64'), n.next_at, decode(n.details, 'base64'), by_worker,
+            n.nth
         from json_to_recordset(notes) n(
             run bigint, op bigint, name text, digest text, attempt bigint, since timestamptz,
-            began_at timestamptz, failure text, next_at timestamptz, details text)
+            began_at timestamptz, failure text, next_at timestamptz, details text, nth bigint)
         where all_go or n.run = any(go)
         order by n.run, n.op
         on conflict (run, op) do update
         set name = excluded.name, digest = excluded.digest, attempt = excluded.attempt,
             since = excluded.since, began_at = excluded.began_at, failure = excluded.failure,
-            next_at = excluded.next_at, details = excluded.details, worker = excluded.worker;
+            next_at = excluded.next_at, details = excluded.details, worker = excluded.worker,
+            nth = excluded.nth
+        -- A commit without rows moves no journal: one that hung in a session that outlived its
+        -- client may come after newer notes of the same claim. (An older claim is lost.)
+        where known.worker <> excluded.worker or known.nth < excluded.nth;
     end if;
 
     insert into durable.journal (
