@@ -247,6 +247,34 @@ create table durable.worker (
     beat_at        timestamptz not null
 ) with (fillfactor = 30, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
+-- What a run shows to others under a name: its last value alone. Written by the owner's commits;
+-- a row is changed often, so there is room in the page, and no index but the key.
+create table durable.state (
+    run     bigint not null,
+    name    text not null,
+    version bigint not null,    -- counts its changes: tells who waits that there is a newer one
+    value   bytea not null,
+    at      timestamptz not null,
+    primary key (run, name)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+
+-- What runs have published, value after value: by their code, or from inside an activity. Only
+-- ever inserted, by the owner's commits; removed with the run.
+create table durable.stream (
+    run     bigint not null,
+    name    text not null,
+    seq     bigint not null,    -- the offset that readers know: it grows for as long as the id
+                                -- is in use, whichever run has it
+    op      bigint,             -- of the activity that published it; null: the workflow itself
+    attempt bigint,             -- of that activity
+    value   bytea,              -- null: a mark, which holds no value. With an op: a new attempt
+                                -- begins, what earlier ones have published is void. Without:
+                                -- where the run before it had come to
+    at      timestamptz not null,
+    key     bytea not null,     -- of the commit: one that is sent again is known by it
+    primary key (run, name, seq)
+);
+
 create table durable.setting (
     name  text not null primary key,
     value text not null

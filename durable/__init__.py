@@ -12,8 +12,10 @@ from ._authoring.channels import Signal
 from ._authoring.compensation import Compensation
 from ._authoring.context import Context, current
 from ._authoring.definitions import activity, workflow
+from ._authoring.streams import Promise, State, Stream
 from ._client.client import Client
 from ._client.handle import Description, Handle
+from ._client.reading import StreamItem
 from ._client.starting import Start, Started
 from ._core.operation import Operation
 from ._core.retries import Retry
@@ -25,6 +27,7 @@ from .errors import (
     ActivityTimedOut,
     DurableError,
     OutcomeUnknown,
+    PromiseRejected,
     RunCancelled,
     RunClosed,
     RunError,
@@ -50,6 +53,8 @@ __all__ = [
     "Metrics",
     "Operation",
     "OutcomeUnknown",
+    "Promise",
+    "PromiseRejected",
     "Retry",
     "RunCancelled",
     "RunClosed",
@@ -60,7 +65,10 @@ __all__ = [
     "Signal",
     "Start",
     "Started",
+    "State",
     "Status",
+    "Stream",
+    "StreamItem",
     "Worker",
     "WorkerOptions",
     "activity",

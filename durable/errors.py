@@ -12,9 +12,10 @@
       + PayloadTooLarge
     + ActivityError                 what ``await ctx.activity()`` raises inside a workflow
       + ActivityTimedOut  OutcomeUnknown
+    + PromiseRejected               what ``await ctx.promise(...)`` raises inside a workflow
     + RunError                      what ``handle.result()`` raises
       + RunFailed  RunCancelled  RunTerminated  RunStuck
-    + RunNotFound  RunClosed  RunExists  IdReused  RetryRefused
+    + RunNotFound  RunClosed  RunExists  IdReused  RetryRefused  TokenRefused
     + Divergence                    your code changed under an open run
     + StoreError                    your database
       + StoreUnavailable  ConfigurationError  SchemaMismatch
@@ -123,6 +124,24 @@ class PayloadTooLarge(CodecError):
         self.what = what
         self.size = size
         self.limit = limit
+
+
+class PromiseRejected(DurableError):
+    """Somebody has rejected a promise, with this message."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class TokenRefused(DurableError):
+    """This token answers nothing: nothing here has made it, or its run has been removed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The token was not made here, or was changed, or the run that made it has been "
+            "removed: nothing was answered. Is it whole, and for this database?"
+        )
 
 
 class ActivityError(DurableError):

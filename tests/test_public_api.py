@@ -10,17 +10,20 @@ from durable._core.statuses import CLOSED, NEXT, OPEN, Status, may_become
 
 NAMES = """
 ActivityError ActivityTimedOut Attempt Client Compensation Context Description Durable DurableError
-Handle Health Metrics Operation OutcomeUnknown Retry RunCancelled RunClosed RunError RunFailed
-RunStuck RunTerminated Signal Start Started Status Worker WorkerOptions activity attempt current
+Handle Health Metrics Operation OutcomeUnknown Promise PromiseRejected Retry RunCancelled RunClosed
+RunError RunFailed
+RunStuck RunTerminated Signal Start Started State Status Stream StreamItem Worker WorkerOptions
+activity attempt current
 workflow
 """
 
 ERRORS = """
 ActivityError ActivityTimedOut CalledDirectly CodecError ConfigurationError DecodeError
 DefinitionError Divergence DurableError EncodeError IdReused InternalError InvalidCall LeaseLost
-NotInWorkflow NotRegistered OutcomeUnknown PayloadTooLarge RetryRefused RunCancelled RunClosed
+NotInWorkflow NotRegistered OutcomeUnknown PayloadTooLarge PromiseRejected RetryRefused RunCancelled
+RunClosed
 RunError RunExists RunFailed RunNotFound RunStuck RunTerminated SchemaMismatch StoreError
-StoreUnavailable
+StoreUnavailable TokenRefused
 """
 
 

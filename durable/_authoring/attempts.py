@@ -10,7 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from .._codec import values
-from ..errors import InvalidCall, PayloadTooLarge
+from ..errors import InvalidCall, PayloadTooLarge, shorten
+from .channels import T
+from .streams import Stream
 
 # Written again and again: where one stands, not what one has.
 DETAILS_BYTES_MAX = 64 * 1024
@@ -30,8 +32,8 @@ class Attempt:
     """
 
     __slots__ = (
-        "_beat", "_cancelled", "_details", "_key", "activity", "deadline", "id", "may_have_run",
-        "number",
+        "_beat", "_cancelled", "_details", "_key", "_publish", "activity", "deadline", "id",
+        "may_have_run", "number",
     )  # fmt: skip
 
     def __init__(
@@ -46,6 +48,7 @@ class Attempt:
         key: Callable[[], str],
         cancelled: Callable[[], bool],
         beat: Callable[[bytes | None], None],
+        publish: Callable[[str, bytes], None],
     ) -> None:
         self.id = id
         self.activity = activity
@@ -56,6 +59,7 @@ class Attempt:
         self._beat = beat
         self._key = key
         self._cancelled = cancelled
+        self._publish = publish
 
     @property
     def idempotency_key(self) -> str:
@@ -89,6 +93,26 @@ class Attempt:
                 durable.attempt().heartbeat(n + 1)
         """
         self._beat(None if details is None else _encoded(details))
+
+    def publish(self, stream: Stream[T], value: T, /) -> None:
+        """Publish a value in a stream of the run, now: readers have it within a moment. A plain
+        function, from any thread; what gathers is written together.
+
+        At least once for each attempt. When another attempt begins, readers get a reset
+        (``item.is_reset``): what the ones before have published does not count.
+
+        Raises:
+            InvalidCall: the value is not of the stream's type.
+            EncodeError, PayloadTooLarge: it cannot be recorded, or takes more than 256 KiB.
+            StoreUnavailable: 4 MiB of this attempt wait to be written.
+
+        Example:
+            async for token in model.stream(prompt):
+                durable.attempt().publish(tokens, token)
+        """
+        if not isinstance(stream, Stream):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidCall(f"attempt().publish() takes a Stream, not {shorten(stream)}.")
+        self._publish(stream.name, stream.encode(value))
 
 
 def _encoded(details: object) -> bytes:

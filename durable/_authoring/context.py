@@ -16,16 +16,18 @@ from uuid import UUID
 
 import asyncpg
 
+from .._codec.tokens import new_token
 from .._codec.values import digest
 from .._core.operation import Operation
 from .._core.replayer import Replayer
 from .._core.retries import Duration, seconds
-from ..errors import InvalidCall
-from .channels import Signal
+from ..errors import InvalidCall, PayloadTooLarge, shorten
+from .channels import Channel, Signal
 from .definitions import Definition, activity_of, transaction_of, with_options
 from .logs import RunLog
 from .options import Given
 from .registry import NAME_MAX, is_name
+from .streams import TURN_BYTES_MAX, Promise, State, Stream
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,8 +61,9 @@ class Context:
         log: a logger whose lines appear once, when the turn that wrote them is recorded.
     """
 
-    def __init__(self, replayer: Replayer, *, id: str, workflow: str) -> None:
+    def __init__(self, replayer: Replayer, *, id: str, workflow: str, run: int = 0) -> None:
         self.id = id
+        self._run = run
         self.workflow = workflow
         self.log = RunLog(replayer)
         self._replayer = replayer
@@ -195,6 +198,73 @@ class Context:
         """
         payload = signal.encode(value)
         self._replayer.send(checked_id(to), signal.kind, signal.name, digest(payload), payload)
+
+    def set(self, state: State[T], value: T, /) -> None:
+        """Show a value under a state's name, in the place of the one before. It is seen when this
+        turn is recorded, exactly then; of several in one turn only the last.
+
+        Raises:
+            InvalidCall: the value is not of the state's type.
+            EncodeError, PayloadTooLarge: it cannot be recorded, or takes more than 256 KiB.
+
+        Example:
+            ctx.set(progress, n / len(pages))
+        """
+        self._show(State, state, value)
+
+    def publish(self, stream: Stream[T], value: T, /) -> None:
+        """Publish a value in a stream: exactly once, in order, when this turn is recorded.
+
+        Raises: as ``set``.
+
+        Example:
+            ctx.publish(steps, "paid")
+        """
+        self._show(Stream, stream, value)
+
+    def _show(self, kind: type[Channel], channel: Any, value: Any) -> None:
+        if not isinstance(channel, kind):
+            raise InvalidCall(f"{shorten(channel)} is no {kind.__name__}, which this call takes.")
+        payload = channel.encode(value)
+        size = len(payload)
+        if not self._replayer.publish(
+            channel.kind, channel.name, payload, size=size, size_max=TURN_BYTES_MAX
+        ):
+            what = "what this turn shows, without an await in between,"
+            raise PayloadTooLarge(what=what, size=TURN_BYTES_MAX + size, limit=TURN_BYTES_MAX)
+
+    @overload
+    def promise(self, expected: type[T], /, *, name: str = "promise") -> Promise[T]: ...
+    @overload
+    def promise(self, expected: Any, /, *, name: str = "promise") -> Promise[Any]: ...
+    def promise(self, expected: Any, /, *, name: str = "promise") -> Promise[Any]:
+        """Ask somebody outside, who answers with a token: out of an e-mail, by a webhook.
+
+        The token cannot be guessed or forged, and is good for one answer:
+        ``client.resolve(token, value)``, ``client.reject(token, message)``, or in SQL
+        ``select durable.resolve('...', 'true')``.
+
+        Args:
+            expected: the type of the answer. Of a bool, int, float or str the token tells, so
+                another one is refused where it is given; of all else the run gets stuck until
+                code comes that can read it.
+            name: what people see of it in ``durable.waiting`` and the history.
+
+        Raises:
+            PromiseRejected: (when awaited) it was rejected, with this message.
+            InvalidCall: no name.
+
+        Example:
+            approved = ctx.promise(bool, name="approval")
+            await ctx.activity(send_mail, boss, f"https://shop.example/approve/{approved.token}")
+            async with asyncio.timeout(86_400):
+                if await approved: ...
+        """
+        if not is_name(name):
+            raise InvalidCall(f"name={name!r:.300} is no name: 1 to {NAME_MAX} characters.")
+        promise: Promise[Any] = self._replayer.ask_promise(Promise, name, expected)
+        promise.token = new_token(self._replayer.seed, self._run, promise.op, expected)
+        return promise
 
     def now(self) -> datetime:
         """The time of the latest event of this run, in UTC. It stands still between awaits,

@@ -13,10 +13,12 @@ import asyncpg
 
 from .._authoring.context import Context
 from .._store.opening import open_store
+from .._store.protocol import News, Outcome, Watched
 from .._store.protocol import Started as Answer
 from .._store.verbs import Store
 from .._surroundings import Place, find_place, notifies
 from ..errors import DurableError, InvalidCall
+from . import promises
 from .handle import Handle
 from .listing import Lists
 from .starting import (
@@ -64,7 +66,8 @@ class Client(Lists):
         self._notify = notify
         self._place: Place | None = None
         self._store: Store | None = None
-        self._waiting: Waiting | None = None
+        self._waiting: Waiting[int, Outcome] | None = None
+        self._watching: Waiting[Watched, News] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
 
@@ -111,7 +114,13 @@ class Client(Lists):
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._waiting = Waiting(
-            store.runs.settled, listen=store.listen_for_ends, is_live=self._is_live
+            store.runs.settled,
+            key=lambda outcome: outcome.run,
+            listen=store.listen_for_ends,
+            is_live=self._is_live,
+        )
+        self._watching = Waiting(
+            store.streams.news, key=lambda news: news.watched, listen=store.listen_for_published
         )
 
     async def _close(self) -> None:
@@ -125,9 +134,10 @@ class Client(Lists):
 
     async def _leave(self) -> None:
         store, self._store = self._store, None
-        if self._waiting is not None:
-            self._waiting.fail(InvalidCall("The client was closed while a result was awaited."))
-            await self._waiting.close()
+        for waiting in (self._waiting, self._watching):
+            if waiting is not None:
+                waiting.fail(InvalidCall("The client was closed while a run was waited for."))
+                await waiting.close()
         if store is not None:
             await store.close()
         place, self._place = self._place, None
@@ -278,6 +288,48 @@ class Client(Lists):
         definition = definition_of(workflow) if workflow is not None else None
         return Handle(self, checked_name(id, "id"), run=None, definition=definition)
 
+    # Promises
+
+    async def resolve(
+        self, token: str, value: object, /, *, connection: asyncpg.Connection | None = None
+    ) -> bool:
+        """Answer a promise by its token: whatever an e-mail or a webhook brings.
+
+        Args:
+            token: of ``ctx.promise(...)``.
+            value: what ``await`` gives to the workflow.
+            connection: an asyncpg connection of yours; the answer joins its transaction.
+
+        Returns:
+            True; False if the promise was answered before: that answer stands.
+
+        Raises:
+            TokenRefused: forged, changed, of another database, or of a run that was deleted.
+            RunClosed: the run has ended.
+            InvalidCall: the promise takes another type; the token is still good.
+            EncodeError, PayloadTooLarge: the value cannot be recorded.
+
+        Example:
+            async def approve(request: Request) -> Response:
+                first = await client.resolve(request.path_params["token"], True)
+        """
+        return await self._answer(token, value, rejects=False, connection=connection)
+
+    async def reject(
+        self, token: str, message: str, /, *, connection: asyncpg.Connection | None = None
+    ) -> bool:
+        """Let ``await promise`` raise ``PromiseRejected(message)`` in the workflow. All else as
+        ``resolve``."""
+        return await self._answer(token, message, rejects=True, connection=connection)
+
+    async def _answer(self, token: str, value: object, *, rejects: bool, connection: Any) -> bool:
+        run, is_first = await promises.answer(
+            self.store, token, value, rejects=rejects, connection=connection
+        )
+        if is_first and connection is None:
+            await self._news_for(run)
+        return is_first
+
     # For handles
 
     @property
@@ -301,9 +353,14 @@ class Client(Lists):
         return self._store
 
     @property
-    def waiting(self) -> Waiting:
+    def waiting(self) -> Waiting[int, Outcome]:
         assert self.store is not None and self._waiting is not None
         return self._waiting
+
+    @property
+    def watching(self) -> Waiting[Watched, News]:
+        assert self.store is not None and self._watching is not None
+        return self._watching
 
     # What a process that also works does better
 

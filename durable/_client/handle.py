@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
@@ -12,6 +12,7 @@ import asyncpg
 
 from .._authoring.channels import Signal
 from .._authoring.definitions import Definition
+from .._authoring.streams import State, Stream
 from .._codec.failures import decode_failure
 from .._codec.values import decode
 from .._core.statuses import Status
@@ -26,6 +27,8 @@ from ..errors import (
     RunStuck,
     RunTerminated,
 )
+from . import reading
+from .reading import StreamItem
 
 if TYPE_CHECKING:
     from .client import Client
@@ -94,7 +97,7 @@ class Handle(Generic[R]):
             RunNotFound: no such id.
         """
         run = await self._resolved()
-        outcome = await self._client.waiting.outcome(run)
+        outcome = await self._client.waiting.answer(run)
         value: R = self._value(outcome)
         return value
 
@@ -193,6 +196,50 @@ class Handle(Generic[R]):
         if row is None:
             raise RunNotFound(id=self.id)
         return described(row)
+
+    # What it shows
+
+    async def state(self, state: State[T], /) -> T | None:
+        """The last value that the run has shown, open or closed; None if it has shown none.
+
+        Raises:
+            RunNotFound: no such id.
+            DecodeError: the run's code shows values of another type.
+        """
+        return await reading.state(self._client, await self._resolved(), state)
+
+    def changes(self, state: State[T], /) -> AsyncGenerator[T, None]:
+        """The values that the run shows, as they come: first the present one, if there is one;
+        of several in quick succession the last. Ends when the run is closed.
+
+        Raises: (when iterated) as ``state``.
+
+        Example:
+            async for percent in handle.changes(progress):
+                bar.update(percent)
+        """
+        return reading.changes(self._client, self._resolved, state)
+
+    def stream(
+        self, stream: Stream[T], /, *, after: int = 0
+    ) -> AsyncGenerator[StreamItem[T], None]:
+        """What the run has published, and what it will: each value with its offset, live within
+        a moment (50 ms, by LISTEN and NOTIFY). Ends when the run is closed and all is read; a run
+        that continues as a new one goes on.
+
+        Args:
+            stream: the channel.
+            after: the offset of the last item that you have; 0 is before the first. Offsets grow
+                for as long as the id is in use, not always by one.
+
+        Raises: (when iterated) as ``state``.
+
+        Example:
+            async for item in handle.stream(tokens, after=last_seen):
+                text = "" if item.is_reset else text + item.value
+                last_seen = item.offset
+        """
+        return reading.items(self._client, self._resolved, stream, after)
 
     async def _resolved(self) -> int:
         if self._run is None:

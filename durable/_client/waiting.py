@@ -1,17 +1,20 @@
-"""Waiting for results: many runs, few statements.
+"""Waiting for results, and for news of what runs show: many runs, few statements.
 
 Runs that this process closes itself are told at once. All others are asked for together,
-in one statement: when a worker hints that runs have closed, and without hints at a pace that
+in one statement: when a worker hints that there is news, and without hints at a pace that
 slows down from 20 ms to half a second. The more wait, the less often they are asked for.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Generic, TypeVar
 
-from .._store.protocol import Outcome
 from ..errors import StoreUnavailable
+
+K = TypeVar("K", bound=Hashable)
+A = TypeVar("A")
 
 PAUSE_FIRST, PAUSE_MAX, GROWTH = 0.02, 0.5, 1.3
 
@@ -20,47 +23,48 @@ PAUSE_FIRST, PAUSE_MAX, GROWTH = 0.02, 0.5, 1.3
 GAP_PER_WAITER = 40e-6
 
 
-class Waiting:
+class Waiting(Generic[K, A]):
     def __init__(
         self,
-        ask: Callable[[Sequence[int]], Awaitable[list[Outcome]]],
+        ask: Callable[[Sequence[K]], Awaitable[list[A]]],
         *,
+        key: Callable[[A], K],
         listen: Callable[[Callable[..., None]], Awaitable[None]],
-        is_live: Callable[[int], bool] = lambda _: False,
+        is_live: Callable[[K], bool] = lambda _: False,
     ) -> None:
-        """``ask`` tells which of many runs are over or stuck; ``listen`` takes what is to be
-        called when some may be; ``is_live`` tells runs that this process works on: it will
-        ``tell`` of them."""
+        """``ask`` gives those answers to many keys that are there; ``key`` tells to which one is
+        one; ``listen`` takes what is to be called when some may have come; ``is_live`` tells keys
+        whose answer this process will ``tell``."""
         self._ask = ask
+        self._key = key
         self._listen = listen
         self._is_live = is_live
-        self._waiters: dict[int, list[asyncio.Future[Outcome]]] = {}
+        self._waiters: dict[K, list[asyncio.Future[A]]] = {}
         self._asking: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
 
-    async def outcome(self, run: int) -> Outcome:
-        """How the run ended, or that it is stuck, as soon as that is known.
-
-        Cancelling the caller stops its waiting and nothing else."""
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(run, []).append(future)
+    async def answer(self, key: K) -> A:
+        """The answer, as soon as it is known. Cancelling the caller stops its waiting and nothing
+        else."""
+        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(key, []).append(future)
         self._news.set()
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._poll())
         try:
             return await future
         finally:
-            waiters = self._waiters.get(run)
+            waiters = self._waiters.get(key)
             if waiters is not None and future in waiters:
                 waiters.remove(future)
                 if not waiters:
-                    del self._waiters[run]
+                    del self._waiters[key]
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, answer: A) -> None:
         """Somebody knows."""
-        for future in self._waiters.pop(outcome.run, ()):
+        for future in self._waiters.pop(self._key(answer), ()):
             if not future.done():
-                future.set_result(outcome)
+                future.set_result(answer)
 
     def fail(self, error: Exception) -> None:
         """The database cannot be asked any more."""
@@ -92,16 +96,16 @@ class Waiting:
             gap = max(PAUSE_FIRST, GAP_PER_WAITER * len(self._waiters))
             await asyncio.sleep(asked_at + gap - loop.time())
             asked_at = loop.time()
-            runs = [run for run in self._waiters if not self._is_live(run)]
-            if not runs:
+            keys = [key for key in self._waiters if not self._is_live(key)]
+            if not keys:
                 continue
             try:
                 await self._listen(self._hint)
-                outcomes = await self._ask(runs)
+                answers = await self._ask(keys)
             except StoreUnavailable:
                 continue  # a lost database costs time only
             except Exception as error:  # noqa: BLE001 - each waiter raises it
                 self.fail(error)
                 return
-            for outcome in outcomes:
-                self.tell(outcome)
+            for answer in answers:
+                self.tell(answer)

@@ -1,10 +1,10 @@
 """What workflow code asks for: imperative names, immutable, no behaviour.
 
-``Run`` and ``Wait`` stay open until an event answers their ``op``, ``Receive`` until a message
-comes; ``Drop`` takes one of them back. ``Send`` is an effect: it is written with the turn that
-asked for it, or not at all, and only a refusal is ever told of it. ``Complete``, ``Fail`` and
-``Stop`` end the run and come last. ``Say`` is a log line, which may be let out only when the turn
-that said it is written.
+``Run``, ``Wait`` and ``Promise`` stay open until an event answers their ``op``, ``Receive`` until
+a message comes; ``Drop`` takes one of them back. ``Send`` and ``Publish`` are effects: they are
+written with the turn that asked for them, or not at all, and only a refusal is ever told of one.
+``Complete``, ``Fail`` and ``Stop`` end the run and come last. ``Say`` is a log line, which may be
+let out only when the turn that said it is written.
 """
 
 from __future__ import annotations
@@ -45,6 +45,24 @@ class Receive(NamedTuple):
     site: str
 
 
+class Promise(NamedTuple):
+    """Somebody outside will answer. ``expected`` is the shell's, as ``call`` is."""
+
+    op: int
+    name: str
+    site: str
+    expected: Any
+
+    @property
+    def kind(self) -> str:
+        return "promise"
+
+    @property
+    def digest(self) -> bytes:
+        """It is asked for with nothing."""
+        return b""
+
+
 class Send(NamedTuple):
     """A message to another run. ``payload`` is the shell's: the core only carries it."""
 
@@ -55,6 +73,25 @@ class Send(NamedTuple):
     digest: bytes
     site: str
     payload: Any
+
+
+class Publish(NamedTuple):
+    """Show a value to whoever looks. The core only carries it."""
+
+    op: int
+    kind: str  # "state" or "stream"
+    name: str
+    site: str
+    value: Any
+
+    @property
+    def to(self) -> str:
+        return ""
+
+    @property
+    def digest(self) -> bytes:
+        """What a replay shows is thrown away, so it may be put in other words."""
+        return b""
 
 
 class Drop(NamedTuple):
@@ -87,9 +124,9 @@ class Stop(NamedTuple):
     reason: str | None
 
 
-Open: TypeAlias = Run | Wait | Receive
+Open: TypeAlias = Run | Wait | Receive | Promise
 Close: TypeAlias = Complete | Fail | Stop
-Effect: TypeAlias = Send
+Effect: TypeAlias = Send | Publish
 Request: TypeAlias = Open | Drop | Say
 Command: TypeAlias = Request | Effect | Close
 

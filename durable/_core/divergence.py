@@ -19,13 +19,14 @@ def check_answer(
 ) -> None:
     """The code still asks for the activity whose result this is."""
     if (
-        isinstance(asked, commands.Run)
+        isinstance(asked, commands.Run | commands.Promise)
         and asked.digest == event.digest
         and asked.name == event.name
         and asked.kind == event.kind
     ):
         return
-    recorded = f"the result of {event.kind} {event.name!r} (op {event.op})"
+    verb = "the answer to" if event.kind == "promise" else "the result of"
+    recorded = f"{verb} {event.kind} {event.name!r} (op {event.op})"
     if isinstance(asked, commands.Run) and (asked.name, asked.kind) == (event.name, event.kind):
         recorded += " with other arguments"
     raise _differs(event.position, recorded, asked, event.op, over=over)
@@ -90,10 +91,14 @@ def describe(command: commands.Open | commands.Effect) -> str:
     match command:
         case commands.Receive(op, name):
             return f"a signal {name!r} (op {op})"
+        case commands.Publish(op, kind, name):
+            return f"a value for {kind} {name!r} (op {op})"
         case commands.Send(op, to, kind, name):
             return f"{kind} {name!r} to run {to!r} (op {op})"
         case commands.Run(op, kind, name):
             return f"{kind} {name!r} (op {op})"
+        case commands.Promise(op, name):
+            return f"promise {name!r} (op {op})"
         case commands.Wait(op, due):
             return f"a timer (op {op}) due at {due:%Y-%m-%d %H:%M:%S.%f}"
 

@@ -19,7 +19,7 @@ import contextvars
 from collections import deque
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import errors
 from . import anyio_shims, commands, divergence, events, shims
@@ -31,6 +31,8 @@ from .refusals import OUTSIDE
 from .sites import call_site
 
 assert anyio_shims and shims  # imported for what they do
+
+OperationT = TypeVar("OperationT", bound=Operation[Any])
 
 OVER = (
     "A workflow's context was used after its run had ended. `ctx` is good only while the workflow "
@@ -55,6 +57,7 @@ class Replayer:
         # Abstract only in the stubs: what is missing is refused, or raises NotImplementedError.
         self._loop = ReplayLoop(self, seed)  # type: ignore[abstract]
         self._asked: list[commands.Command] = []
+        self._shown_in, self._shown = self._asked, 0  # in a turn, of what size
         self._operations: dict[int, Operation[Any]] = {}
         self._timers: dict[int, Timer] = {}
         self._mailbox = Mailbox()
@@ -177,6 +180,35 @@ class Replayer:
         if not self._loop.dead:
             self._asked.append(commands.Send(op, to, kind, name, digest, call_site(2), payload))
             self._loop.progress += 1
+
+    def ask_promise(
+        self, kind: type[OperationT], name: str, expected: Any, *, depth: int = 1
+    ) -> OperationT:
+        """Ask for an answer from outside, as an operation of that ``kind``."""
+        op = self._take_op()
+        operation = kind(loop=self._loop)
+        operation.op = op
+        operation.take_back = self._take_back
+        if not self._loop.dead:
+            command = operation.asked = commands.Promise(op, name, call_site(depth + 1), expected)
+            self.open[op] = command
+            self._operations[op] = operation
+            self._asked.append(command)
+            self._loop.progress += 1
+        return operation
+
+    def publish(self, kind: str, name: str, value: Any, *, size: int, size_max: int) -> bool:
+        """Show a value to the world. False, and nothing is shown, if what this turn shows would
+        be larger than ``size_max`` with it."""
+        op = self._take_op()
+        if self._loop.dead:
+            return True
+        if self._shown_in is not self._asked:  # another turn has begun
+            self._shown_in, self._shown = self._asked, 0
+        self._shown += size
+        if self._shown <= size_max:
+            self._asked.append(commands.Publish(op, kind, name, call_site(2), value))
+        return self._shown <= size_max
 
     def say(self, level: int, message: str, args: tuple[Any, ...]) -> None:
         self.check_turn()
@@ -318,7 +350,7 @@ class Replayer:
         if isinstance(command, commands.Receive):
             del self.open[op]  # whoever waits for it is gone with its task
             return
-        if isinstance(command, commands.Run):
+        if not isinstance(command, commands.Wait):
             operation = self._operations[op]
             self.say(30, "%s was still pending when the workflow returned, and is cancelled. "
                      "Await it, or cancel it yourself.", (_told(operation),))  # fmt: skip

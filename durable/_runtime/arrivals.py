@@ -12,9 +12,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
+from .._codec.failures import encode_failure
+from .._codec.values import decode
 from .._core import commands
 from .._store.protocol import JournalRow, Message
-from ..errors import InternalError
+from ..errors import InternalError, PromiseRejected
 
 
 class Begin(NamedTuple):
@@ -49,6 +51,15 @@ class Came(NamedTuple):
     payload: bytes | None
 
 
+class Promised(NamedTuple):
+    """A promise was answered, or rejected: the failure that the code gets."""
+
+    seq: int
+    op: int
+    result: bytes | None
+    failure: bytes | None
+
+
 class Refusal(NamedTuple):
     """An effect of this run was not done."""
 
@@ -63,7 +74,7 @@ class Redo(NamedTuple):
     row: JournalRow
 
 
-Arrival: TypeAlias = Begin | Result | Due | Cancel | Came | Refusal | Redo
+Arrival: TypeAlias = Begin | Result | Due | Cancel | Came | Promised | Refusal | Redo
 
 
 def arrival_of(message: Message) -> Arrival:
@@ -72,6 +83,12 @@ def arrival_of(message: Message) -> Arrival:
             return Cancel(message.seq, message.name)
         case "signal":
             return Came(message.seq, message.kind, message.name or "", message.payload)
+        case "promise":
+            assert message.op is not None and message.payload is not None
+            answer, failure = message.payload, None
+            if message.name == "reject":
+                failure = encode_failure(PromiseRejected(decode(answer, str)))
+            return Promised(message.seq, message.op, None if failure else answer, failure)
         case "refused":
             return Refusal(message.seq, message.op, message.name or "")
         case _:

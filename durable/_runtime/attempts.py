@@ -31,6 +31,7 @@ from .instance import Instance
 from .kept import Kept
 from .limits import left_of_total, listen, total_is_over
 from .metrics import Meter
+from .press import Press
 from .quick import Quick
 from .slots import Slots
 from .work import (
@@ -102,6 +103,7 @@ class Attempts:
         self._under_way: dict[tuple[int, int], Work] = {}
         self._kept = Kept()
         self._host = asyncio.get_running_loop()
+        self._press = Press(on_note)
 
     def begin(
         self,
@@ -118,11 +120,12 @@ class Attempts:
         before = self._under_way.get(key)
         if before is not None and before.is_for(command):
             before.instance = instance
+            self._press.repeat(before)
             return
         if resumed and (result := self._kept.take(instance.run, command)) is not None:
             self._on_result(instance, result)
             return
-        work = self._under_way[key] = Work(instance, command, key)
+        work = self._under_way[key] = Work(instance, command, key, self._press.stir)
         if resumed:
             work.resume(found, self._clock.now())
         if before is not None:
@@ -308,6 +311,8 @@ class Attempts:
                     raise Disowned
                 work.number += 1
                 work.waits = False
+                if work.publisher is not None:
+                    work.publisher.begin(work.number)
                 payload, value = await runner(work)
             finally:
                 if thread := work.live_thread:  # it keeps the slot, so threads are bounded too

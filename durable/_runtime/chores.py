@@ -47,6 +47,7 @@ class Chores:
         self._worker = worker
         self._poked = asyncio.Event()
         self._ended = asyncio.Event()
+        self._published = asyncio.Event()
         self._wanted: dict[Chore, None] = {}  # in the order of being asked for, each once
         self._swept_at = time.monotonic()
 
@@ -66,6 +67,10 @@ class Chores:
     def run_closed(self) -> None:
         """Somebody may be waiting for that elsewhere."""
         self._ended.set()
+
+    def run_published(self) -> None:
+        """As above."""
+        self._published.set()
 
     async def greet(self) -> None:
         """At the start: take over from processes of this machine that are gone, and bring back
@@ -130,12 +135,19 @@ class Chores:
     async def announce(self) -> None:
         """Hint to those who wait for results elsewhere that runs have closed; hints that come
         together are one."""
-        await self._ended.wait()
-        self._ended.clear()
+        await self._announce(self._ended, self._worker.store.notify_ends)
+
+    async def announce_published(self) -> None:
+        """The same to those who read what runs publish."""
+        await self._announce(self._published, self._worker.store.notify_published)
+
+    async def _announce(self, event: asyncio.Event, notify: Callable[[], Awaitable[None]]) -> None:
+        await event.wait()
+        event.clear()
         try:
-            await self._worker.store.notify_ends()
+            await notify()
         except StoreUnavailable as error:
-            log.debug("nobody was told that runs have closed (%s); they ask anyway", error)
+            log.debug("nobody was told of news (%s); they ask anyway", error)
         await asyncio.sleep(ANNOUNCE_SECONDS)
 
     async def set_stuck(self, run: int, claim: int, report: str) -> None:

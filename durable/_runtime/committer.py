@@ -166,6 +166,8 @@ class Committer:
             rows += len(pair[1].rows)
             for row in pair[1].rows:
                 size += len(row.input or b"") + len(row.result or b"")
+            for publish in pair[1].publishes:
+                size += len(publish.value or b"")
         return batch
 
     async def _send(self, batch: list[tuple[Instance, Advance]]) -> None:
@@ -240,5 +242,5 @@ class Committer:
             log.exception("run %r could not go on", instance.id, extra=instance.facts)
             self._on_refused(instance, f"it could not go on: {error!r}")
             return
-        if instance.arrivals or instance.notes:
+        if instance.arrivals or instance.notes or instance.streaming:
             self.submit(instance)

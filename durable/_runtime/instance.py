@@ -26,7 +26,8 @@ from .._core.replayer import Replayer
 from .._store.protocol import Advance, Birth, Close, JournalRow, Note, Park
 from ..errors import CodecError, Divergence, InternalError
 from . import rows
-from .arrivals import Arrival, Begin, Came, Cancel, Due, Redo, Refusal, Result
+from .arrivals import Arrival, Begin, Came, Cancel, Due, Promised, Redo, Refusal, Result
+from .streaming import Publisher, gathered
 
 # A run that waits only for things further off than this is put away: its memory is worth
 # more than the claim that brings it back. Shorter waits stay where they are.
@@ -55,7 +56,8 @@ class Instance:
     __slots__ = (
         "arrivals", "awaiting", "birth", "claim", "close", "definition", "effects", "fed", "found",
         "id", "in_flight", "input", "is_queued", "loaded", "lost", "noted", "notes", "outcome",
-        "position", "replayer", "report", "requests", "rows", "run", "seed", "seen", "tail",
+        "position", "published", "replayer", "report", "requests", "rows", "run", "seed", "seen",
+        "streaming", "tail",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +91,8 @@ class Instance:
         self.rows: list[JournalRow] = []
         self.requests: list[commands.Request] = []  # of the world, held until it is written
         self.effects: list[commands.Effect] = []  # of these rows' turns
+        self.streaming: dict[int, Publisher] = {}  # attempts that have published, by op
+        self.published = False  # by the commit under way: readers are to be told
         self.notes: dict[int, Note] = {}  # of attempts, by op: to be written
         self.noted: set[int] = set()  # ops that may have a note in the database
         self.found: dict[int, Note] = {}  # notes of an earlier owner, until they are taken up
@@ -108,7 +112,7 @@ class Instance:
         if args is None:
             args, kwargs = definition.signature.decode_call(self.input)
         self.replayer = Replayer(lambda: run_workflow(ctx, definition, args, kwargs), self.seed)
-        ctx = Context(self.replayer, id=self.id, workflow=definition.name)
+        ctx = Context(self.replayer, id=self.id, workflow=definition.name, run=self.run)
 
     @property
     def is_idle(self) -> bool:
@@ -151,15 +155,20 @@ class Instance:
         written, self.rows = self.rows, []
         advance = Advance(self.run, self.claim, written, self.tail, self.birth, self.close)
         if self.effects:
-            advance.deliveries = tuple(rows.to_delivery(self.run, each) for each in self.effects)
-            self.effects = []
+            sent = (each for each in self.effects if isinstance(each, commands.Send))
+            advance.deliveries = tuple(rows.to_delivery(self.run, each) for each in sent)
+        if self.effects or self.streaming:
+            key = written[0].key if written else _next_key()
+            advance.publishes = gathered(self.effects, self.streaming, key)
+            self.published = bool(advance.publishes)
+            self.effects, self.streaming = [], {}
         if self.notes or self.noted:
             advance.notes, advance.ended = self._take_notes()
         advance.park = self._park(now)
         self.fed = self.seen
         if written:
             self.tail = written[-1].key
-        elif not advance.notes and advance.park is None:
+        elif not advance.notes and not advance.publishes and advance.park is None:
             return None
         return advance
 
@@ -201,7 +210,7 @@ class Instance:
         return row, events.Answered(p, at, op, kind, name, digest, result.value)
 
     def _recorded(
-        self, arrival: Begin | Due | Cancel | Came | Refusal | Redo, at: datetime
+        self, arrival: Begin | Due | Cancel | Came | Promised | Refusal | Redo, at: datetime
     ) -> tuple[JournalRow, events.Event] | None:
         """An arrival as its journal row and its event, with the next position."""
         p, key = self.position, _next_key()
@@ -225,6 +234,13 @@ class Instance:
                 return row, events.Received(p, at, kind, name, payload)
             case Refusal(seq, op, why):
                 row = JournalRow(self.run, p, "refused", at, key, op, name=why, seq=seq)
+                return row, rows.to_event(row, self.replayer.open)
+            case Promised(seq, op, result, failure):
+                asked = self.replayer.open.get(op)
+                if not isinstance(asked, commands.Promise):
+                    return None
+                row = JournalRow(self.run, p, "promise", at, key, op, asked.name, None, result,
+                                 failure, asked.site, seq=seq)  # fmt: skip
                 return row, rows.to_event(row, self.replayer.open)
             case Redo(old):
                 if old.kind == "timer":

@@ -9,13 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .._authoring.definitions import Definition
 from .._codec.failures import Failure, decode_failure, rebuild
-from .._codec.values import digest
+from .._codec.values import decode, digest
 from .._core import commands, events
 from .._store.protocol import Delivery, JournalRow
-from ..errors import ActivityError, ActivityTimedOut, DecodeError, InternalError, OutcomeUnknown
+from ..errors import (
+    ActivityError,
+    ActivityTimedOut,
+    DecodeError,
+    InternalError,
+    OutcomeUnknown,
+    PromiseRejected,
+)
 
 # What a failure is when it is not simply what an activity raised.
 _KINDS: dict[str, type[ActivityError]] = {"timed_out": ActivityTimedOut, "unknown": OutcomeUnknown}
@@ -68,6 +76,8 @@ def to_event(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Even
         DecodeError: the recorded value does not fit its annotation any more.
     """
     match row.kind:
+        case "promise":
+            return _promised(row, asked)
         case "activity" | "transaction":
             return _answer(row, asked)
         case "timer":
@@ -105,10 +115,20 @@ def _answer(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Event
     return events.Answered(row.position, row.at, row.op, row.kind, row.name, print_of_input, value)
 
 
-def to_delivery(sender: int, effect: commands.Effect) -> Delivery:
+def to_delivery(sender: int, effect: commands.Send) -> Delivery:
     """A message that a turn sends: the op of its sender makes it one, however often it comes."""
     key = f"{sender}:{effect.op}"
     return Delivery(None, effect.kind, effect.name, key, effect.payload, effect.op, effect.to)
+
+
+def _promised(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Event:
+    assert row.op is not None and row.name is not None
+    told = row.position, row.at, row.op, row.kind, row.name, b""
+    if row.failure is not None:
+        return events.Failed(*told, PromiseRejected(decode_failure(row.failure).message))
+    command = asked.get(row.op)
+    expected = command.expected if isinstance(command, commands.Promise) else Any
+    return events.Answered(*told, decode(row.result or b"", expected))
 
 
 def to_error(name: str, failure: Failure, definition: Definition | None) -> BaseException:

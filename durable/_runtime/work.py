@@ -23,6 +23,7 @@ from .arrivals import Result
 from .instance import Instance
 from .limits import TimedOut
 from .rows import to_error
+from .streaming import Publisher
 
 log = logging.getLogger("durable.activity")
 
@@ -76,13 +77,21 @@ class Work:
     stopped = False  # the attempt under way passed a limit; its thread may go on
     task: Task | None = None
     thread: threads.Call | None = None  # of this attempt, or of one that was stopped
+    publisher: Publisher | None = None  # once it has published something
     before: Work | None = None  # an older work for the same op, which has not ended
 
-    def __init__(self, instance: Instance, command: commands.Run, key: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        command: commands.Run,
+        key: tuple[int, int],
+        stir: Callable[[Work], None],
+    ) -> None:
         self.key = key  # run and op
         self.instance = instance
         self.command = command
         self.call: Call = command.call
+        self._stir = stir  # from any thread: it has published something
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -112,6 +121,7 @@ class Work:
             key=lambda: authoring.idempotency_key(seed, name, digest, self.call.nth),
             cancelled=lambda: self.abandoned or self.stopped,
             beat=self._beat,
+            publish=self._publish,
         )
 
     def _beat(self, details: bytes | None) -> None:
@@ -119,6 +129,17 @@ class Work:
         self.has_beaten = True
         if details is not None:
             self.details = details
+
+    def _publish(self, name: str, value: bytes) -> None:
+        """From any thread."""
+        if self.abandoned or self.stopped:
+            return  # nobody waits for it any more
+        if self.publisher is None:
+            may_have_run = self.may_have_run or self.number > 1
+            self.publisher = Publisher(
+                lambda: self._stir(self), number=self.number, may_have_run=may_have_run
+            )
+        self.publisher.publish(name, value)
 
     # Across processes
 

@@ -107,8 +107,8 @@ class LiveWorker:
         await self._acquire()
         self._watchdog.start()
         chores = self.chores
-        rounds = (self.committer.once, self.claimer.once, chores.once, chores.announce)
-        self._background.keep(*rounds, self.attempts.watch)
+        rounds = (self.committer.once, self.claimer.once, self.attempts.watch, chores.once)
+        self._background.keep(*rounds, chores.announce, chores.announce_published)
         await chores.greet()
         self.claimer.poke()
 
@@ -269,6 +269,9 @@ class LiveWorker:
             return
         if instance.awaiting:
             instance.tell_noted(True)
+        if instance.published:
+            instance.published = False
+            self.chores.run_published()
         self._let_out(instance, parked=verdict is PARKED)
         if instance.close is not None:
             self._closed(instance)

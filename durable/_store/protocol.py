@@ -91,6 +91,17 @@ class Reply(NamedTuple):
     failure: bytes | None
 
 
+class Publish(NamedTuple):
+    """What a run shows to others, in the order of being published."""
+
+    kind: str  # "state", whose last value alone counts, or "stream"
+    name: str
+    value: bytes | None  # None: a stream's mark, that a new attempt of an activity begins
+    key: bytes  # of the commit: the same for all that a run publishes in it
+    op: int | None = None  # of the activity that published it; None: the workflow itself
+    attempt: int | None = None
+
+
 class Note(NamedTuple):
     """An activity under way, for people and for the run's next owner."""
 
@@ -122,6 +133,7 @@ class Advance(msgspec.Struct, gc=False):
     park: Park | None = None
     deliveries: tuple[Delivery, ...] = ()
     replies: tuple[Reply, ...] = ()
+    publishes: tuple[Publish, ...] = ()
     notes: tuple[Note, ...] = ()
     ended: tuple[int, ...] = ()  # ops whose notes are to go
 
@@ -132,7 +144,7 @@ class Advance(msgspec.Struct, gc=False):
             self.park is None
             and self.close is None
             and self.birth is None
-            and not (self.deliveries or self.replies or self.notes or self.ended)
+            and not (self.deliveries or self.publishes or self.replies or self.notes or self.ended)
         )
 
 
@@ -205,6 +217,42 @@ class Answer(NamedTuple):
     result: bytes | None
     failure: bytes | None
     report: str | None  # why it is stuck
+
+
+class Watched(NamedTuple):
+    """What a reader has of a state or a stream, and so what is new to it."""
+
+    run: int
+    kind: str  # state, stream
+    name: str
+    after: int  # of a state the version, of a stream the offset
+
+
+class Item(NamedTuple):
+    """A value that a run shows; None in the place of a stream's mark."""
+
+    seq: int
+    value: bytes | None
+    op: int | None
+    attempt: int | None
+
+
+class News(NamedTuple):
+    """What is new to a reader."""
+
+    watched: Watched
+    items: list[Item]  # a page of them
+    status: str | None  # of the run; None: it is gone
+
+
+class Answered(NamedTuple):
+    """What became of an answer to a promise."""
+
+    run: int | None
+    id: str | None  # of the run
+    state: str  # accepted; answered (before); closed (the run); forged, unfit (the token)
+    status: str | None  # of the run
+    expected: str | None  # kind of answer, as the token says
 
 
 class HandBack(NamedTuple):

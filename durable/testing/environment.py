@@ -300,23 +300,28 @@ class Environment(Durable):
                 await world.close()
 
 
-class _Awaited(Waiting):
+class _Awaited(Waiting[int, Outcome]):
     """Who awaits a result lets time pass."""
 
     def __init__(self, store: Store, *, is_live: Callable[[int], bool], env: Environment) -> None:
-        super().__init__(store.runs.settled, listen=store.listen_for_ends, is_live=is_live)
+        super().__init__(
+            store.runs.settled,
+            key=lambda outcome: outcome.run,
+            listen=store.listen_for_ends,
+            is_live=is_live,
+        )
         self._env = env
         self._store = store
 
-    async def outcome(self, run: int) -> Outcome:
+    async def answer(self, key: int) -> Outcome:
         passage = self._env._passage
         if passage is None or not self._env._passes:
-            return await super().outcome(run)
+            return await super().answer(key)
         if _in_attempt():  # it waits as if it slept; the test's own wait lets time pass
             with self._env._clock.sleeping():
-                return await super().outcome(run)
+                return await super().answer(key)
         with passage.interest():
-            return await super().outcome(run)
+            return await super().answer(key)
 
     def awaited(self) -> list[int]:
         return list(self._waiters)

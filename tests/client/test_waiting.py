@@ -48,9 +48,9 @@ class Asked:
 
 async def test_many_who_wait_are_asked_for_together_and_no_faster_than_that() -> None:
     store = Asked()
-    waiting = Waiting(store.ask, listen=store.listen)
+    waiting = Waiting(store.ask, key=lambda outcome: outcome.run, listen=store.listen)
     count = 2_000
-    waiters = [asyncio.create_task(waiting.outcome(run)) for run in range(count)]
+    waiters = [asyncio.create_task(waiting.answer(run)) for run in range(count)]
     while len(store.asked) < 4:
         store.hint()  # as a busy fleet does
         await asyncio.sleep(0.001)
@@ -68,8 +68,8 @@ async def test_many_who_wait_are_asked_for_together_and_no_faster_than_that() ->
 async def test_a_hint_is_asked_about_at_once() -> None:
     """Without it the next look would be half a second away."""
     store = Asked()
-    waiting = Waiting(store.ask, listen=store.listen)
-    waiter = asyncio.create_task(waiting.outcome(1))
+    waiting = Waiting(store.ask, key=lambda outcome: outcome.run, listen=store.listen)
+    waiter = asyncio.create_task(waiting.answer(1))
     while len(store.asked) < 15:  # the pauses have grown
         await asyncio.sleep(0.01)
     asked = len(store.asked)
@@ -83,9 +83,9 @@ async def test_a_hint_is_asked_about_at_once() -> None:
 
 async def test_a_lost_database_costs_those_who_wait_time_only() -> None:
     store = Asked()
-    waiting = Waiting(store.ask, listen=store.listen)
+    waiting = Waiting(store.ask, key=lambda outcome: outcome.run, listen=store.listen)
     store.is_away = True
-    waiter = asyncio.create_task(waiting.outcome(1))
+    waiter = asyncio.create_task(waiting.answer(1))
     while len(store.asked) < 3:
         await asyncio.sleep(0.01)
     store.is_away, store.over = False, {1}

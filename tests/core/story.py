@@ -37,6 +37,12 @@ class Ctx:
     def send(self, to: str, name: str, value: object) -> None:
         self.replayer.send(to, "signal", name, repr(value).encode(), value)
 
+    def publish(self, name: str, value: object, *, size: int = 1) -> bool:
+        return self.replayer.publish("stream", name, value, size=size, size_max=10)
+
+    def promise(self, name: str) -> Operation[Any]:
+        return self.replayer.ask_promise(Operation[Any], name, Any)
+
 
 Code = Callable[[Ctx], Awaitable[Any]]
 
@@ -80,6 +86,15 @@ class Story:
                 self.position, self.now, command.op, "activity", name, command.digest, error
             )
         )
+
+    def is_answered(self, name: str, value: object) -> tuple[str, ...]:
+        """A promise, by somebody outside; an exception rejects it."""
+        (op,) = (each.op for each in self.replayer.open.values()
+                 if isinstance(each, commands.Promise) and each.name == name)  # fmt: skip
+        told = self.position, self.now, op, "promise", name, b""
+        if isinstance(value, BaseException):
+            return self.feed(events.Failed(*told, value))
+        return self.feed(events.Answered(*told, value))
 
     def time_comes(self) -> tuple[str, ...]:
         """The earliest timer fires."""
@@ -152,6 +167,10 @@ def told(command: commands.Command) -> str:
             return f"#{op} wait {(due - START).total_seconds():g}"
         case commands.Receive(op, name):
             return f"#{op} receive {name}"
+        case commands.Promise(op, name):
+            return f"#{op} promise {name}"
+        case commands.Publish(op, kind, name, _, value):
+            return f"#{op} publish {kind} {name} {value!r}"
         case commands.Send(op, to, kind, name, _, _, payload):
             return f"#{op} send {kind} {name} {payload!r} to {to}"
         case commands.Drop(op):

@@ -15,7 +15,7 @@ import pytest_asyncio
 from .stage import MemoryStage, Stage
 
 VERBS = {"test_attempts", "test_claims", "test_commit", "test_messages", "test_reading",
-         "test_retry", "test_start", "test_takeover", "test_times"}  # fmt: skip
+         "test_retry", "test_start", "test_streams", "test_takeover", "test_times"}  # fmt: skip
 SESSIONS = {"observer", "stranger", "value", "commit_on", "outcomes", "connection", "_line"}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from ..protocol import Advance, Delivery, JournalRow, Unwritable, Verdict
+from .streams import publish
 from .tables import Result, Run, Tables, verb
 
 
@@ -24,6 +25,7 @@ class Journal:
         going = [a for a, verdict in zip(advances, verdicts, strict=True) if verdict is None]
         for advance in going:
             self._write(worker, advance)
+            publish(self._tables, advance)
         self._deliver(going)
         for advance in going:
             self._close(advance)

@@ -78,6 +78,8 @@ class Runs:
             created_at=moment,
         )
         tables.insert(run, new.input, new.input_digest)
+        if old is not None:
+            tables.inherit(run.run, old.run, continues=False)
         return Started(run.run, True, "pending", new.workflow, None)
 
     @verb

@@ -12,6 +12,7 @@ from .inbox import Inbox
 from .journal import Journal
 from .listing import Listing
 from .runs import Runs
+from .streams import Promises, Streams
 from .tables import Tables
 from .workers import Heartbeat, Workers
 
@@ -24,6 +25,8 @@ class Store:
         self.attempts: verbs.Attempts = Attempts(tables)
         self.inbox: verbs.Inbox = Inbox(tables)
         self.outcomes: verbs.Outcomes = Outcomes(tables)
+        self.streams: verbs.Streams = Streams(tables)
+        self.promises: verbs.Promises = Promises(tables)
         self.workers: verbs.Workers = Workers(tables)
         self.listing: verbs.Listing = Listing(tables)
 
@@ -44,5 +47,15 @@ class Store:
         loop = asyncio.get_running_loop()
         self._tables.end_listeners[self] = lambda: loop.call_soon_threadsafe(on_ends)
 
+    async def notify_published(self) -> None:
+        with self._tables.lock:
+            for hear in list(self._tables.published_listeners.values()):
+                hear()
+
+    async def listen_for_published(self, on_published: Callable[..., None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._tables.published_listeners[self] = lambda: loop.call_soon_threadsafe(on_published)
+
     async def close(self) -> None:
         self._tables.end_listeners.pop(self, None)
+        self._tables.published_listeners.pop(self, None)

@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import CoroutineType
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
 from ...errors import LeaseLost
-from ..protocol import JournalRow, Message, Note, Recorded, Registration, Reply
+from ..protocol import Item, JournalRow, Message, Note, Recorded, Registration, Reply
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -90,6 +90,13 @@ class Worker:
         return is_live and run.workflow in served.workflows and run.queue in served.queues
 
 
+class StreamRow(NamedTuple):
+    """A row of ``stream``: what a reader gets, and the key of its commit."""
+
+    item: Item
+    key: bytes
+
+
 class Tables:
     """One database. ``now`` is its ``durable.now()``; leases go by the machine's clock."""
 
@@ -106,9 +113,12 @@ class Tables:
         self.outcome: dict[tuple[int, int], Recorded] = {}
         self.attempt: dict[tuple[int, int], tuple[UUID, Note]] = {}
         self.answer: dict[tuple[int, int], Reply] = {}
+        self.state: dict[tuple[int, str], tuple[int, bytes]] = {}  # version and value
+        self.stream: defaultdict[tuple[int, str], list[StreamRow]] = defaultdict(list)
         self.worker: dict[UUID, Worker] = {}
         self.listeners: dict[object, Callable[[], object]] = {}  # for what is due
         self.end_listeners: dict[object, Callable[[], object]] = {}
+        self.published_listeners: dict[object, Callable[[], object]] = {}
         self._named: dict[str, int] = {}  # the index run_id
         self._keys = 0
 
@@ -140,7 +150,9 @@ class Tables:
             self.retire(run)
         for table in (self.run, self.input, self.result, self.journal, self.inbox):
             table.pop(key, None)
-        for pairs in (self.voids, self.outcome, self.attempt, self.answer):
+        of_runs: list[dict[Any, Any]] = [self.voids, self.outcome, self.attempt, self.answer,
+                                         self.state, self.stream]  # fmt: skip
+        for pairs in of_runs:
             for pair in [pair for pair in pairs if pair[0] == key]:
                 del pairs[pair]
 
@@ -170,6 +182,15 @@ class Tables:
         # Only a cancel lets a delayed run begin before its time.
         if run.status in LIVELY and (run.started_at is not None or kind == "cancel"):
             run.make_due(moment)
+
+    def inherit(self, heir: int, old: int, *, continues: bool) -> None:
+        """As in publish.sql."""
+        for run, name in [each for each in self.stream if each[0] == old]:
+            last = self.stream[run, name][-1].item.seq
+            mark = StreamRow(Item(last, None, None, None), b"")
+            self.stream.setdefault((heir, name), [mark])
+        for run, name in [each for each in self.state if each[0] == old and continues]:
+            self.state[heir, name] = self.state[run, name]
 
     def close(self, run: Run, status: str, result: Result) -> None:
         run.status, run.closed_at = status, self.now()

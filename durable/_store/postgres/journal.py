@@ -149,8 +149,11 @@ def _add_effects(effects: dict[str, list[dict[str, Any]]], head: _Head, advance:
         if effect is not None:
             effects.setdefault(name, []).append({"run": run, **effect._asdict()})
     for name, several in (
-        ("deliveries", advance.deliveries), ("replies", advance.replies), ("notes", advance.notes)
-    ):  # fmt: skip
+        ("deliveries", advance.deliveries),
+        ("publishes", advance.publishes),
+        ("replies", advance.replies),
+        ("notes", advance.notes),
+    ):
         if several:
             effects.setdefault(name, []).extend({"run": run, **each._asdict()} for each in several)
     if advance.ended:

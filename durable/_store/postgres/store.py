@@ -26,7 +26,9 @@ from .line import Line
 from .listing import Listing
 from .outcomes import CONNECTIONS_MAX, Outcomes
 from .patience import Patience
+from .promises import Promises
 from .runs import Runs
+from .streams import Streams
 from .workers import Heartbeat, Workers
 
 # A stranger's lock is not waited for in a batch, nor in anybody's way (seconds).
@@ -37,7 +39,7 @@ LOCK_SECONDS = 0.08
 PATIENT_LOCK_SECONDS = 0.5
 
 
-ENDS = "durable_ends"  # as in listening.sql
+ENDS, PUBLISHED = "durable_ends", "durable_published"  # as in listening.sql
 
 
 class Store:
@@ -59,11 +61,13 @@ class Store:
         self._lines = (calls, commits, aside, lists)
         self._calls = calls
         self._sql = statements.load("listening", schema)
-        self._listening: Session | None = None
+        self._listening: dict[str, Session | None] = {}
         self.runs: verbs.Runs = Runs(calls, patience, schema)
         self.journal: verbs.Journal = Journal(commits, aside, calls, schema)
         self.attempts: verbs.Attempts = Attempts(calls, schema)
         self.inbox: verbs.Inbox = Inbox(calls, patience, schema)
+        self.streams: verbs.Streams = Streams(calls, schema)
+        self.promises: verbs.Promises = Promises(patience, schema)
         self.workers: verbs.Workers = Workers(calls, aside, schema)
         self.listing: verbs.Listing = Listing(lists, schema)
         self._outcomes = Outcomes(
@@ -127,12 +131,24 @@ class Store:
     async def listen_for_ends(self, on_ends: Callable[..., None]) -> None:
         """Call ``on_ends`` at such hints, for as long as the present connection lives. Behind a
         pooler none arrive."""
+        await self._listen(ENDS, on_ends)
+
+    async def notify_published(self) -> None:
+        """A hint to those who read states and streams elsewhere. Never needed: they poll."""
+        if self._notify:
+            await self._calls.fetch(self._sql["notify_published"])
+
+    async def listen_for_published(self, on_published: Callable[..., None]) -> None:
+        """As ``listen_for_ends``."""
+        await self._listen(PUBLISHED, on_published)
+
+    async def _listen(self, channel: str, hear: Callable[..., None]) -> None:
         session = self._calls.session
         if not self._notify or session is None or session.pooled:
             return
-        if session is not self._listening:
-            await self._calls.call(lambda c: c.add_listener(ENDS, on_ends))
-            self._listening = self._calls.session
+        if session is not self._listening.get(channel):
+            await self._calls.call(lambda c: c.add_listener(channel, hear))
+            self._listening[channel] = self._calls.session
 
     def _line(self, lock_timeout: float) -> Line:
         return Line(

@@ -23,7 +23,8 @@ create or replace function durable.commit(
                         -- row that it follows, the journal's last: null if that is empty; where
                         -- they are so: `born`, with the `id` that it claims; `closes`; `parks`
     journal_rows json,
-    effects json default null,      -- births, closes, parks, deliveries, replies, notes, ended
+    effects json default null,      -- births, closes, parks, deliveries, publishes, replies, notes,
+                                    -- ended
     patient boolean default false,
     out verdicts text[], out parked bigint[]
 )
@@ -34,7 +35,8 @@ set enable_seqscan = off
 as $$
 declare
     moment timestamptz := durable.now();
-    births json; closes json; parks json; deliveries json; replies json; notes json; ended json;
+    births json; closes json; parks json; deliveries json; publishes json; replies json;
+    notes json; ended json;
     runs bigint[]; claims bigint[]; firsts bigint[]; keys bytea[]; afters bytea[];
     birth_run bigint[]; birth_id text[];
     close_run bigint[]; park_run bigint[];
@@ -64,11 +66,11 @@ begin
         born boolean, id text, closes boolean, parks boolean);
     if effects is not null then
         -- Cut up once: each look into the whole reads all of it.
-        select e.births, e.closes, e.parks, e.deliveries, e.replies, e.notes, e.ended
-        into births, closes, parks, deliveries, replies, notes, ended
+        select e.births, e.closes, e.parks, e.deliveries, e.publishes, e.replies, e.notes, e.ended
+        into births, closes, parks, deliveries, publishes, replies, notes, ended
         from json_to_record(effects) e(
-            births json, closes json, parks json, deliveries json, replies json, notes json,
-            ended json);
+            births json, closes json, parks json, deliveries json, publishes json, replies json,
+            notes json, ended json);
         select array_agg(d.run order by d.n), array_agg(coalesce(d.target, named.run) order by d.n)
         into delivery_run, delivery_to
         from rows from (json_to_recordset(deliveries) as (run bigint, target bigint, "to" text))
@@ -253,6 +255,10 @@ begin
 
     if replies is not null then
         perform durable.reply(replies, case when not all_go then coalesce(go, '{}') end);
+    end if;
+
+    if publishes is not null then
+        perform durable.publish(publishes, case when not all_go then coalesce(go, '{}') end);
     end if;
 
     if delivery_to is not null then

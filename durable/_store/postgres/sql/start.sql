@@ -91,6 +91,9 @@ begin
         returning run.run into start_run.run;
         continue when not found;
         insert into durable.input (run, args, digest) values (start_run.run, args, digest);
+        if old.run is not null then
+            perform durable.inherit(start_run.run, old.run, false);
+        end if;
         created := true;
         status := 'pending';
         workflow := new_workflow;

@@ -59,3 +59,20 @@ select r.id, a.name as activity, a.attempt, a.since, a.began_at,
 from durable.attempt a
 join durable.run r on r.run = a.run
 left join durable.worker w on w.worker = a.worker;
+
+-- One row per state that a run shows: its last value.
+create or replace view durable.states as
+select r.id, s.name, durable.readable(s.value) as value, s.version, s.at, r.workflow, r.status,
+    r.current, s.run
+from durable.state s
+join durable.run r on r.run = s.run;
+
+-- One row per value that was published, in order of "offset" for each id and name. `is_reset`: a
+-- new attempt of an activity begins there, and what earlier ones of this `op` have published is
+-- void.
+create or replace view durable.streams as
+select r.id, s.name, s.seq as "offset", durable.readable(s.value) as value,
+    s.value is null as is_reset, s.op, s.attempt, s.at, r.current, s.run
+from durable.stream s
+join durable.run r on r.run = s.run
+where s.value is not null or s.op is not null;

@@ -1,0 +1,101 @@
+"""The ``state`` and ``stream`` tables in memory: ``publish.sql``, ``streams.sql``; and
+``promise.sql``."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from typing import Any
+
+from ..._codec.tokens import read_token
+from ..protocol import Advance, Answered, Item, News, Watched
+from .runs import refuse_connection
+from .tables import Run, StreamRow, Tables, verb
+
+PAGE_ITEMS = 500
+
+
+def publish(tables: Tables, advance: Advance) -> None:
+    before = {name: rows[-1].key for (run, name), rows in tables.stream.items()
+              if run == advance.run and rows}  # fmt: skip
+    for kind, name, value, key, op, attempt in advance.publishes:
+        if kind == "state":
+            version, _ = tables.state.get((advance.run, name), (0, b""))
+            tables.state[advance.run, name] = version + 1, value or b""
+        elif before.get(name) != key:
+            rows = tables.stream[advance.run, name]
+            seq = rows[-1].item.seq + 1 if rows else 1
+            rows.append(StreamRow(Item(seq, value, op, attempt), key))
+
+
+class Streams:
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    @verb
+    def news(self, watched: Sequence[Watched]) -> list[News]:
+        news = [self._news(each) for each in watched]
+        return [each for each in news if each is not None]
+
+    def _news(self, watched: Watched) -> News | None:
+        tables, where = self._tables, (watched.run, watched.name)
+        run = tables.run.get(watched.run)
+        items: list[Item] = []
+        if run is not None and watched.kind == "state" and where in tables.state:
+            version, value = tables.state[where]
+            items = [Item(version, value, None, None)] if version > watched.after else []
+        elif run is not None and watched.kind == "stream" and where in tables.stream:
+            rows = (row.item for row in tables.stream[where] if row.item.seq > watched.after)
+            items = [each for each in rows if not _is_beginning(each)][:PAGE_ITEMS]
+        if run is not None and run.closed_at is None and not items:
+            return None
+        return News(watched, items, None if run is None else run.status)
+
+    @verb
+    def state(self, run: int, name: str) -> bytes | None:
+        found = self._tables.state.get((run, name))
+        return None if found is None else found[1]
+
+    @verb
+    def origin(self, run: int, name: str, after: int) -> int:
+        return run  # no run continues another here
+
+    @verb
+    def successor(self, run: int) -> int | None:
+        return None
+
+
+def _is_beginning(item: Item) -> bool:
+    return item.value is None and item.op is None
+
+
+class Promises:
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    @verb
+    def answer(
+        self, token: str, answer: bytes, kind: str | None, *, connection: Any = None
+    ) -> Answered:
+        refuse_connection(connection)
+        told = read_token(token)
+        run = self._tables.run.get(told.run) if told is not None else None
+        if told is None or run is None or not hmac.compare_digest(told.mac, told.mac_by(run.seed)):
+            return Answered(None, None, "forged", None, told and told.kind)
+        state = self._answer(run, told.op, told.kind, answer, kind)
+        return Answered(run.run, run.id, state, run.status, told.kind)
+
+    def _answer(
+        self, run: Run, op: int, expected: str | None, answer: bytes, kind: str | None
+    ) -> str:
+        key = f"promise/{op}"
+        if key in self._tables.inbox[run.run]:
+            return "answered"
+        if run.closed_at is not None:
+            return "closed"
+        fits = kind in (None, expected) or (expected, kind) == ("float", "int")
+        if expected is not None and not fits:
+            return "unfit"
+        name = "reject" if kind is None else None
+        self._tables.accept(run, "promise", name, key, answer, op)
+        return "accepted"
