@@ -309,10 +309,7 @@ class Attempts:
                     await waited
                 if work.instance.lost:
                     raise Disowned
-                work.number += 1
-                work.waits = False
-                if work.publisher is not None:
-                    work.publisher.begin(work.number)
+                work.begin_attempt()
                 payload, value = await runner(work)
             finally:
                 if thread := work.live_thread:  # it keeps the slot, so threads are bounded too

@@ -108,6 +108,12 @@ class Work:
         mine = self.command
         return mine.digest == command.digest and mine.name == command.name and not self.abandoned
 
+    def begin_attempt(self) -> None:
+        self.number += 1
+        self.waits = False
+        if self.publisher is not None:
+            self.publisher.begin(self.number)
+
     def attempt(self) -> authoring.Attempt:
         """What ``durable.attempt()`` tells the activity."""
         seed, name, digest = self.instance.seed, self.command.name, self.command.digest
