@@ -16,13 +16,15 @@ from tests.poolers import PROGRAM
 from tests.proof.history import note
 from tests.proof.proxy import Link, Parted
 
-from .stage import CONNECTIONS_MAX, LEASE_SECONDS, Manner, Stage, faketime
+from .stage import CONNECTIONS_MAX, LEASE_SECONDS, Actor, Manner, Stage, faketime
 
 UNDER_WAY_MAX = 3
 
 # In a run of a minute, Postgres is away for a shorter while.
 AWAY_SECONDS, AWAY_SECONDS_IN_SHORT = 20.0, 5.0
 SHORT_MINUTES = 2.0
+
+TRIES = 3  # where a fault must meet somebody at work
 
 ALIVE = "select from durable.worker where pid = $1 and state = 'live'"
 
@@ -90,23 +92,34 @@ async def stop_worker(stage: Stage) -> None:
 @fault("worker stopped in a commit, taken over, woken")
 async def zombie(stage: Stage) -> None:
     """Its commit arrives when its runs are others'."""
-    async with stage.one("worker") as actor:
-        assert actor.process is not None
-        pid = actor.process.pid
+    async with stage.server_taken:  # that lives: who is dead is judged after a while of peace
+        for _ in range(TRIES):
+            async with stage.one("worker") as actor:
+                assert actor.process is not None
+                strike = Standstill(stage, actor, actor.process.pid)
+                if await actor.road.strike("commit", strike):
+                    await strike.is_over.wait()
+                    return
 
-        async def strike(_: Link) -> None:
-            actor.signal(signal.SIGSTOP)
-            try:
-                async with asyncio.timeout(3 * LEASE_SECONDS):
-                    while await stage.execute(ALIVE, pid):
-                        await asyncio.sleep(0.05)
-            finally:
-                actor.signal(signal.SIGCONT)
-                woken.set()
 
-        woken = asyncio.Event()
-        if await actor.road.strike("commit", strike):
-            await woken.wait()
+class Standstill:
+    """A strike."""
+
+    def __init__(self, stage: Stage, actor: Actor, pid: int) -> None:
+        self._stage, self._actor, self._pid = stage, actor, pid
+        self.is_over = asyncio.Event()
+
+    async def __call__(self, _: Link) -> None:
+        self._actor.signal(signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(4 * LEASE_SECONDS):
+                while await self._stage.execute(ALIVE, self._pid):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            note("fault", what="a worker that stood still was not taken over", state="off")
+        finally:
+            self._actor.signal(signal.SIGCONT)
+            self.is_over.set()
 
 
 @fault("worker stopped for a moment")

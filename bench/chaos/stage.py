@@ -94,6 +94,7 @@ class Stage:
         self.pooler: Pooler | None = None
         self.server_taken = asyncio.Lock()
         self.away_seconds = 0.0  # set by who deals the faults
+        self._admin_taken = asyncio.Lock()
         self._admin: asyncpg.Connection[Any] | None = None
 
     async def __aenter__(self) -> Self:
@@ -234,12 +235,13 @@ class Stage:
     # The server
 
     async def execute(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        if self._admin is None or self._admin.is_closed():
-            self._admin = await asyncpg.connect(self.dsn)
-        if arguments:
-            return await self._admin.fetch(query, *arguments)
-        await self._admin.execute(query)
-        return []
+        async with self._admin_taken:
+            if self._admin is None or self._admin.is_closed():
+                self._admin = await asyncpg.connect(self.dsn)
+            if arguments:
+                return await self._admin.fetch(query, *arguments)
+            await self._admin.execute(query)
+            return []
 
     async def stop_server(self, number: int) -> None:
         """Fast (SIGINT), or at once (SIGQUIT): a crash."""

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from durable import Client, Handle, RunCancelled, RunFailed, RunTerminated
 from durable.errors import RetryRefused, StoreUnavailable
-from tests.proof.canon import CASES, Case
+from tests.proof.canon import CASES, LABORIOUS, Case, ticking
 from tests.proof.history import note
 
 from . import sightings
@@ -24,6 +24,10 @@ from . import sightings
 R = TypeVar("R")
 
 PAUSE_SECONDS = 0.3
+
+# The share of stories in which one run replaces another, and of those that take seconds.
+REPLACED, LABOURS = 0.05, 0.1
+
 ENDINGS: dict[type[Exception], str] = {
     RunFailed: "failed", RunCancelled: "cancelled", RunTerminated: "terminated"}  # fmt: skip
 
@@ -79,24 +83,51 @@ class Teller:
                 await asyncio.sleep(random.expovariate(1 / self._pause))
 
     async def _story(self, n: int) -> None:
-        chance = random.Random(f"{self._seed} {self._name} {n}")
-        case, id = chance.choice(CASES), f"{self._name}-{n}"
-
-        async def start() -> Handle[Any]:
-            return await self._client.start(case.workflow, id=id, **dict(case.options))
-
+        chance, id = random.Random(f"{self._seed} {self._name} {n}"), f"{self._name}-{n}"
+        kind = chance.random()
+        if kind < REPLACED:
+            await self._replaced(id, chance.expovariate(4))
+            return
+        case = LABORIOUS if kind < REPLACED + LABOURS else chance.choice(CASES)
+        start = self._starting(case.workflow, id, **dict(case.options))
         handle = await self._sure("start", id, start)
-        note("started", run=id, case=case.name)
+        note("started", run=id, case=case.name, ends=[case.status])
         if chance.random() < 0.2:
             again = await self._sure("start", id, start)
             if again._run != handle._run:
                 note("broken", run=id, why=f"started again it is {again._run}, not {handle._run}")
         async with asyncio.TaskGroup() as group:
-            if case.meanwhile is not None:
+            if case.status == "cancelled" and not case.options and chance.random() < 0.7:
+                # Perhaps when it is about to be put away.
+                group.create_task(self._cancel(handle, chance.uniform(0, 0.05)))
+            elif case.meanwhile is not None:
                 group.create_task(self._meanwhile(case, handle))
             elif chance.random() < 0.15:
                 group.create_task(self._cancel(handle, chance.expovariate(5)))
         await self._await(handle)
+
+    async def _replaced(self, id: str, after: float) -> None:
+        """Another run takes the id, while the first one's owner is writing all the time."""
+        first = await self._sure("start", id, self._starting(ticking, id))
+        note("started", run=id, case="replaced", ends=["completed", "terminated"])
+        await asyncio.sleep(after)
+        replacing = self._starting(ticking, id, if_exists="replace")
+        second = await self._sure("start", id, replacing)
+        for handle in (first, second):  # an answer may have been lost: then it was replaced as well
+
+            async def over(handle: Handle[Any] = handle) -> None:
+                with suppress(RunTerminated):
+                    await handle.result()
+
+            await self._sure("result", id, over)
+
+    def _starting(
+        self, workflow: Any, id: str, **options: Any
+    ) -> Callable[[], Awaitable[Handle[Any]]]:
+        async def start() -> Handle[Any]:
+            return await self._client.start(workflow, id=id, **options)
+
+        return start
 
     async def _meanwhile(self, case: Case, handle: Handle[Any]) -> None:
         async def do() -> None:

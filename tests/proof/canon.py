@@ -191,6 +191,31 @@ async def by_chance(ctx: Context) -> tuple[float, str]:
     return chance, await ctx.activity(act, str(ctx.uuid4()))
 
 
+@activity(name="canon.labour", retry=Retry(attempts=50, delay=0.02, delay_max=0.2))
+async def labour(name: str) -> str:
+    begun(name)
+    await asyncio.sleep(0.15)
+    return f"{name} done"
+
+
+@workflow(name="canon.laborious")
+async def laborious(ctx: Context) -> list[str]:
+    done = []
+    for n in range(12):
+        done += await asyncio.gather(*(ctx.activity(labour, f"{n}{each}") for each in "ab"))
+        if n % 4 == 3:
+            await ctx.sleep(0.1)
+    return done
+
+
+@workflow(name="canon.ticking")
+async def ticking(ctx: Context) -> int:
+    """Commits all the time, and does nothing that an audit counts by id."""
+    for _ in range(40):
+        await ctx.sleep(0.02)
+    return 40
+
+
 Meanwhile = Callable[[Client, Handle[Any]], Coroutine[Any, Any, None]]
 
 
@@ -269,3 +294,6 @@ CASES = (
     Case(in_threads),
     Case(by_chance),
 )
+
+# Too many round trips to try each, and the more for chaos.
+LABORIOUS = Case(laborious)
