@@ -7,6 +7,7 @@ import random
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+from tests.proof.history import note
 from tests.proof.proxy import Link, Point, Proxy, Strike
 
 # How long a swallowed connection stands before the server hears that its client is gone.
@@ -53,6 +54,7 @@ class Road(Proxy):
         with suppress(TimeoutError):
             async with asyncio.timeout(STATEMENT_COMES_SECONDS):
                 await self.struck.wait()
+                note("struck", statement=statement, after=after)
                 return True
         self._point = None
         return False
