@@ -45,6 +45,20 @@ def test_the_blocks_about_starting_are_one_program(dsn: str, tmp_path: Path) -> 
     assert done.stdout == blocks("starting.md", "text")[-1], done.stderr
 
 
+def test_the_blocks_about_streams_are_one_program(dsn: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("\n".join(blocks("streams.md", "python")))
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        env={"DURABLE_DATABASE_URL": dsn, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == blocks("streams.md", "text")[-1], done.stderr
+
+
 async def test_the_question_about_what_is_under_way_is_understood(dsn: str) -> None:
     (question,) = blocks("activities.md", "sql")
     connection = await asyncpg.connect(dsn)
@@ -56,7 +70,8 @@ async def test_the_question_about_what_is_under_way_is_understood(dsn: str) -> N
 
 def test_the_links_lead_somewhere() -> None:
     for page in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]):
-        for link, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", page.read_text("utf-8")):
+        prose = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
+        for link, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", prose):
             if link.startswith("http"):
                 continue
             target = page.parent / link if link else page

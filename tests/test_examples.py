@@ -64,3 +64,51 @@ def test_posting_twice_is_one_order_and_sigterm_drains(
     process.send_signal(signal.SIGTERM)
     # uvicorn drains, then ends by the signal it was sent.
     assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+def run_example(dsn: str, name: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "examples" / name), *arguments],
+        env={**os.environ, "DURABLE_DATABASE_URL": dsn, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def output(process: subprocess.Popen[str]) -> list[str]:
+    told, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    return [line.rstrip() for line in told.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize(
+    ("answer", "end"),
+    [("yes", ["4200 cents go to ada", "To: ada@example.com", "Your expense: paid.", "paid"]),
+     ("no", ["To: ada@example.com", "Your expense: declined: not this month.",
+             "declined: not this month"])],
+)  # fmt: skip
+def test_an_approval_waits_for_the_token_of_its_mail(dsn: str, answer: str, end: list[str]) -> None:
+    waiting = run_example(dsn, "approval.py")
+    assert waiting.stdout is not None
+    token = None
+    while token is None:
+        line = waiting.stdout.readline()
+        assert line, waiting.communicate()[1]
+        token = re.search(r"yes (\S+)", line)
+    assert output(run_example(dsn, "approval.py", answer, token[1])) == ["thank you"]
+    assert output(waiting) == end
+    (late,) = output(run_example(dsn, "approval.py", answer, token[1]))
+    assert late == "this was answered before"
+    (forged,) = output(run_example(dsn, "approval.py", "yes", "x" + token[1]))
+    assert "was not made here" in forged
+
+
+def test_an_agent_s_words_come_as_they_are_spoken(dsn: str) -> None:
+    lines = output(run_example(dsn, "agent.py"))
+    assert lines[0].startswith("Let me look")
+    assert lines[1:] == [
+        "(once more)", "Let me look up the weather in Oslo.",
+        "  [weather {'city': 'Oslo'}: -3 °C]", "And in Rome.",
+        "  [weather {'city': 'Rome'}: 12 °C]", "Rome is warmer.", "=> Rome is warmer.",
+    ]  # fmt: skip

@@ -18,11 +18,16 @@ from durable import (
     Health,
     Metrics,
     Operation,
+    Promise,
     Retry,
     Start,
     Started,
+    State,
+    Stream,
+    StreamItem,
     Worker,
     activity,
+    attempt,
     workflow,
 )
 from durable.testing import Call, Environment
@@ -163,3 +168,29 @@ async def surroundings(worker: Worker) -> None:
         assert_type(app, Durable)
     async with Worker("postgresql://x/y", serve=[order], queues=("a",)) as entered:
         assert_type(entered, Worker)
+
+
+# What runs show, and whom they ask.
+
+percent = State[int]("typing.percent")
+spoken = Stream[str]("typing.spoken")
+
+
+async def shown(ctx: Context, app: Durable, client: Client, conn: asyncpg.Connection) -> None:
+    ctx.set(percent, 5)
+    ctx.publish(spoken, "a")
+    attempt().publish(spoken, "b")
+    assert_type(ctx.promise(bool), Promise[bool])
+    assert_type(await ctx.promise(bool, name="approval"), bool)
+    assert_type(await ctx.promise(list[int]), list[int])
+    assert_type(ctx.promise(str).token, str)
+    handle = app.handle("x", bare)
+    assert_type(await handle.state(percent), int | None)
+    async for change in handle.changes(percent):
+        assert_type(change, int)
+    async for item in handle.stream(spoken, after=3):
+        assert_type(item, StreamItem[str])
+        assert_type(item.value, str)
+        assert_type((item.offset, item.is_reset), tuple[int, bool])
+    assert_type(await client.resolve("token", {"any": 1}, connection=conn), bool)
+    assert_type(await client.reject("token", "no"), bool)

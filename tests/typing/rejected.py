@@ -5,9 +5,28 @@ from __future__ import annotations
 
 import asyncpg
 
-from durable import Client, Context, Durable, Retry, Start, WorkerOptions, activity, workflow
+from durable import (
+    Client,
+    Context,
+    Durable,
+    Retry,
+    Start,
+    WorkerOptions,
+    activity,
+    attempt,
+    workflow,
+)
 from durable.testing import Environment
-from tests.typing.accepted import bare, charge, options_of_all_kinds, order, reserve, seven
+from tests.typing.accepted import (
+    bare,
+    charge,
+    options_of_all_kinds,
+    order,
+    percent,
+    reserve,
+    seven,
+    spoken,
+)
 
 
 async def mistakes(ctx: Context, app: Durable, conn: asyncpg.Connection) -> None:
@@ -61,3 +80,14 @@ def not_async(ctx: Context) -> None: ...
 
 @activity(retries=5)  # type: ignore[call-overload, untyped-decorator]
 async def misspelt() -> None: ...
+
+
+async def mistakes_with_what_is_shown(ctx: Context, app: Durable) -> None:
+    ctx.set(percent, "5")  # type: ignore[misc]
+    ctx.set(spoken, "a")  # type: ignore[arg-type]
+    ctx.publish(spoken, 5)  # type: ignore[misc]
+    attempt().publish(spoken, 5)  # type: ignore[misc]
+    attempt().publish(percent, 5)  # type: ignore[arg-type]
+    await app.handle("x").state(spoken)  # type: ignore[arg-type]
+    app.handle("x").stream(percent)  # type: ignore[arg-type]
+    await app.reject("token", 7)  # type: ignore[arg-type]
