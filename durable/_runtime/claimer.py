@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -148,12 +148,10 @@ class Claimer:
                 slice_end = time.monotonic() + SLICE_SECONDS
         doubtful = {each.run for each in claimed if each.is_doubtful}
         recorded = {each.run: each.versions for each in claimed}
-        histories = await self._read_histories(instances)
         messages = await self._read_messages(instances)
-        notes = await self._worker.store.attempts.read(list(histories))
+        notes = await self._worker.store.attempts.read([each.run for each in instances])
         slice_end = time.monotonic() + SLICE_SECONDS
-        for instance in instances:
-            history = histories[instance.run]
+        async for instance, history in self._histories(instances):
             news = messages[instance.run], notes[instance.run]
             try:
                 slice_end = await self._bring_up(instance, history, *news, slice_end)
@@ -204,12 +202,23 @@ class Claimer:
         self._worker.tell_stuck(facts, report)
         self._worker.own(self._worker.chores.set_stuck(facts["run"], claim, report))
 
-    async def _read_histories(self, instances: list[Instance]) -> dict[int, list[JournalRow]]:
-        wanted = [(instance.run, instance.position) for instance in instances]
-        histories: dict[int, list[JournalRow]] = defaultdict(list)
-        for row in await self._worker.store.journal.read(wanted):
-            histories[row.run].append(row)
-        return histories
+    async def _histories(
+        self, instances: list[Instance]
+    ) -> AsyncIterator[tuple[Instance, list[JournalRow]]]:
+        """Each run with its whole history. One page beside it is in memory, however many runs
+        and however long: what comes back after a crash of everything is much."""
+        waiting = deque(sorted(instances, key=lambda each: each.run))
+        history: list[JournalRow] = []
+        starts = [(instance.run, instance.position) for instance in waiting]
+        async for page in self._worker.store.journal.pages(starts):
+            for row in page:
+                while waiting[0].run != row.run:
+                    yield waiting.popleft(), history
+                    history = []
+                history.append(row)
+        while waiting:
+            yield waiting.popleft(), history
+            history = []
 
     async def _read_messages(self, instances: list[Instance]) -> dict[int, list[Message]]:
         wanted = [(instance.run, instance.seen) for instance in instances]
@@ -230,7 +239,7 @@ class Claimer:
         if any(row.kind == "voided" for row in history) and instance.position > 0:
             # A retry took back what the kept instance has seen: begin from the start.
             instance.rewind()
-            history = (await self._read_histories([instance]))[instance.run]
+            history = await self._worker.store.journal.read([(instance.run, 0)])
         began = time.monotonic()
         read = rows.read(history)
         for row in read.rows:

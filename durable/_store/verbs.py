@@ -7,7 +7,7 @@ connection, and nobody outside this room sees one, but for the caller's own in j
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -52,6 +52,7 @@ class Journal(Protocol):
         self, worker: UUID, advances: Sequence[rows.Advance], *, patient: bool = False
     ) -> list[rows.Verdict]: ...
     async def read(self, wanted: Iterable[tuple[int, int]]) -> list[rows.JournalRow]: ...
+    def pages(self, wanted: Iterable[tuple[int, int]]) -> AsyncIterator[list[rows.JournalRow]]: ...
 
 
 class Attempts(Protocol):

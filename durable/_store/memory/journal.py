@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from uuid import UUID
 
 from ..protocol import Advance, Delivery, JournalRow, Unwritable, Verdict
@@ -38,6 +38,10 @@ class Journal:
     def read(self, wanted: Iterable[tuple[int, int]]) -> list[JournalRow]:
         journal = self._tables.journal
         return [row for run, start in sorted(wanted) for row in journal[run][start:]]
+
+    async def pages(self, wanted: Iterable[tuple[int, int]]) -> AsyncIterator[list[JournalRow]]:
+        for each in sorted(wanted):
+            yield await self.read([each])
 
     def _bear(self, worker: UUID, advances: Sequence[Advance]) -> None:
         moment = self._tables.now()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -76,8 +76,11 @@ class Journal:
 
     async def read(self, wanted: Iterable[tuple[int, int]]) -> list[JournalRow]:
         """Histories: of each (run, from position) all events from there on, in order."""
+        return [row async for page in self.pages(wanted) for row in page]
+
+    async def pages(self, wanted: Iterable[tuple[int, int]]) -> AsyncIterator[list[JournalRow]]:
+        """The same, so much at a time as may be held in memory."""
         starts = sorted(wanted)
-        read: list[JournalRow] = []
         while starts:
             rows = await self._reading.fetch(
                 self._sql["read"],
@@ -87,13 +90,12 @@ class Journal:
                 PAGE_ROWS,
             )
             page = [JournalRow(*row) for row in rows]
-            read += page
+            yield page
             if len(page) < PAGE_ROWS and sum(map(_size, page)) < PAGE_BYTES:
                 break
             last = page[-1]
             later = [each for each in starts if each[0] > last.run]
             starts = [(last.run, last.position + 1), *later]
-        return read
 
 
 def _refusal(error: asyncpg.PostgresError) -> StoreError:
