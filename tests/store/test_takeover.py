@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import asyncpg
@@ -136,6 +137,25 @@ async def test_a_stranger_under_a_reused_pid_is_not_ended(
         with pytest.raises(Unavailable, match="holds the row"):
             await stage.store.workers.take_over(worker)
     assert await stage.store.workers.take_over(worker) == 0
+
+
+async def test_sessions_of_the_database_that_this_one_is_a_copy_of_are_not_ended(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker that is dead here is alive there, under the very sessions that it noted."""
+    monkeypatch.setattr(workers, "TRIES", 1)
+    original = urlunsplit(urlsplit(stage.dsn)._replace(path="/postgres"))
+    live = await asyncpg.connect(original, server_settings={"application_name": "durable:host:1"})
+    worker, stranger = await stage.worker(), await stage.stranger()
+    await stage.observer.execute(RECORD, worker, live.get_server_pid())
+
+    async with stranger.transaction():
+        await stranger.execute("select from durable.worker where worker = $1 for key share", worker)
+        with pytest.raises(Unavailable, match="holds the row"):
+            await stage.store.workers.take_over(worker)
+
+    assert await live.fetchval("select 1") == 1
+    await live.close()
 
 
 async def test_takeovers_by_many_judges_hand_each_run_back_once(stage: Stage) -> None:

@@ -104,14 +104,15 @@ select durable.mark_dead($1, coalesce($2, 'infinity'::timestamptz))
 -- A session of the dead worker that holds its row: ended, if this role may. It is one that the
 -- worker has noted with its heartbeats, by pid and beginning: a pid alone may be a stranger's by
 -- now, and another role's sessions do not show when they began. Or it was opened after the last
--- one: then it has the worker's name and holds its row.
+-- one: then it has the worker's name and holds its row. Never one of another database: this one
+-- may be a copy of it, and the worker that is dead here alive there.
 select case when s.backend_start is not null then pg_terminate_backend(s.pid) end as ended,
     s.backend_start is null as hidden
 from durable.worker w
 join pg_catalog.pg_stat_activity s on s.application_name like 'durable:%'
 left join unnest(w.backend_pids, w.backend_starts) b(pid, started)
     on b.pid = s.pid and (s.backend_start = b.started or s.backend_start is null)
-where w.worker = $1 and s.pid <> pg_backend_pid()
+where w.worker = $1 and s.pid <> pg_backend_pid() and s.datname = current_database()
     and (b.pid is not null or s.application_name = 'durable:' || right(w.name, 55)
         and s.pid in (select durable.holders($1)))
 
