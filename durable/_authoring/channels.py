@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Any, ClassVar, Generic, TypeVar, get_args
+from typing import Any, ClassVar, Generic, TypeVar, get_args, overload
 
 from .._codec import values
 from .._codec.conversion import fitter
@@ -16,6 +16,8 @@ from ..errors import DecodeError, DefinitionError, InvalidCall, shorten
 from . import registry
 
 T = TypeVar("T")
+A = TypeVar("A")
+R = TypeVar("R")
 
 _declared: dict[tuple[str, str], list[Channel]] = {}
 
@@ -84,6 +86,68 @@ class Signal(Channel, Generic[T]):
     """
 
     kind = "signal"
+
+    @overload
+    def __call__(self: Signal[None], /, *, key: str | None = None) -> Message[None]: ...
+    @overload
+    def __call__(self, value: T, /, *, key: str | None = None) -> Message[None]: ...
+    def __call__(self, value: Any = None, /, *, key: str | None = None) -> Message[None]:
+        """A message to send, as ``start(..., message=shipped(parcel))`` does; see there."""
+        return Message(self, self.encode(value), key)
+
+
+class Update(Channel, Generic[A, R]):
+    """A question to a run that may change it: taken by a handler of its code, which answers.
+
+    Example:
+        add = Update[Item, int]("add")
+
+        ctx.on(add, put_in, check=is_sold_here)                            # inside
+        count = await app.handle("cart-7").update(add, Item("socks"))      # outside
+    """
+
+    kind = "update"
+
+    @overload
+    def __call__(self: Update[None, R], /, *, key: str | None = None) -> Message[R]: ...
+    @overload
+    def __call__(self, value: A, /, *, key: str | None = None) -> Message[R]: ...
+    def __call__(self, value: Any = None, /, *, key: str | None = None) -> Message[R]:
+        """A message to send, as ``start(..., message=add(item))`` does; see there."""
+        return Message(self, self.encode(value), key)
+
+
+class Query(Channel, Generic[R]):
+    """A question to a run that changes nothing, answered from what is recorded of it.
+
+    Example:
+        content = Query[list[Item]]("content")
+
+        ctx.answer(content, lambda: items)                                 # inside
+        items = await app.handle("cart-7").query(content)                  # outside
+    """
+
+    kind = "query"
+
+
+class Message(Generic[R]):
+    """A value for a signal or an update, checked and ready to be sent, as often as it takes: a run
+    takes it once. Made by calling the channel: ``shipped(parcel)``."""
+
+    __slots__ = ("channel", "key", "payload")
+
+    def __init__(self, channel: Channel, payload: bytes, key: str | None) -> None:
+        if key is not None and not registry.is_name(key):
+            raise InvalidCall(
+                f"key={key!r:.300}: it must be a text of 1 to {registry.NAME_MAX} characters, "
+                "without NUL."
+            )
+        self.channel = channel
+        self.payload = payload
+        self.key = key  # None: whoever sends it first makes one
+
+    def __repr__(self) -> str:
+        return f"<Message for {self.channel!r}>"
 
 
 def check() -> None:

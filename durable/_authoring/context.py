@@ -22,6 +22,7 @@ from .._core.operation import Operation
 from .._core.replayer import Replayer
 from .._core.retries import Duration, seconds
 from ..errors import InvalidCall, PayloadTooLarge, shorten
+from .answering import Answering
 from .channels import Channel, Signal
 from .definitions import Definition, activity_of, transaction_of, with_options
 from .logs import RunLog
@@ -52,7 +53,7 @@ class Call(NamedTuple):
         return self.definition.signature.decode_call(self.input)
 
 
-class Context:
+class Context(Answering):
     """Everything a workflow may do that is not plain computation.
 
     Attributes:

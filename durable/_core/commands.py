@@ -1,10 +1,10 @@
 """What workflow code asks for: imperative names, immutable, no behaviour.
 
 ``Run``, ``Wait`` and ``Promise`` stay open until an event answers their ``op``, ``Receive`` until
-a message comes; ``Drop`` takes one of them back. ``Send`` and ``Publish`` are effects: they are
-written with the turn that asked for them, or not at all, and only a refusal is ever told of one.
-``Complete``, ``Fail`` and ``Stop`` end the run and come last. ``Say`` is a log line, which may be
-let out only when the turn that said it is written.
+a message comes; ``Drop`` takes one of them back. ``Send``, ``Publish`` and ``Reply`` are effects:
+they are written with the turn that asked for them, or not at all, and only a refusal is ever told
+of one. ``Complete``, ``Fail`` and ``Stop`` end the run and come last. ``Say`` is a log line, which
+may be let out only when the turn that said it is written.
 """
 
 from __future__ import annotations
@@ -94,6 +94,23 @@ class Publish(NamedTuple):
         return b""
 
 
+class Reply(NamedTuple):
+    """The answer of an update. ``payload`` is the shell's."""
+
+    op: int
+    seq: int  # of the update
+    kind: str  # completed, failed, rejected
+    name: str
+    digest: bytes
+    site: str
+    payload: Any
+
+    @property
+    def to(self) -> str:
+        """To whoever has sent it."""
+        return str(self.seq)
+
+
 class Drop(NamedTuple):
     """Nobody waits for this op any more."""
 
@@ -126,7 +143,7 @@ class Stop(NamedTuple):
 
 Open: TypeAlias = Run | Wait | Receive | Promise
 Close: TypeAlias = Complete | Fail | Stop
-Effect: TypeAlias = Send | Publish
+Effect: TypeAlias = Send | Publish | Reply
 Request: TypeAlias = Open | Drop | Say
 Command: TypeAlias = Request | Effect | Close
 

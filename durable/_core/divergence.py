@@ -95,6 +95,8 @@ def describe(command: commands.Open | commands.Effect) -> str:
             return f"a value for {kind} {name!r} (op {op})"
         case commands.Send(op, to, kind, name):
             return f"{kind} {name!r} to run {to!r} (op {op})"
+        case commands.Reply(_, seq, kind, name):
+            return f"update {name!r} (message {seq}) to be {kind}"
         case commands.Run(op, kind, name):
             return f"{kind} {name!r} (op {op})"
         case commands.Promise(op, name):

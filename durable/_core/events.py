@@ -68,6 +68,17 @@ class Received(NamedTuple):
     value: Any
 
 
+class Asked(NamedTuple):
+    """An update has come. ``accepted``: what its check has said; None if nobody knows yet."""
+
+    position: int
+    at: datetime
+    seq: int  # of the message, which its answer names
+    name: str
+    value: Any
+    accepted: bool | None
+
+
 class Refused(NamedTuple):
     """What the code asked for by ``op`` was not done: there was no such run, it was closed ..."""
 
@@ -86,5 +97,5 @@ class Voided(NamedTuple):
 
 
 Event: TypeAlias = (
-    Started | Answered | Failed | TimerFired | CancelRequested | Received | Refused | Voided
+    Started | Answered | Failed | TimerFired | CancelRequested | Received | Asked | Refused | Voided
 )

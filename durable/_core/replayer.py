@@ -24,20 +24,17 @@ from typing import Any, TypeVar
 from .. import errors
 from . import anyio_shims, commands, divergence, events, shims
 from .causes import FAILURES_KEPT, position_of
+from .forgotten import OVER, Nobody, gone
 from .loop import NoProgress, ReplayLoop, Timer
 from .mailbox import Mailbox, Receipt
 from .operation import Operation
 from .refusals import OUTSIDE
 from .sites import call_site
+from .updates import Updates
 
 assert anyio_shims and shims  # imported for what they do
 
 OperationT = TypeVar("OperationT", bound=Operation[Any])
-
-OVER = (
-    "A workflow's context was used after its run had ended. `ctx` is good only while the workflow "
-    "function runs: do not keep it."
-)
 
 
 class Replayer:
@@ -61,6 +58,7 @@ class Replayer:
         self._operations: dict[int, Operation[Any]] = {}
         self._timers: dict[int, Timer] = {}
         self._mailbox = Mailbox()
+        self.updates = Updates(self, self._loop)
         self._main: asyncio.Task[None] | None = None
         self._outcome: commands.Close | None = None
         self._stop: commands.Stop | None = None  # as first asked to cancel
@@ -101,6 +99,10 @@ class Replayer:
             divergence.check_begun(event.position, begun=self._main is not None)
             self.now = event.at
             self._received(self._mailbox.put(event.name, event.value))
+        elif isinstance(event, events.Asked):
+            divergence.check_begun(event.position, begun=self._main is not None)
+            self.now = event.at
+            self.updates.put(event)
         elif isinstance(event, events.Refused):
             divergence.check_begun(event.position, begun=self._main is not None)
             self.now = event.at
@@ -126,8 +128,8 @@ class Replayer:
         self._loop.discard()
         self._asked.clear()
         # What refers to itself waits for the garbage collector, and there are many runs.
-        self._loop.keeper = _Nobody(self.now, over=self.closed)
-        self._code = _gone
+        self._loop.keeper = Nobody(self.now, over=self.closed)
+        self._code = gone
         self._main = None
 
     # What workflow code asks for
@@ -210,6 +212,14 @@ class Replayer:
             self._asked.append(commands.Publish(op, kind, name, call_site(2), value))
         return self._shown <= size_max
 
+    def reply(self, asked: events.Asked, kind: str, digest: bytes, payload: Any) -> None:
+        """Answer an update, with this turn."""
+        op = self._take_op()
+        if not self._loop.dead:
+            told = asked.seq, kind, asked.name, digest, "?", payload
+            self._asked.append(commands.Reply(op, *told))
+            self._loop.progress += 1
+
     def say(self, level: int, message: str, args: tuple[Any, ...]) -> None:
         self.check_turn()
         self._asked.append(commands.Say(level, message, args))
@@ -247,6 +257,15 @@ class Replayer:
             raise errors.InvalidCall(OVER)
         if not self._loop.in_turn and not self._loop.dead:
             raise errors.InvalidCall(OUTSIDE)
+
+    @property
+    def is_ending(self) -> bool:
+        """The function has ended; what it left running is cancelled."""
+        return self._winding_up
+
+    def set_unfit(self, error: Exception) -> None:
+        """A recorded value cannot be read: the run can go no further with this code."""
+        self._mailbox.unfit = self._mailbox.unfit or error
 
     def _take_back(self, operation: Operation[Any]) -> None:
         if self.open.pop(operation.op, None) is not None and not self._loop.dead:
@@ -364,26 +383,6 @@ class Replayer:
 
     def _fail(self, error: BaseException) -> commands.Fail:
         return commands.Fail(error, position_of(error, self._failures))
-
-
-class _Nobody:
-    """The keeper of a loop that was thrown away: code that outlived it is heard by nobody."""
-
-    def __init__(self, now: datetime, *, over: bool) -> None:
-        self.now = now
-        self._over = over
-
-    def timer_asked(self, timer: Timer) -> None:
-        if self._over:
-            raise errors.InvalidCall(OVER)
-
-    def timer_dropped(self, timer: Timer) -> None: ...
-    def callback_raised(self, error: BaseException) -> None: ...
-    def task_failed(self, task: asyncio.Task[Any]) -> None: ...
-
-
-def _gone() -> Coroutine[Any, Any, Any]:
-    raise errors.InternalError("a run was begun that is forgotten")
 
 
 def _told(future: asyncio.Future[Any]) -> str:

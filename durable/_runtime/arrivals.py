@@ -43,7 +43,7 @@ class Cancel(NamedTuple):
 
 
 class Came(NamedTuple):
-    """A message for the code to receive."""
+    """A signal for the code to receive, or an update for it to answer."""
 
     seq: int
     kind: str
@@ -81,7 +81,7 @@ def arrival_of(message: Message) -> Arrival:
     match message.kind:
         case "cancel":
             return Cancel(message.seq, message.name)
-        case "signal":
+        case "signal" | "update":
             return Came(message.seq, message.kind, message.name or "", message.payload)
         case "promise":
             assert message.op is not None and message.payload is not None

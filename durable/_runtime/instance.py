@@ -155,12 +155,11 @@ class Instance:
         written, self.rows = self.rows, []
         advance = Advance(self.run, self.claim, written, self.tail, self.birth, self.close)
         if self.effects:
-            sent = (each for each in self.effects if isinstance(each, commands.Send))
-            advance.deliveries = tuple(rows.to_delivery(self.run, each) for each in sent)
+            advance.deliveries, advance.replies = rows.to_effects(self.run, self.effects)
         if self.effects or self.streaming:
             key = written[0].key if written else _next_key()
             advance.publishes = gathered(self.effects, self.streaming, key)
-            self.published = bool(advance.publishes)
+            self.published = bool(advance.publishes or advance.replies)
             self.effects, self.streaming = [], {}
         if self.notes or self.noted:
             advance.notes, advance.ended = self._take_notes()
@@ -231,6 +230,8 @@ class Instance:
                 return row, events.CancelRequested(p, at, reason)
             case Came(seq, kind, name, payload):
                 row = JournalRow(self.run, p, kind, at, key, name=name, result=payload, seq=seq)
+                if kind == "update":
+                    return row, events.Asked(p, at, seq, name, payload, None)
                 return row, events.Received(p, at, kind, name, payload)
             case Refusal(seq, op, why):
                 row = JournalRow(self.run, p, "refused", at, key, op, name=why, seq=seq)
@@ -257,13 +258,21 @@ class Instance:
                 self.outcome = command
                 self.close = self._closing(command)
             elif isinstance(command, commands.Effect):
-                self.effects.append(command)
                 effects.append(command)
             else:
                 self.requests.append(command)
         if effects:
-            sent = divergence.digest_of(effects)
-            self.rows[-1] = msgspec.structs.replace(self.rows[-1], effects=sent)
+            self._take_effects(effects)
+
+    def _take_effects(self, effects: list[commands.Effect]) -> None:
+        """What goes with this turn; its row tells which, and whether it is an update refused."""
+        row = self.rows[-1]
+        facts: dict[str, Any] = {"effects": divergence.digest_of(effects)}
+        for each in effects:
+            if isinstance(each, commands.Reply) and (each.kind, each.seq) == ("rejected", row.seq):
+                facts["failure"] = each.payload or row.failure
+        self.rows[-1] = msgspec.structs.replace(row, **facts)
+        self.effects += effects
 
     def _closing(self, outcome: commands.Close) -> Close:
         next_op = self.replayer.next_op

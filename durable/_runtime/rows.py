@@ -15,7 +15,7 @@ from .._authoring.definitions import Definition
 from .._codec.failures import Failure, decode_failure, rebuild
 from .._codec.values import decode, digest
 from .._core import commands, events
-from .._store.protocol import Delivery, JournalRow
+from .._store.protocol import Delivery, JournalRow, Reply
 from ..errors import (
     ActivityError,
     ActivityTimedOut,
@@ -90,6 +90,10 @@ def to_event(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Even
         case "signal":
             assert row.name is not None
             return events.Received(row.position, row.at, row.kind, row.name, row.result)
+        case "update":
+            assert row.name is not None and row.seq is not None
+            decided = row.failure is None
+            return events.Asked(row.position, row.at, row.seq, row.name, row.result, decided)
         case "refused":
             why = REFUSALS.get(row.name or "", row.name or "no reason is known")
             return events.Refused(row.position, row.at, row.op or 0, why)
@@ -113,6 +117,22 @@ def _answer(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Event
         )
     value = definition.signature.decode_result(row.result) if definition and row.result else None
     return events.Answered(row.position, row.at, row.op, row.kind, row.name, print_of_input, value)
+
+
+def to_effects(
+    run: int, effects: Iterable[commands.Effect]
+) -> tuple[tuple[Delivery, ...], tuple[Reply, ...]]:
+    """What goes with turns, as the store takes it."""
+    deliveries: list[Delivery] = []
+    replies: list[Reply] = []
+    for each in effects:
+        if isinstance(each, commands.Send):
+            deliveries.append(to_delivery(run, each))
+        elif isinstance(each, commands.Reply) and each.payload is not None:  # given before
+            done = each.kind == "completed"
+            result, failure = (each.payload, None) if done else (None, each.payload)
+            replies.append(Reply(each.seq, each.kind, result, failure))
+    return tuple(deliveries), tuple(replies)
 
 
 def to_delivery(sender: int, effect: commands.Send) -> Delivery:

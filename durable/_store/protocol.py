@@ -213,10 +213,14 @@ class Answer(NamedTuple):
 
     run: int
     key: str
-    status: str  # completed, failed, rejected; else how the run stands: closed, stuck or absent
+    status: (
+        str  # its own, if `result` or `failure` is there; else of the run, which will not answer:
+    )
+    # closed in some way, stuck, absent, or unknown if it has no such message
     result: bytes | None
     failure: bytes | None
     report: str | None  # why it is stuck
+    successor: int | None  # of a run that has not answered and went on as a new one
 
 
 class Watched(NamedTuple):

@@ -14,6 +14,7 @@ from durable._core import commands, events
 from durable._core.mailbox import Receipt
 from durable._core.operation import Operation
 from durable._core.replayer import Replayer
+from durable._core.updates import Handler
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SEED = bytes(range(16))
@@ -42,6 +43,19 @@ class Ctx:
 
     def promise(self, name: str) -> Operation[Any]:
         return self.replayer.ask_promise(Operation[Any], name, Any)
+
+    def on(
+        self,
+        name: str,
+        run: Callable[[Any], Awaitable[Any]],
+        check: Callable[[Any], None] = lambda _: None,
+        read: Callable[[Any], Any] = lambda value: value,
+    ) -> None:
+        async def answer(argument: Any) -> tuple[bytes, Any]:
+            value = await run(argument)
+            return repr(value).encode(), value
+
+        self.replayer.updates.on(name, Handler(read, check, answer, repr))
 
 
 Code = Callable[[Ctx], Awaitable[Any]]
@@ -109,6 +123,11 @@ class Story:
         """A signal comes."""
         return self.feed(events.Received(self.position, self.now, "signal", name, value))
 
+    def is_asked(self, name: str, value: object = None) -> tuple[str, ...]:
+        """An update comes."""
+        event = events.Asked(self.position, self.now, self.position, name, value, None)
+        return self.feed(event)
+
     def is_cancelled(self) -> tuple[str, ...]:
         return self.feed(events.CancelRequested(self.position, self.now))
 
@@ -173,6 +192,8 @@ def told(command: commands.Command) -> str:
             return f"#{op} publish {kind} {name} {value!r}"
         case commands.Send(op, to, kind, name, _, _, payload):
             return f"#{op} send {kind} {name} {payload!r} to {to}"
+        case commands.Reply(op, seq, kind, name, _, _, payload):
+            return f"#{op} {kind} {name} {payload!r} to {seq}"
         case commands.Drop(op):
             return f"#{op} drop"
         case commands.Say(_, message, args):

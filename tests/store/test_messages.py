@@ -26,7 +26,7 @@ async def send(stage: Stage, id: str, key: str) -> int:
 
 
 def answered(run: int, key: str, status: str, result: bytes | None = None, **told: Any) -> Answer:
-    return Answer(run, key, status, result, told.get("failure"), told.get("report"))
+    return Answer(run, key, status, result, told.get("failure"), told.get("report"), None)
 
 
 async def test_a_start_brings_its_first_message_along(stage: Stage) -> None:

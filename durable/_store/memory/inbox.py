@@ -54,14 +54,17 @@ class Inbox:
     def _answer(self, key: int, sent: str) -> Answer | None:
         tables = self._tables
         run, message = tables.run.get(key), tables.inbox[key].get(sent)
-        reply = tables.answer.get((key, message.seq)) if message is not None else None
+        if run is None or message is None:
+            missing = "absent" if run is None else "unknown"
+            return Answer(key, sent, missing, None, None, run.report if run else None, None)
+        reply = tables.answer.get((key, message.seq))
         if reply is not None:
-            return Answer(key, sent, *reply[1:], run.report if run else None)
-        if run is None:
-            return Answer(key, sent, "absent", None, None, None)
-        if run.closed_at is not None or run.status == "stuck":
-            return Answer(key, sent, run.status, None, None, run.report)
-        return None
+            return Answer(key, sent, *reply[1:], run.report, None)
+        if run.closed_at is None and run.status != "stuck":
+            return None
+        later = [each.run for each in tables.run.values() if each.previous == key]
+        successor = min(later, default=None) if run.status == "continued" else None
+        return Answer(key, sent, run.status, None, None, run.report, successor)
 
     @verb
     def mail(self, worker: UUID) -> list[int]:

@@ -74,6 +74,7 @@ class Runs:
             status="pending",
             due_at=begins,
             deadline=_moment(new.ends_at, new.ends_after, begins),
+            previous=None if old is None else old.run,
             seed=new.seed,
             created_at=moment,
         )

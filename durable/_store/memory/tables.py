@@ -42,6 +42,7 @@ class Run:
     seed: bytes
     created_at: datetime
     current: bool = True
+    previous: int | None = None
     due_at: datetime | None = None
     deadline: datetime | None = None
     worker: UUID | None = None

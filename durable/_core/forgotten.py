@@ -1,0 +1,36 @@
+"""What is left of a run that is forgotten here: nobody, whom code that outlived it asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import datetime
+from typing import Any
+
+from .. import errors
+from .loop import Timer
+
+OVER = (
+    "A workflow's context was used after its run had ended. `ctx` is good only while the workflow "
+    "function runs: do not keep it."
+)
+
+
+class Nobody:
+    """The keeper of a loop that was thrown away: code that outlived it is heard by nobody."""
+
+    def __init__(self, now: datetime, *, over: bool) -> None:
+        self.now = now
+        self._over = over
+
+    def timer_asked(self, timer: Timer) -> None:
+        if self._over:
+            raise errors.InvalidCall(OVER)
+
+    def timer_dropped(self, timer: Timer) -> None: ...
+    def callback_raised(self, error: BaseException) -> None: ...
+    def task_failed(self, task: asyncio.Task[Any]) -> None: ...
+
+
+def gone() -> Coroutine[Any, Any, Any]:
+    raise errors.InternalError("a run was begun that is forgotten")
