@@ -8,18 +8,18 @@ code is run again, is fed what was recorded, and goes on where it stood.
 
 from ._app import Durable, Worker
 from ._authoring.attempts import Attempt, attempt
-from ._authoring.channels import Signal
+from ._authoring.channels import Message, Query, Signal, Update
 from ._authoring.compensation import Compensation
 from ._authoring.context import Context, current
 from ._authoring.definitions import activity, workflow
 from ._authoring.streams import Promise, State, Stream
-from ._client.client import Client
 from ._client.handle import Description, Handle
 from ._client.reading import StreamItem
 from ._client.starting import Start, Started
 from ._core.operation import Operation
 from ._core.retries import Retry
 from ._core.statuses import Status
+from ._queries import Client
 from ._runtime.metrics import Metrics
 from ._runtime.options import Health, WorkerOptions
 from .errors import (
@@ -34,6 +34,8 @@ from .errors import (
     RunFailed,
     RunStuck,
     RunTerminated,
+    UpdateFailed,
+    UpdateRejected,
 )
 
 __version__ = "0.1.0"
@@ -50,11 +52,13 @@ __all__ = [
     "DurableError",
     "Handle",
     "Health",
+    "Message",
     "Metrics",
     "Operation",
     "OutcomeUnknown",
     "Promise",
     "PromiseRejected",
+    "Query",
     "Retry",
     "RunCancelled",
     "RunClosed",
@@ -69,6 +73,9 @@ __all__ = [
     "Status",
     "Stream",
     "StreamItem",
+    "Update",
+    "UpdateFailed",
+    "UpdateRejected",
     "Worker",
     "WorkerOptions",
     "activity",

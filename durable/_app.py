@@ -13,11 +13,11 @@ from typing import Any
 
 from ._authoring import channels, registry
 from ._authoring.definitions import Definition
-from ._client.client import Client
 from ._client.handle import Handle
 from ._client.starting import Asked, unfit
 from ._core.selftest import check_python
 from ._core.statuses import Status
+from ._queries import Client, ask, settled
 from ._runtime import process
 from ._runtime.instance import Instance
 from ._runtime.options import Health, WorkerOptions
@@ -180,6 +180,12 @@ class Durable(Client):
 
     def _is_live(self, run: int) -> bool:
         return self._worker is not None and run in self._worker.active
+
+    async def _replayed(self, run: int, query: str) -> bytes:
+        instance = self._worker.active.get(run) if self._worker is not None else None
+        if instance is not None and await settled(instance):
+            return ask(instance, query)
+        return await super()._replayed(run, query)
 
     async def _found(self, id: str, answer: Answer) -> None:
         """With the embedded Postgres somebody tries things out, and sees nothing else of a run

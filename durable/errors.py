@@ -16,6 +16,7 @@
     + RunError                      what ``handle.result()`` raises
       + RunFailed  RunCancelled  RunTerminated  RunStuck
     + RunNotFound  RunClosed  RunExists  IdReused  RetryRefused  TokenRefused
+    + UpdateRejected  UpdateFailed  what ``handle.update()`` raises
     + Divergence                    your code changed under an open run
     + StoreError                    your database
       + StoreUnavailable  ConfigurationError  SchemaMismatch
@@ -248,7 +249,8 @@ class RunNotFound(DurableError):
 
 
 class RunClosed(DurableError):
-    """A message was sent to a run that is closed; it was not accepted. ``.id``, ``.status``."""
+    """A message was sent to a run that is closed, or an update to one that closed before it has
+    answered. ``.id``, ``.status``."""
 
     def __init__(self, *, id: str, status: str | None) -> None:
         super().__init__(
@@ -257,6 +259,33 @@ class RunClosed(DurableError):
         )
         self.id = id
         self.status = status
+
+
+class UpdateRejected(DurableError):
+    """The update's check refused it, or its value does not fit: nothing has happened. ``type`` and
+    ``message`` are those of what the check raised."""
+
+    def __init__(self, *, id: str, update: str, type: str, message: str) -> None:
+        super().__init__(f"Run {id!r} rejects update {update!r}: {type}: {message}")
+        self.id = id
+        self.update = update
+        self.type = type
+        self.message = message
+
+
+class UpdateFailed(DurableError):
+    """The update's handler raised: ``type``, ``message`` and ``traceback`` tell what. What it did
+    before stays done, and the run goes on."""
+
+    def __init__(
+        self, *, id: str, update: str, type: str, message: str, traceback: str = ""
+    ) -> None:
+        super().__init__(f"Update {update!r} of run {id!r} failed with {type}: {message}")
+        self.id = id
+        self.update = update
+        self.type = type
+        self.message = message
+        self.traceback = traceback
 
 
 class RunExists(DurableError):

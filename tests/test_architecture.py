@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "_postgres": {"errors"},
     "embedded": {"errors", "_postgres"},
     "_surroundings": {"errors", "embedded"},
-    "_app": {*INNER, "_authoring", "_store", "_client", "_runtime"},
+    "_queries": {*INNER, "_authoring", "_store", "_client", "_runtime"},
+    "_app": {*INNER, "_authoring", "_store", "_client", "_runtime", "_queries"},
 }
 ROOMS = {path.relative_to(HOUSE).with_suffix("").parts[0] for path in HOUSE.rglob("*.py")}
 
@@ -46,6 +47,7 @@ OUTSIDE = {
     "embedded": set(),
     "_surroundings": set(),
     "_app": set(),
+    "_queries": set(),
 }
 
 

@@ -10,9 +10,11 @@ from durable._core.statuses import CLOSED, NEXT, OPEN, Status, may_become
 
 NAMES = """
 ActivityError ActivityTimedOut Attempt Client Compensation Context Description Durable DurableError
-Handle Health Metrics Operation OutcomeUnknown Promise PromiseRejected Retry RunCancelled RunClosed
+Handle Health Message Metrics Operation OutcomeUnknown Promise PromiseRejected Query Retry
+RunCancelled RunClosed
 RunError RunFailed
-RunStuck RunTerminated Signal Start Started State Status Stream StreamItem Worker WorkerOptions
+RunStuck RunTerminated Signal Start Started State Status Stream StreamItem Update UpdateFailed
+UpdateRejected Worker WorkerOptions
 activity attempt current
 workflow
 """
@@ -23,7 +25,7 @@ DefinitionError Divergence DurableError EncodeError IdReused InternalError Inval
 NotInWorkflow NotRegistered OutcomeUnknown PayloadTooLarge PromiseRejected RetryRefused RunCancelled
 RunClosed
 RunError RunExists RunFailed RunNotFound RunStuck RunTerminated SchemaMismatch StoreError
-StoreUnavailable TokenRefused
+StoreUnavailable TokenRefused UpdateFailed UpdateRejected
 """
 
 

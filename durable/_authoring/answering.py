@@ -69,7 +69,7 @@ class Answering:
         Example:
             ctx.on(add, put_in, check=is_sold_here)
         """
-        if not isinstance(update, Update):
+        if not isinstance(update, Update):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidCall(f"ctx.on({update!r:.100}, ...): it takes an Update.")
 
         async def run(argument: Any) -> tuple[bytes, bytes]:
@@ -93,7 +93,7 @@ class Answering:
         Example:
             ctx.answer(content, lambda: items)
         """
-        if not isinstance(query, Query):
+        if not isinstance(query, Query):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidCall(f"ctx.answer({query!r:.100}, ...): it takes a Query.")
 
         def answer() -> bytes:

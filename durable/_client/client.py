@@ -13,12 +13,13 @@ import asyncpg
 
 from .._authoring.context import Context
 from .._store.opening import open_store
+from .._store.protocol import Answer as Answered
 from .._store.protocol import News, Outcome, Watched
 from .._store.protocol import Started as Answer
 from .._store.verbs import Store
 from .._surroundings import Place, find_place, notifies
-from ..errors import DurableError, InvalidCall
-from . import promises
+from ..errors import InternalError, InvalidCall
+from . import asking, many, promises
 from .handle import Handle
 from .listing import Lists
 from .starting import (
@@ -30,7 +31,6 @@ from .starting import (
     asked,
     checked_name,
     definition_of,
-    unhurried,
 )
 from .waiting import Waiting
 
@@ -68,6 +68,7 @@ class Client(Lists):
         self._store: Store | None = None
         self._waiting: Waiting[int, Outcome] | None = None
         self._watching: Waiting[Watched, News] | None = None
+        self._answering: Waiting[tuple[int, str], Answered] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
 
@@ -122,6 +123,14 @@ class Client(Lists):
         self._watching = Waiting(
             store.streams.news, key=lambda news: news.watched, listen=store.listen_for_published
         )
+        self._answering = Waiting(
+            store.inbox.answers, key=lambda each: (each.run, each.key), listen=self._listen
+        )
+
+    async def _listen(self, hear: Callable[..., None]) -> None:
+        """A run that ends answers, too."""
+        await self.store.listen_for_published(hear)
+        await self.store.listen_for_ends(hear)
 
     async def _close(self) -> None:
         """Leave, whatever happens to the caller meanwhile."""
@@ -134,7 +143,7 @@ class Client(Lists):
 
     async def _leave(self) -> None:
         store, self._store = self._store, None
-        for waiting in (self._waiting, self._watching):
+        for waiting in (self._waiting, self._watching, self._answering):
             if waiting is not None:
                 waiting.fail(InvalidCall("The client was closed while a run was waited for."))
                 await waiting.close()
@@ -159,8 +168,9 @@ class Client(Lists):
         self, workflow: str, /, *args: Any, **options: Unpack[JoinedOptions]
     ) -> Handle[Any]: ...
     async def start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
-        self, workflow: Any, /, *args: Any, connection: Any = None, **options: Any
-    ) -> Handle[Any]:
+        self, workflow: Any, /, *args: Any, message: Any = None, connection: Any = None,
+        **options: Any,
+    ) -> Handle[Any]:  # fmt: skip
         """Start a run, or find the one that has this id already.
 
         When this returns, the run is in the database and will be worked on whatever crashes.
@@ -179,24 +189,31 @@ class Client(Lists):
             delay, at: when it begins: seconds (or a timedelta) from now, or an aware datetime.
             deadline: when it is cancelled if it is still open: seconds (or a timedelta) after
                 it may begin, or an aware datetime.
+            message: for a signal or an update, as ``shipped(parcel)`` makes it: the run has it
+                before it begins, or gets it if it is there already. Both, or neither.
             connection: an asyncpg connection of yours; the start joins its transaction and
                 is undone if that is rolled back.
 
         Raises:
+            RunClosed: there is a message, and the id names a run that is closed.
             IdReused: the id names a run with other arguments, or of another workflow.
             RunExists: ``if_exists`` forbids it.
             InvalidCall, EncodeError: bad arguments, or ones that the workflow does not take;
                 nothing was written.
         """
         store = self.store
-        asking: Start[Any] = Start(workflow, *args, **options)
-        start = asked(asking)
+        start = asked(Start[Any](workflow, *args, **options))
         id = start.new.id
-        run = await self._start_here(start) if connection is None else None
+        first = None if message is None else asking.letter(message)
+        is_alone = connection is None and first is None
+        run = await self._start_here(start) if is_alone else None
         if run is None:
             start.check_fits()
-            answer = start.check(await store.runs.start(start.new, connection=connection))
+            found = await store.runs.start(start.new, first=first, connection=connection)
+            answer = start.check(found)
             run = answer.run
+            if first is not None and not answer.created:
+                await asking.send(self, id, message, meant=run, connection=connection)
             if connection is None:
                 await (self._started_elsewhere() if answer.created else self._found(id, answer))
         return Handle(self, id, run=run, definition=start.definition)
@@ -223,34 +240,7 @@ class Client(Lists):
                 if each.error is not None:
                     print(each.id, each.error)
         """
-        results: builtins.list[Started[R]] = []
-        wanted: builtins.list[tuple[int, Asked]] = []
-        async for each in unhurried(starts):
-            # Not all callers are typed.
-            if not isinstance(each, Start):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise InvalidCall(
-                    f"start_many() was given {each!r:.100}, which is no Start, so it does not say "
-                    "what to start with which arguments. Write start_many([Start(order, 4200), "
-                    "...]). Nothing was written."
-                )
-            try:
-                start = asked(each)
-                start.check_fits()
-                wanted.append((len(results), start))
-                results.append(Started(start.new.id, False, None, None))
-            except DurableError as error:
-                results.append(Started(str(each.options.id), False, error, None))
-        news = [start.new for _, start in wanted]
-        answers = await self.store.runs.start_many(news, connection=connection) if news else []
-        async for (n, start), answer in unhurried(zip(wanted, answers, strict=True)):
-            id = start.new.id
-            try:
-                stands = start.check(answer)
-            except DurableError as error:
-                results[n] = Started(id, False, error, None)
-            else:
-                handle = Handle[R](self, id, run=stands.run, definition=start.definition)
-                results[n] = Started(id, stands.created, None, handle)
+        results = await many.start_many(self, starts, connection=connection)
         if connection is None and any(each.created for each in results):
             await self._started_elsewhere()
         return results
@@ -361,6 +351,15 @@ class Client(Lists):
     def watching(self) -> Waiting[Watched, News]:
         assert self.store is not None and self._watching is not None
         return self._watching
+
+    @property
+    def answering(self) -> Waiting[tuple[int, str], Answered]:
+        assert self.store is not None and self._answering is not None
+        return self._answering
+
+    async def _replayed(self, run: int, query: str) -> bytes:
+        """The answer of a run's code to a query, from what is recorded."""
+        raise InternalError("this client cannot run code", run=run, query=query)
 
     # What a process that also works does better
 

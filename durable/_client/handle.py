@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from .._authoring.channels import Signal
+from .._authoring.channels import Message, Query, Signal, Update
 from .._authoring.definitions import Definition
 from .._authoring.streams import State, Stream
 from .._codec.failures import decode_failure
@@ -21,13 +21,12 @@ from ..errors import (
     InternalError,
     RetryRefused,
     RunCancelled,
-    RunClosed,
     RunFailed,
     RunNotFound,
     RunStuck,
     RunTerminated,
 )
-from . import reading
+from . import asking, reading
 from .reading import StreamItem
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 T = TypeVar("T")
+A = TypeVar("A")
 Connection: TypeAlias = "asyncpg.Connection | None"
 
 
@@ -129,22 +129,23 @@ class Handle(Generic[R]):
 
     @overload
     async def signal(
-        self, signal: Signal[None], /, *, key: str | None = None, connection: Connection = None
-    ) -> None: ...
+        self, signal: Signal[None] | Message[None], /, *, key: str | None = None,
+        connection: Connection = None,
+    ) -> None: ...  # fmt: skip
     @overload
     async def signal(
         self, signal: Signal[T], value: T, /, *, key: str | None = None,
         connection: Connection = None,
     ) -> None: ...  # fmt: skip
     async def signal(
-        self, signal: Signal[Any], value: Any = None, /, *, key: str | None = None,
+        self, signal: Any, value: Any = None, /, *, key: str | None = None,
         connection: Connection = None,
     ) -> None:  # fmt: skip
         """Send the run a message. When this returns, it is in the database: the run receives it
         exactly once, after what you have sent before; or it closes first, and keeps it unread.
 
         Args:
-            signal: the channel.
+            signal: the channel, or a message of it: ``shipped(parcel)``.
             value: of the channel's type; None by default.
             key: your name for this message: the run takes one of each key, so a send can be
                 repeated. A random one by default.
@@ -159,21 +160,57 @@ class Handle(Generic[R]):
         Example:
             await app.handle("order-42").signal(shipped, Parcel("JJD0001"), key="JJD0001")
         """
-        answer = await self._client.store.inbox.deliver(
-            id=self.id,
-            kind=signal.kind,
-            name=signal.name,
-            key=f"sent/{key or uuid4()}",
-            payload=signal.encode(value),
-            meant=self._run,
-            connection=connection,
-        )
-        if answer.state == "absent":
-            raise RunNotFound(id=self.id)
-        if answer.state == "closed":
-            raise RunClosed(id=self.id, status=answer.status)
-        if connection is None:
-            await self._client._news_for(answer.run)
+        message = asking.message(signal, value, key, Signal)
+        await asking.send(self._client, self.id, message, meant=self._run, connection=connection)
+
+    @overload
+    async def update(
+        self, update: Update[None, A] | Message[A], /, *, key: str | None = None
+    ) -> A: ...
+    @overload
+    async def update(self, update: Update[T, A], value: T, /, *, key: str | None = None) -> A: ...
+    async def update(self, update: Any, value: Any = None, /, *, key: str | None = None) -> Any:
+        """Ask the run to change, and wait for its answer. Durable at both ends: the run handles it
+        once, whatever crashes; who asks again with the same ``key`` waits for that same answer.
+
+        Args:
+            update: the channel, or a message of it: ``add(item)``.
+            value: of the channel's type; None by default.
+            key: your name for this update, as for ``signal``.
+
+        Raises:
+            UpdateRejected: its check refused it; nothing has happened.
+            UpdateFailed: its handler raised.
+            RunClosed: the run was closed, or closed before it had answered.
+            RunStuck, RunNotFound: there will be no answer for now; ask again later.
+            InvalidCall, EncodeError: as ``signal``.
+
+        Use ``asyncio.timeout`` to wait only so long. A run that never handles such an update never
+        answers.
+
+        Example:
+            count = await app.handle("cart-7").update(add, Item("socks"), key=request.id)
+        """
+        message = asking.message(update, value, key, Update)
+        return await asking.update(self._client, self.id, message, meant=self._run)
+
+    async def query(self, query: Query[A], /) -> A:
+        """Ask what the run knows, without leaving a trace. The answer rests on what is recorded:
+        the run answers itself if this process works on it; if not, its journal is replayed here,
+        so this process must know its code. A closed run answers, too.
+
+        Raises:
+            RunNotFound: no such id.
+            NotRegistered: this process does not know the run's workflow.
+            InvalidCall: the run does not answer that (yet), or tried to do something.
+            Divergence: the code does not fit the run's journal.
+
+        Example:
+            items = await app.handle("cart-7").query(content)
+        """
+        payload = await self._client._replayed(await self._resolved(), query.name)
+        answer: A = query.decode(payload)
+        return answer
 
     async def retry(self) -> None:
         """Let a failed run go on from before its failure: nothing that completed is done

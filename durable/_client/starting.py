@@ -27,6 +27,7 @@ from uuid import UUID
 import asyncpg
 
 from .._authoring import registry
+from .._authoring.channels import Message
 from .._authoring.context import Context
 from .._authoring.definitions import Definition, workflow_of
 from .._codec import sameness
@@ -73,6 +74,7 @@ class StartOptions(TypedDict, total=False):
 
 
 class JoinedOptions(StartOptions, total=False):
+    message: Message[Any] | None
     connection: asyncpg.Connection | None
 
 

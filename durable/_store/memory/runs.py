@@ -126,6 +126,11 @@ class Runs:
             run.on_trial = 0 if run.run in runs else run.on_trial
 
     @verb
+    def look(self, run: int) -> Claimed | None:
+        found = self._tables.run.get(run)
+        return None if found is None else self._claimed(found)
+
+    @verb
     def owned(self, worker: UUID) -> list[Claimed]:
         return [self._claimed(run) for run in self._tables.owned_by(worker)]
 

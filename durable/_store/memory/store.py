@@ -45,7 +45,7 @@ class Store:
 
     async def listen_for_ends(self, on_ends: Callable[..., None]) -> None:
         loop = asyncio.get_running_loop()
-        self._tables.end_listeners[self] = lambda: loop.call_soon_threadsafe(on_ends)
+        self._tables.end_listeners[self, on_ends] = lambda: loop.call_soon_threadsafe(on_ends)
 
     async def notify_published(self) -> None:
         with self._tables.lock:
@@ -54,8 +54,11 @@ class Store:
 
     async def listen_for_published(self, on_published: Callable[..., None]) -> None:
         loop = asyncio.get_running_loop()
-        self._tables.published_listeners[self] = lambda: loop.call_soon_threadsafe(on_published)
+        self._tables.published_listeners[self, on_published] = lambda: loop.call_soon_threadsafe(
+            on_published
+        )
 
     async def close(self) -> None:
-        self._tables.end_listeners.pop(self, None)
-        self._tables.published_listeners.pop(self, None)
+        for listeners in self._tables.end_listeners, self._tables.published_listeners:
+            for key in [key for key in listeners if key[0] is self]:
+                del listeners[key]

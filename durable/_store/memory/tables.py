@@ -118,8 +118,8 @@ class Tables:
         self.stream: defaultdict[tuple[int, str], list[StreamRow]] = defaultdict(list)
         self.worker: dict[UUID, Worker] = {}
         self.listeners: dict[object, Callable[[], object]] = {}  # for what is due
-        self.end_listeners: dict[object, Callable[[], object]] = {}
-        self.published_listeners: dict[object, Callable[[], object]] = {}
+        self.end_listeners: dict[tuple[object, object], Callable[[], object]] = {}
+        self.published_listeners: dict[tuple[object, object], Callable[[], object]] = {}
         self._named: dict[str, int] = {}  # the index run_id
         self._keys = 0
 

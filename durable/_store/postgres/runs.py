@@ -119,6 +119,11 @@ class Runs:
         """Doubtful runs of this worker have lived on: its death will not count against them."""
         await self._line.fetch(self._sql["acquit"], worker, runs)
 
+    async def look(self, run: int) -> Claimed | None:
+        """What it takes to replay a run, whoever has it."""
+        row = await self._line.fetchrow(self._sql["look"], run)
+        return Claimed(*row) if row is not None else None
+
     async def owned(self, worker: UUID) -> list[Claimed]:
         """What stands as this worker's, whatever it remembers."""
         return [Claimed(*row) for row in await self._line.fetch(self._sql["owned"], worker)]

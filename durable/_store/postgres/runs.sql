@@ -87,6 +87,13 @@ returning r.run
 -- name: retry
 select durable.retry($1, $2)
 
+-- name: look
+-- What it takes to replay a run, whoever has it.
+select r.run, r.id, r.workflow, r.queue, r.claim, r.seed, r.versions, i.args as input, r.crashes
+from durable.run r
+join durable.input i on i.run = r.run
+where r.run = $1
+
 -- name: owned
 -- What is marked as this worker's, whatever it knows.
 select r.run, r.id, r.workflow, r.queue, r.claim, r.seed, r.versions, i.args as input, r.crashes

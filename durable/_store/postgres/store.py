@@ -61,7 +61,7 @@ class Store:
         self._lines = (calls, commits, aside, lists)
         self._calls = calls
         self._sql = statements.load("listening", schema)
-        self._listening: dict[str, Session | None] = {}
+        self._listening: dict[tuple[str, Callable[..., None]], Session | None] = {}
         self.runs: verbs.Runs = Runs(calls, patience, schema)
         self.journal: verbs.Journal = Journal(commits, aside, calls, schema)
         self.attempts: verbs.Attempts = Attempts(calls, schema)
@@ -146,9 +146,9 @@ class Store:
         session = self._calls.session
         if not self._notify or session is None or session.pooled:
             return
-        if session is not self._listening.get(channel):
+        if session is not self._listening.get((channel, hear)):
             await self._calls.call(lambda c: c.add_listener(channel, hear))
-            self._listening[channel] = self._calls.session
+            self._listening[channel, hear] = self._calls.session
 
     def _line(self, lock_timeout: float) -> Line:
         return Line(
