@@ -212,7 +212,7 @@ class Client(Lists):
             found = await store.runs.start(start.new, first=first, connection=connection)
             answer = start.check(found)
             run = answer.run
-            if first is not None and not answer.created:
+            if message is not None and not answer.created:
                 await asking.send(self, id, message, meant=run, connection=connection)
             if connection is None:
                 await (self._started_elsewhere() if answer.created else self._found(id, answer))
