@@ -48,6 +48,7 @@ class Chores:
         self._poked = asyncio.Event()
         self._ended = asyncio.Event()
         self._published = asyncio.Event()
+        self._sent = asyncio.Event()
         self._wanted: dict[Chore, None] = {}  # in the order of being asked for, each once
         self._swept_at = time.monotonic()
 
@@ -71,6 +72,10 @@ class Chores:
     def run_published(self) -> None:
         """As above."""
         self._published.set()
+
+    def run_sent(self) -> None:
+        """Runs are due elsewhere, or may be."""
+        self._sent.set()
 
     async def greet(self) -> None:
         """At the start: take over from processes of this machine that are gone, and bring back
@@ -140,6 +145,10 @@ class Chores:
     async def announce_published(self) -> None:
         """The same to those who read what runs publish."""
         await self._announce(self._published, self._worker.store.notify_published)
+
+    async def announce_sent(self) -> None:
+        """A hint to other workers that a message came for a run."""
+        await self._announce(self._sent, self._worker.store.notify)
 
     async def _announce(self, event: asyncio.Event, notify: Callable[[], Awaitable[None]]) -> None:
         await event.wait()

@@ -57,7 +57,7 @@ class Instance:
         "arrivals", "awaiting", "birth", "claim", "close", "definition", "effects", "fed", "found",
         "id", "in_flight", "input", "is_queued", "loaded", "lost", "noted", "notes", "outcome",
         "position", "published", "replayer", "report", "requests", "rows", "run", "seed", "seen",
-        "streaming", "tail",
+        "sent", "streaming", "tail",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +92,7 @@ class Instance:
         self.requests: list[commands.Request] = []  # of the world, held until it is written
         self.effects: list[commands.Effect] = []  # of these rows' turns
         self.streaming: dict[int, Publisher] = {}  # attempts that have published, by op
+        self.sent = False  # by the commit under way: receivers are to look
         self.published = False  # by the commit under way: readers are to be told
         self.notes: dict[int, Note] = {}  # of attempts, by op: to be written
         self.noted: set[int] = set()  # ops that may have a note in the database
@@ -160,6 +161,7 @@ class Instance:
             key = written[0].key if written else _next_key()
             advance.publishes = gathered(self.effects, self.streaming, key)
             self.published = bool(advance.publishes or advance.replies)
+            self.sent = bool(advance.deliveries)
             self.effects, self.streaming = [], {}
         if self.notes or self.noted:
             advance.notes, advance.ended = self._take_notes()

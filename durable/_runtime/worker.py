@@ -108,7 +108,8 @@ class LiveWorker:
         self._watchdog.start()
         chores = self.chores
         rounds = (self.committer.once, self.claimer.once, self.attempts.watch, chores.once)
-        self._background.keep(*rounds, chores.announce, chores.announce_published)
+        self._background.keep(*rounds, chores.announce, chores.announce_published,
+                              chores.announce_sent)  # fmt: skip
         await chores.greet()
         self.claimer.poke()
 
@@ -269,6 +270,10 @@ class LiveWorker:
             return
         if instance.awaiting:
             instance.tell_noted(True)
+        if instance.sent:
+            instance.sent = False
+            self.claimer.mail_came()  # for runs of this worker, or a refusal
+            self.chores.run_sent()
         if instance.published:
             instance.published = False
             self.chores.run_published()

@@ -12,6 +12,8 @@ import pytest
 
 from durable import Client, Context, Durable, Operation, RunClosed, RunStuck, Signal, workflow
 from durable._authoring import channels
+from durable._runtime.worker import LiveWorker
+from durable._store.protocol import Beat
 from durable.errors import DefinitionError, InvalidCall, RunNotFound
 from tests.end_to_end.processes import until
 
@@ -57,7 +59,17 @@ async def sends_numbers(ctx: Context, to: str, numbers: int) -> None:
     await ctx.receive(stop)
 
 
-SERVED: list[Any] = [waits_for_parcel, counts_until_stopped, sends_numbers]
+@workflow
+async def plays(ctx: Context, to: str, rounds: int, serves: bool) -> None:
+    for number in range(rounds):
+        if not serves:
+            await ctx.receive(counted)
+        ctx.send(to, counted, number)
+        if serves:
+            await ctx.receive(counted)
+
+
+SERVED: list[Any] = [plays, waits_for_parcel, counts_until_stopped, sends_numbers]
 
 
 @pytest.fixture
@@ -113,6 +125,21 @@ async def test_a_run_sends_to_another_and_hears_of_refusals(
     await until(is_told)
     await sender.signal(stop)
     await sender.result()
+
+
+async def test_a_worker_needs_no_beat_to_see_what_its_runs_send(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beaten = LiveWorker._beat
+
+    def tells_nothing(self: LiveWorker, beat: Beat, came: float) -> None:
+        beaten(self, beat._replace(mail=False, due_since=None, next_due=None), came)
+
+    monkeypatch.setattr(LiveWorker, "_beat", tells_nothing)
+    async with Durable(dsn, serve=SERVED) as app:
+        there = await app.start(plays, "here", 5, False, id="there")
+        await app.run(plays, "there", 5, True, id="here")
+        await there.result()
 
 
 async def test_a_signal_joins_the_callers_transaction(app: Durable, dsn: str) -> None:

@@ -16,15 +16,19 @@ from durable import (
     Durable,
     Handle,
     Health,
+    Message,
     Metrics,
     Operation,
     Promise,
+    Query,
     Retry,
+    Signal,
     Start,
     Started,
     State,
     Stream,
     StreamItem,
+    Update,
     Worker,
     activity,
     attempt,
@@ -194,3 +198,48 @@ async def shown(ctx: Context, app: Durable, client: Client, conn: asyncpg.Connec
         assert_type((item.offset, item.is_reset), tuple[int, bool])
     assert_type(await client.resolve("token", {"any": 1}, connection=conn), bool)
     assert_type(await client.reject("token", "no"), bool)
+
+
+# What is sent to runs, and what they answer.
+
+noted = Signal[str]("typing.noted")
+halt = Signal[None]("typing.halt")
+add = Update[str, int]("typing.add")
+clear = Update[None, int]("typing.clear")
+listed = Query[list[str]]("typing.listed")
+
+
+async def added(name: str) -> int:
+    return len(name)
+
+
+def counted(name: str) -> int:
+    return len(name)
+
+
+async def cleared(_: None) -> int:
+    return 0
+
+
+async def asked(ctx: Context, app: Durable, conn: asyncpg.Connection) -> None:
+    assert_type(await ctx.receive(noted), str)
+    async for text in ctx.messages(noted):
+        assert_type(text, str)
+    ctx.send("other", noted, "x")
+    ctx.send("other", halt)
+    ctx.on(add, added)
+    ctx.on(add, counted, check=lambda name: name.isalpha())
+    ctx.on(clear, cleared)
+    ctx.answer(listed, lambda: ["a"])
+    handle = app.handle("x", bare)
+    await handle.signal(noted, "x", key="k", connection=conn)
+    await handle.signal(halt)
+    await handle.signal(noted("x"))
+    assert_type(await handle.update(add, "x", key="k"), int)
+    assert_type(await handle.update(clear), int)
+    assert_type(add("x"), Message[int])
+    assert_type(await handle.update(add("x", key="k")), int)
+    assert_type(noted("x"), Message[None])
+    assert_type(halt(), Message[None])
+    assert_type(await handle.query(listed), list[str])
+    assert_type(await app.start(bare, id="x", message=add("x")), Handle[None])

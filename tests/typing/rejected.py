@@ -18,8 +18,11 @@ from durable import (
 )
 from durable.testing import Environment
 from tests.typing.accepted import (
+    add,
     bare,
     charge,
+    listed,
+    noted,
     options_of_all_kinds,
     order,
     percent,
@@ -91,3 +94,15 @@ async def mistakes_with_what_is_shown(ctx: Context, app: Durable) -> None:
     await app.handle("x").state(spoken)  # type: ignore[arg-type]
     app.handle("x").stream(percent)  # type: ignore[arg-type]
     await app.reject("token", 7)  # type: ignore[arg-type]
+
+
+async def mistakes_with_messages(ctx: Context, app: Durable) -> None:
+    handle = app.handle("x")
+    await handle.signal(noted, 5)  # type: ignore[misc]
+    await handle.signal(noted)  # type: ignore[arg-type]
+    await handle.signal(add, "x")  # type: ignore[call-overload]
+    await handle.update(add, 5)  # type: ignore[misc]
+    await handle.query(add)  # type: ignore[arg-type]
+    ctx.send("other", noted, 5)  # type: ignore[misc]
+    ctx.on(add, str.upper)  # type: ignore[arg-type]
+    ctx.answer(listed, lambda: [5])  # type: ignore[list-item]
