@@ -24,6 +24,7 @@ from .._store.protocol import Advance, Unavailable, Unwritable, Verdict
 from .._store.verbs import Journal
 from ..errors import LeaseLost
 from .clock import Clock
+from .complaints import Complaint
 from .instance import Instance
 from .metrics import Meter
 from .watchdog import Watchdog
@@ -74,6 +75,7 @@ class Committer:
         self._settling: asyncio.Handle | None = None
         self._host = asyncio.get_running_loop()
         self._meter = meter
+        self._complaint = Complaint(log, "the database takes commits again, after %.1f s")
         self.refusal: str | None = None  # of the commit that is sent again and again
 
     def submit(self, instance: Instance) -> None:
@@ -195,10 +197,13 @@ class Committer:
                 raise
             except Unavailable as error:
                 self.refusal = str(error)
-                log.warning("the database did not take a commit (%s); sending it again", error)
+                self._complaint.raised(
+                    "the database did not take a commit (%s); sending it again", error
+                )
                 self._meter.count("durable_commits_refused_total")
             else:
                 self.refusal = None
+                self._complaint.over()
                 self._meter.committed(advances, began)
                 return verdicts
             await asyncio.sleep(pause)

@@ -23,6 +23,7 @@ from .._core.leases import FREE_LOCK_SECONDS
 from .._store.protocol import Beat, Registration, Unavailable
 from .._store.verbs import Heartbeat
 from ..errors import LeaseLost
+from .complaints import Complaint
 
 log = logging.getLogger("durable.worker")
 
@@ -52,6 +53,7 @@ class Lease:
         self._connect = connect
         self._on_beat = on_beat
         self._on_lost = on_lost
+        self._complaint = Complaint(log, "the database answers heartbeats again, after %.1f s")
         self.missed = 0  # beats without an answer that nobody has counted yet
         self._has_lived = False  # a beat of its was answered; known to the thread
         self._answered = 0.0  # monotonic: when the latest answered beat was sent
@@ -150,7 +152,8 @@ class Lease:
             self.beaten_since = float("inf")
             self.missed += 1
             facts = {"worker": self.registration.name}
-            log.warning("the database did not answer a heartbeat: %s", error, extra=facts)
+            told = "the database did not answer a heartbeat: %s"
+            self._complaint.raised(told, error, extra=facts)
             return BEAT_SECONDS / 2
         except Exception:
             if not ready.done():
@@ -168,6 +171,7 @@ class Lease:
             self._tell(self._on_lost, worker)
             return BEAT_SECONDS
         self._has_lived = True
+        self._complaint.over()
         if self.beaten_since > sent:
             self.beaten_since = sent
         self._tell(self._heard, sent, beat, time.monotonic(), ready)
