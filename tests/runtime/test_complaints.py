@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 
-from durable._runtime import complaints
 from durable._runtime.complaints import Complaint
 
 
@@ -14,7 +14,7 @@ def test_a_trouble_is_told_once_in_a_while_and_at_its_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(complaints.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     complaint = Complaint(logging.getLogger("durable.worker"), "well again after %.0f s")
     complaint.over()
     for now in (100.0, 101.0, 129.0, 131.0, 132.0):
