@@ -222,10 +222,13 @@ class RunCancelled(RunError):
 
 
 class RunTerminated(RunError):
-    """A start under its id replaced the run (``if_exists="replace"``); its code had no say."""
+    """Somebody closed the run at once (``handle.terminate``, or a start with
+    ``if_exists="replace"``: ``reason`` is then "replaced"); its code had no say."""
 
-    def __init__(self, *, id: str) -> None:
-        super().__init__(f"Run {id!r} was terminated or replaced; its code had no say.", id=id)
+    def __init__(self, *, id: str, reason: str | None = None) -> None:
+        why = f" ({reason})" if reason else ""
+        super().__init__(f"Run {id!r} was terminated{why}; its code had no say.", id=id)
+        self.reason = reason
 
 
 class RunStuck(RunError):
@@ -234,7 +237,8 @@ class RunStuck(RunError):
     def __init__(self, *, id: str, report: str) -> None:
         super().__init__(
             f"Run {id!r} is stuck and keeps all it has: {report}\n"
-            f"It goes on when fitting code is deployed, or after `durable retry {id}`.",
+            f"It goes on when fitting code is deployed, or after `durable retry {id}`; "
+            f"`durable terminate {id}` closes it as it is.",
             id=id,
         )
         self.report = report

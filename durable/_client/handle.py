@@ -12,6 +12,7 @@ import asyncpg
 
 from .._authoring.channels import Message, Query, Signal, Update
 from .._authoring.definitions import Definition
+from .._authoring.registry import is_name
 from .._authoring.streams import State, Stream
 from .._codec.failures import decode_failure
 from .._codec.values import decode
@@ -19,6 +20,7 @@ from .._core.statuses import Status
 from .._store.protocol import Outcome
 from ..errors import (
     InternalError,
+    InvalidCall,
     RetryRefused,
     RunCancelled,
     RunFailed,
@@ -114,10 +116,16 @@ class Handle(Generic[R]):
 
     async def cancel(self) -> bool:
         """Ask the run to stop: ``asyncio.CancelledError`` is raised where its code waits, and
-        ``finally`` blocks run, with durable steps if they like. Returns at once.
+        ``finally`` blocks run, with durable steps if they like. Returns at once; a run that
+        completes meanwhile has completed.
+
+        A paused run hears of it when it is resumed, a stuck one when fitting code runs.
 
         Returns:
             True if the request was accepted, False if the run was closed already.
+
+        Raises:
+            RunNotFound: no such id.
         """
         answer = await self._client.store.inbox.deliver(
             id=self.id, kind="cancel", name=None, key=str(uuid4()), payload=None, meant=self._run
@@ -126,6 +134,54 @@ class Handle(Generic[R]):
             raise RunNotFound(id=self.id)
         await self._client._news_for(answer.run)
         return answer.state == "accepted"
+
+    async def terminate(self, reason: str | None = None) -> bool:
+        """Close the run at once, wherever it stands: running, waiting, paused, stuck, unserved. Its
+        code has no say: no ``finally`` runs, what it does now is not recorded any more, and its
+        activities under way are cancelled within a second or so.
+
+        Args:
+            reason: why, for whoever asks for the result, and for the journal.
+
+        Returns:
+            True if it was closed by this, False if it was closed already.
+
+        Raises:
+            RunNotFound: no such id.
+
+        Example:
+            await app.handle("order-42").terminate("the customer is gone")
+        """
+        if reason is not None and not all(map(is_name, reason)):  # each of its characters
+            raise InvalidCall(f"reason={reason!r:.300} is no text that Postgres takes.")
+        closed = await self._from_outside("terminate", reason)
+        if closed:
+            await self._client.store.notify_ends()
+        return closed
+
+    async def pause(self) -> bool:
+        """Let the run hold: it begins nothing more. What is under way ends first, and is recorded.
+        Messages are kept, timers go off and deadlines are told when it is resumed; so is a cancel.
+        Pausing twice is pausing once.
+
+        Returns:
+            True if it holds or will, False if it is closed.
+
+        Raises:
+            RunNotFound: no such id.
+        """
+        return await self._from_outside("pause", True)
+
+    async def resume(self) -> bool:
+        """Let a paused run go on; one that was not paused goes on anyway.
+
+        Returns:
+            False if it is closed.
+
+        Raises:
+            RunNotFound: no such id.
+        """
+        return await self._from_outside("pause", False)
 
     @overload
     async def signal(
@@ -278,6 +334,15 @@ class Handle(Generic[R]):
         """
         return reading.items(self._client, self._resolved, stream, after)
 
+    async def _from_outside(self, verb: str, *given: Any) -> bool:
+        """Whether the run was open."""
+        refusal = await getattr(self._client.store.runs, verb)(self.id, *given, self._run)
+        if refusal == "absent":
+            raise RunNotFound(id=self.id)
+        if refusal is None:
+            await self._client._news_for(self._run)
+        return refusal is None
+
     async def _resolved(self) -> int:
         if self._run is None:
             self._run = await self._client.store.runs.current(self.id)
@@ -309,4 +374,4 @@ class Handle(Generic[R]):
             case "stuck":
                 raise RunStuck(id=self.id, report=outcome.report or "no reason was recorded")
             case _:
-                raise RunTerminated(id=self.id)
+                raise RunTerminated(id=self.id, reason=outcome.reason)

@@ -30,7 +30,7 @@ NEXT: dict[Status, frozenset[Status]] = {
     Status.PENDING: _OUTSIDE | {Status.RUNNING, Status.UNSERVED, Status.PAUSED},
     Status.RUNNING: frozenset(Status) - {Status.RUNNING, Status.UNSERVED},
     Status.WAITING: _OUTSIDE | {Status.RUNNING, Status.UNSERVED, Status.PAUSED},
-    Status.STUCK: _OUTSIDE | {Status.PENDING},
+    Status.STUCK: _OUTSIDE | {Status.PENDING, Status.PAUSED},
     Status.UNSERVED: _OUTSIDE | {Status.PENDING, Status.RUNNING, Status.PAUSED},
     Status.PAUSED: _OUTSIDE | {Status.PENDING},
     Status.COMPLETED: frozenset(),

@@ -22,7 +22,6 @@ from typing import Any
 
 from .._authoring import attempts as authoring
 from .._core import commands
-from .._core.retries import verdict
 from .._store.protocol import Note
 from .activities import run_activity
 from .arrivals import Result
@@ -44,9 +43,7 @@ from .work import (
     encoded,
     failed,
     failure_of,
-    is_answer,
-    is_retryable,
-    tell_failed,
+    next_in,
 )
 
 log = logging.getLogger("durable.activity")
@@ -161,6 +158,12 @@ class Attempts:
         for run, op in [key for key in self._under_way if key[0] == instance.run]:
             self.drop(run, op)
 
+    def drop_waiting(self, run: int | None = None) -> None:
+        """What waits for its next attempt, of all runs or of one: that will be the next owner's."""
+        for work in self._under_way.values():
+            if work.waits and run in (None, work.key[0]):
+                self._abandon(work)
+
     def _abandon(self, work: Work) -> None:
         if not work.abandoned:
             work.abandoned = True
@@ -172,18 +175,16 @@ class Attempts:
     def count(self) -> int:
         return len(self._under_way)
 
-    def runs(self) -> set[int]:
-        """Those of which something is under way here."""
-        return {run for run, _ in self._under_way}
+    def runs(self, *, noted: bool = False) -> set[int]:
+        """Those of which something is under way here; ``noted``: for long."""
+        return {run for (run, _), work in self._under_way.items() if work.noted or not noted}
 
     async def drain(self, grace: float) -> list[Work]:
         """Give what is under way ``grace`` seconds, then tell it to stop; returns what was cut
         off. What does not stop either is named, and left behind."""
         await self._quick.begun()
         self._look()  # what heartbeats have told is for the next owner
-        for work in self._under_way.values():
-            if work.waits:  # for its next attempt, which will be the next owner's
-                self._abandon(work)
+        self.drop_waiting()
         await self._ended(grace)
         cut = [work for work in self._under_way.values() if not work.abandoned]
         for work in cut:
@@ -307,7 +308,7 @@ class Attempts:
                     await self._record(work)
                 while (waited := self._may_begin()) is not None:
                     await waited
-                if work.instance.lost:
+                if work.instance.lost or work.instance.holding:
                     raise Disowned
                 work.begin_attempt()
                 payload, value = await runner(work)
@@ -347,27 +348,14 @@ class Attempts:
             return None
         if isinstance(error, GeneratorExit) and self._host.is_closed():
             raise error  # thrown away with the loop
-        work.pause = self._judge(work, error)
+        work.pause = next_in(
+            work, error, chance=self.chance(), left=left_of_total(work, self._clock)
+        )
         if work.pause is None:
             return failed(work, error)
         work.failure = failure_of(work, error)
         self._note(work, next_at=self._clock.now() + timedelta(seconds=work.pause))
         return None
-
-    def _judge(self, work: Work, error: BaseException) -> float | None:
-        """Seconds until the next attempt; None if there is none."""
-        options = work.call.definition.options
-        business = is_answer(error, options.raises)
-        pause = verdict(
-            options.retry,
-            work.number,
-            retryable=not business and is_retryable(error, options.retry.retry_if),
-            chance=self.chance(),
-            left=left_of_total(work, self._clock),
-        )
-        if not business:  # a business error is an answer, not an accident
-            tell_failed(work, error, next_in=pause)
-        return pause
 
     # What is told of them
 

@@ -45,6 +45,7 @@ class Claimer:
         self._mail = False
         self._backlog = False  # the last claim was full: more is due
         self._looking = False
+        self._asks = False  # whether what is busy for long is ours still
         self._doubtful = Doubtful()
         self._wake: Alarm | None = None
         self._reconciled_at = time.monotonic()
@@ -68,8 +69,10 @@ class Claimer:
         self._poked.set()
 
     def compare(self) -> None:
-        """Runs are ours, in memory or there: now and then the two are compared."""
-        if time.monotonic() - self._reconciled_at > RECONCILE_SECONDS:
+        """Runs are ours, in memory or there: now and then the two are compared. Those that are
+        busy for long are asked for at each beat: somebody may have terminated them."""
+        self._asks = bool(self._worker.attempts.runs(noted=True))
+        if self._asks or time.monotonic() - self._reconciled_at > RECONCILE_SECONDS:
             self._poked.set()
 
     def busy(self) -> bool:
@@ -119,6 +122,9 @@ class Claimer:
         if time.monotonic() - self._reconciled_at > RECONCILE_SECONDS:
             self._reconciled_at = time.monotonic()
             await self._reconcile()
+        elif self._asks:
+            await self._drop_strays()
+        self._asks = False
 
     async def _claim(self, limit: int) -> list[Claimed]:
         worker, doubtful = self._worker, self._doubtful
@@ -286,8 +292,10 @@ class Claimer:
 
     async def _read_mail(self) -> None:
         worker = self._worker
-        runs = await worker.store.inbox.mail(worker.registration.worker)
-        instances = [worker.active[run] for run in runs if run in worker.active]
+        mail = await worker.store.inbox.mail(worker.registration.worker)
+        instances = [worker.active[run] for run in mail if run in worker.active]
+        await self._hold([each for each in instances if mail[each.run] or each.holding])
+        instances = [each for each in instances if not each.holding]
         messages = await self._read_messages(instances)
         read: list[tuple[int, int]] = []
         for instance in instances:
@@ -301,6 +309,18 @@ class Claimer:
             worker.committer.submit(instance)
         if read:
             await worker.store.inbox.clear_due(worker.registration.worker, read)
+
+    async def _hold(self, instances: list[Instance]) -> None:
+        """Somebody has asked these to: they go back as soon as nothing of them is under way, with
+        their mail unread. Until then they are found at each beat."""
+        attempts = self._worker.attempts
+        for instance in instances:
+            instance.holding = True
+            attempts.drop_waiting(instance.run)
+        busy = attempts.runs()
+        await self._worker.chores.hand_back(
+            [each for each in instances if each.is_idle and each.run not in busy]
+        )
 
     # Ghosts
 
@@ -317,7 +337,19 @@ class Claimer:
         if ghosts:
             log.warning("adopting %d runs whose claim was answered to nobody", len(ghosts))
             await self._load(ghosts)
-        ours = {each.run: each.claim for each in owned}
+        self._drop_lost(before, {each.run: each.claim for each in owned})
+
+    async def _drop_strays(self) -> None:
+        """Let go of what is busy here for long and was closed from outside."""
+        worker, me = self._worker, self._worker.registration.worker
+        busy = worker.attempts.runs(noted=True)
+        before = {run: worker.active[run] for run in busy if run in worker.active}
+        ours = await worker.store.runs.claims(me, list(before))
+        if me == worker.registration.worker:
+            self._drop_lost(before, ours)
+
+    def _drop_lost(self, before: dict[int, Instance], ours: dict[int, int]) -> None:
+        worker = self._worker
         for run, instance in before.items():
             settling = instance.birth is not None or instance.in_flight or instance.close
             is_here = worker.active.get(run) is instance

@@ -55,9 +55,9 @@ class Instance:
 
     __slots__ = (
         "arrivals", "awaiting", "birth", "claim", "close", "definition", "effects", "fed", "found",
-        "id", "in_flight", "input", "is_queued", "loaded", "lost", "noted", "notes", "outcome",
-        "position", "published", "replayer", "report", "requests", "rows", "run", "seed", "seen",
-        "sent", "streaming", "tail",
+        "holding", "id", "in_flight", "input", "is_queued", "loaded", "lost", "noted", "notes",
+        "outcome", "position", "published", "replayer", "report", "requests", "rows", "run",
+        "seed", "seen", "sent", "streaming", "tail",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +106,7 @@ class Instance:
         self.is_queued = False
         self.loaded = False  # rebuilt from its journal, so attempts may have run elsewhere
         self.lost = False
+        self.holding = False  # as somebody asked: it goes back when nothing is under way
 
     def _begin_code(self, args: tuple[Any, ...] | None = None) -> None:
         definition = self.definition

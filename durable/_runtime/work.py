@@ -16,6 +16,7 @@ from .._authoring import attempts as authoring
 from .._authoring.context import Call
 from .._codec.failures import decode_failure, encode_failure, rebuild
 from .._core import commands
+from .._core.retries import verdict
 from .._store.protocol import Note
 from ..errors import CodecError, DecodeError, shorten
 from . import threads
@@ -250,6 +251,18 @@ def tell_failed(work: Work, error: BaseException, *, next_in: float | None) -> N
         exc_info=None if isinstance(error, Unrecordable) else error,  # no frame of theirs is in it
         extra={**work.facts, "error": type(error).__name__, "next_in": next_in},
     )
+
+
+def next_in(work: Work, error: BaseException, *, chance: float, left: float | None) -> float | None:
+    """Seconds until the next attempt; None if there is none. ``left`` is what remains of the time
+    for all of them."""
+    options = work.call.definition.options
+    business = is_answer(error, options.raises)
+    retryable = not business and is_retryable(error, options.retry.retry_if)
+    pause = verdict(options.retry, work.number, retryable=retryable, chance=chance, left=left)
+    if not business:  # a business error is an answer, not an accident
+        tell_failed(work, error, next_in=pause)
+    return pause
 
 
 def arguments(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:

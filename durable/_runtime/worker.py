@@ -232,7 +232,7 @@ class LiveWorker:
 
     def _timer_due(self, run: int, op: int) -> None:
         instance = self.active.get(run)
-        if instance is not None:
+        if instance is not None and not instance.holding:
             instance.arrivals.append(Due(op))
             self.committer.submit(instance)
 
@@ -294,7 +294,7 @@ class LiveWorker:
         row holds when it must be taken up again."""
         requests, instance.requests = instance.requests, []
         still_open = instance.replayer.open
-        begins = not (self.draining or parked)
+        begins = not (self.draining or parked or instance.holding)
         for command in requests:
             if isinstance(command, commands.Run):  # the usual one
                 if begins and command.op in still_open:

@@ -1,4 +1,4 @@
-"""``list``, ``show``, ``retry``, ``cancel``, ``delete``: looking at runs, and mending them."""
+"""Looking at runs, and mending them: each command is in ``COMMANDS`` of ``cli/__init__.py``."""
 
 from __future__ import annotations
 
@@ -116,6 +116,8 @@ def ending(run: Description) -> str:
             return run.status.value + (f": {clean(run.reason)}" if run.reason else "")
         case "running" if not run.waits_for:
             return f"running on worker {run.worker}"
+        case "paused":
+            return f"paused; to let it go on: durable resume {clean(run.id)}"
         case _:
             return f"waiting {waits_for(run)}"
 
@@ -147,8 +149,42 @@ def retry_command(dsn: str | None, schema: str, output: str, ids: tuple[str, ...
 @output_option
 @click.argument("ids", nargs=-1, required=True)
 def cancel_command(dsn: str | None, schema: str, output: str, ids: tuple[str, ...]) -> int:
-    """Ask runs to stop; their clean-up code runs. A stuck one stops when fitting code runs."""
+    """Ask runs to stop; their clean-up code runs. A paused one stops when it is resumed, a stuck
+    one when fitting code runs: terminate it, if that is not to be."""
     return _for_each(dsn, schema, output, ids, "cancel", "is asked to stop")
+
+
+@click.command()
+@database_option
+@schema_option
+@output_option
+@click.option("--reason", help="why, for the journal and for whoever waits for the result")
+@click.argument("ids", nargs=-1, required=True)
+def terminate_command(
+    dsn: str | None, schema: str, output: str, reason: str | None, ids: tuple[str, ...]
+) -> int:
+    """Close runs at once, stuck ones too. Their code has no say: no clean-up runs."""
+    return _for_each(dsn, schema, output, ids, "terminate", "is terminated", reason)
+
+
+@click.command()
+@database_option
+@schema_option
+@output_option
+@click.argument("ids", nargs=-1, required=True)
+def pause_command(dsn: str | None, schema: str, output: str, ids: tuple[str, ...]) -> int:
+    """Let runs hold until they are resumed. Attempts under way end first; messages are kept."""
+    return _for_each(dsn, schema, output, ids, "pause", "holds")
+
+
+@click.command()
+@database_option
+@schema_option
+@output_option
+@click.argument("ids", nargs=-1, required=True)
+def resume_command(dsn: str | None, schema: str, output: str, ids: tuple[str, ...]) -> int:
+    """Let paused runs go on."""
+    return _for_each(dsn, schema, output, ids, "resume", "goes on")
 
 
 @click.command()
@@ -186,7 +222,13 @@ def delete_command(
 
 
 def _for_each(
-    dsn: str | None, schema: str, output: str, ids: tuple[str, ...], verb: str, done: str
+    dsn: str | None,
+    schema: str,
+    output: str,
+    ids: tuple[str, ...],
+    verb: str,
+    done: str,
+    *given: Any,
 ) -> int:
     from ..errors import DurableError
 
@@ -194,7 +236,7 @@ def _for_each(
         told: list[tuple[str, str | None]] = []
         for id in ids:
             try:
-                answer = await getattr(client.handle(id), verb)()
+                answer = await getattr(client.handle(id), verb)(*given)
             except DurableError as error:
                 if len(ids) == 1:
                     raise

@@ -39,8 +39,8 @@ async def test_mail_read_for_a_run_that_is_put_away_meanwhile_is_left_to_its_nex
                 await worker.claimer._read_mail()  # its list was made before the run was put away
             return verdicts
 
-        async def mail_of_before(by: UUID) -> list[int]:
-            return [*worker.active] or await mail(by)
+        async def mail_of_before(by: UUID) -> dict[int, bool]:
+            return dict.fromkeys(worker.active, False) or await mail(by)
 
         monkeypatch.setattr(store.journal, "commit", commit_and_dawdle)
         monkeypatch.setattr(store.inbox, "mail", mail_of_before)

@@ -179,7 +179,7 @@ async def test_a_message_and_the_park_of_its_receiver_in_one_batch(stage: Stage)
     assert verdicts == [DONE, DONE]  # not parked: it has not seen the message
     stands = await stage.run(receiver)
     assert (stands["status"], stands["worker"], stands["last_seq"]) == ("running", worker, 1)
-    assert await stage.store.inbox.mail(worker) == [receiver]
+    assert await stage.store.inbox.mail(worker) == {receiver: False}
 
 
 async def test_two_messages_to_one_run_in_one_batch(stage: Stage) -> None:
@@ -239,7 +239,7 @@ async def test_a_message_to_a_closed_run_comes_back_as_refused(stage: Stage) -> 
         ("refused", "closed", 5), ("refused", "absent", 6),
     ]  # fmt: skip
     assert await stage.inbox(closed) == []
-    assert await stage.store.inbox.mail(worker) == [sender]
+    assert await stage.store.inbox.mail(worker) == {sender: False}
 
 
 async def test_a_run_is_born_and_closed_by_one_commit(stage: Stage) -> None:

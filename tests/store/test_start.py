@@ -165,7 +165,7 @@ async def test_a_retry_that_races_a_new_start_keeps_one_current_run(stage: Stage
     first, second = await stage.stranger(), await stage.stranger()
     transaction = first.transaction()
     await transaction.start()
-    assert await first.fetchval("select durable.retry('a')") is None
+    assert await first.fetchval("select durable.retry_run('a', null)") is None
     waiting = await stage.waits(second, start_on(second, "a", "after_failure"))
 
     await transaction.commit()

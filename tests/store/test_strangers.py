@@ -65,7 +65,7 @@ async def test_a_park_that_races_a_signal_is_left_out_and_then_declined(stage: S
 
     assert await stage.commit(worker, sent) == [DONE]
     assert (await stage.run(run))["worker"] == worker
-    assert await stage.store.inbox.mail(worker) == [run]
+    assert await stage.store.inbox.mail(worker) == {run: False}
 
 
 @pytest.mark.parametrize("hold", ["signal", "replace", "row"])

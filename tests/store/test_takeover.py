@@ -280,9 +280,9 @@ async def test_mail_that_came_after_the_last_read_stays_news(stage: Stage) -> No
     await stage.send("a", "k2")
 
     await stage.store.inbox.clear_due(worker, [(run, 1)])
-    assert await stage.store.inbox.mail(worker) == [run]
+    assert await stage.store.inbox.mail(worker) == {run: False}
     await stage.store.inbox.clear_due(worker, [(run, 2)])
-    assert await stage.store.inbox.mail(worker) == []
+    assert await stage.store.inbox.mail(worker) == {}
 
 
 async def test_an_orderly_end_leaves_no_worker_behind(stage: Stage) -> None:

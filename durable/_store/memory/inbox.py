@@ -67,12 +67,17 @@ class Inbox:
         return Answer(key, sent, run.status, None, None, run.report, successor)
 
     @verb
-    def mail(self, worker: UUID) -> list[int]:
-        return [run.run for run in self._tables.owned_by(worker) if run.due_at is not None]
+    def mail(self, worker: UUID) -> dict[int, bool]:
+        owned = self._tables.owned_by(worker)
+        return {run.run: run.paused_at is not None for run in owned if run.due_at is not None}
 
     @verb
     def clear_due(self, worker: UUID, seen: Sequence[tuple[int, int]]) -> None:
         for key, last in seen:
             run = self._tables.run.get(key)
-            if run is not None and run.worker == worker and run.last_seq == last:
+            if run is not None and (run.worker, run.last_seq, run.paused_at) == (
+                worker,
+                last,
+                None,
+            ):
                 run.due_at = None

@@ -80,7 +80,8 @@ class Journal:
         if is_ours:
             fits = advance.after == (rows[-1].key if rows else None)
             return None if fits else Verdict.LOST
-        put_away = run.worker is None and run.claim == advance.claim and run.status == "waiting"
+        is_away = run.worker is None and run.status in ("waiting", "paused")
+        put_away = is_away and run.claim == advance.claim
         return Verdict.PARKED if first is None and put_away else Verdict.LOST
 
     def _write(self, worker: UUID, advance: Advance) -> None:
@@ -128,7 +129,8 @@ class Journal:
         run, park = self._tables.run[advance.run], advance.park
         if park is None or run.last_seq != park.seen:
             return False
-        run.status, run.worker, run.due_at = "waiting", None, park.due_at
+        run.status = "waiting" if run.paused_at is None else "paused"
+        run.worker, run.due_at = None, park.due_at
         run.waits_for, run.waits_at = park.waits_for, park.waits_at
         return True
 

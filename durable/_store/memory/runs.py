@@ -144,7 +144,8 @@ class Runs:
             if back.due_at is not None:
                 run.make_due(back.due_at)
             is_due = run.due_at is not None and run.due_at <= self._tables.now()
-            run.worker, run.status = None, "pending" if is_due else "waiting"
+            lively = "pending" if is_due else "waiting"
+            run.worker, run.status = None, lively if run.paused_at is None else "paused"
             run.waits_for, run.waits_at = back.waits_for, back.waits_at
             went.append(run.run)
         return went
@@ -220,11 +221,42 @@ class Runs:
                 return refusal
         elif run.status != "stuck":
             return f"it is {run.status}; only a failed or a stuck run can be retried"
-        run.crashes = 0
+        run.crashes, run.paused_at = 0, None
         self._reopen(run)
         if is_overdue(run, self._tables.now()):
             run.deadline = None
         return None
+
+    @verb
+    def terminate(self, id: str, reason: str | None, meant: int | None = None) -> str | None:
+        run = self._tables.named(id) if meant is None else self._tables.run.get(meant)
+        if run is None or run.closed_at is not None:
+            return run.status if run else "absent"
+        self._close_from_outside(run, reason)
+        return None
+
+    @verb
+    def pause(self, id: str, holds: bool, meant: int | None = None) -> str | None:
+        run = self._tables.named(id) if meant is None else self._tables.run.get(meant)
+        if run is None or run.closed_at is not None:
+            return run.status if run else "absent"
+        if (run.paused_at is None) != holds:
+            return None
+        moment = self._tables.now()
+        run.paused_at = moment if holds else None
+        if holds and run.status in ("pending", "waiting", "unserved"):
+            run.status = "paused"
+        elif holds and run.status == "running":
+            run.make_due(moment)
+        elif run.status == "paused":
+            run.status, inbox = "pending", self._tables.inbox[run.run]
+            if run.started_at is not None or any(m.kind == "cancel" for m in inbox.values()):
+                run.make_due(moment)
+        return None
+
+    @verb
+    def claims(self, worker: UUID, runs: Sequence[int]) -> dict[int, int]:
+        return {run.run: run.claim for run in self._tables.owned_by(worker) if run.run in runs}
 
     def _owned(self, worker: UUID, key: int, claim: int) -> Run | None:
         run = self._tables.run.get(key)
@@ -255,10 +287,11 @@ class Runs:
         )  # fmt: skip
 
     def _reopen(self, run: Run) -> None:
-        run.status, run.due_at, run.closed_at = "pending", self._tables.now(), None
+        run.status = "pending" if run.paused_at is None else "paused"
+        run.due_at, run.closed_at = self._tables.now(), None
         run.report = run.stuck_build = run.stuck_at = None
 
-    def _close_from_outside(self, run: Run, why: str) -> None:
+    def _close_from_outside(self, run: Run, why: str | None) -> None:
         tables, rows = self._tables, self._tables.journal[run.run]
         at = max([tables.now(), *(row.at for row in rows[-1:])])
         next_op = max((row.op for row in rows if row.op is not None), default=0) + 1

@@ -57,6 +57,7 @@ class Run:
     report: str | None = None
     stuck_build: str | None = None
     stuck_at: datetime | None = None
+    paused_at: datetime | None = None
     started_at: datetime | None = None
     closed_at: datetime | None = None
 

@@ -133,7 +133,8 @@ class Workers:
                 run.crashes += 1
             elif run.on_trial:
                 run.crashes = max(run.crashes, DOUBTFUL_FROM + 1)
-            run.worker, run.status, run.on_trial = None, "pending", 0
+            run.worker, run.on_trial = None, 0
+            run.status = "pending" if run.paused_at is None else "paused"
             run.make_due(tables.now())
         del tables.worker[worker]
         return len(runs)

@@ -61,9 +61,10 @@ class Inbox:
         rows = await self._line.fetch(self._sql["answers"], *zip(*wanted, strict=True))
         return [Answer(*row) for row in rows]
 
-    async def mail(self, worker: UUID) -> list[int]:
-        """Runs of this worker that somebody has sent something."""
-        return [row["run"] for row in await self._line.fetch(self._sql["mail"], worker)]
+    async def mail(self, worker: UUID) -> dict[int, bool]:
+        """Runs of this worker that somebody has sent something; True: or has asked to hold."""
+        rows = await self._line.fetch(self._sql["mail"], worker)
+        return {row["run"]: row["paused"] for row in rows}
 
     async def clear_due(self, worker: UUID, seen: Sequence[tuple[int, int]]) -> None:
         """These (run, seen) are read; unless more has come, they are no news any more."""

@@ -14,15 +14,16 @@ cross join lateral (
 order by i.run, i.seq
 
 -- name: mail
--- Runs of this worker that somebody has sent something.
-select r.run from durable.run r where r.worker = $1 and r.due_at is not null
+-- Runs of this worker that somebody has sent something, or has asked to hold.
+select r.run, r.paused_at is not null as paused
+from durable.run r where r.worker = $1 and r.due_at is not null
 
 -- name: clear_due
 -- What was read is no news any more, unless more has come.
 with held as (
     select r.run from unnest($2::bigint[], $3::bigint[]) a(run, seen)
     join durable.run r on r.run = a.run
-    where r.worker = $1 and r.last_seq = a.seen and r.due_at is not null
+    where r.worker = $1 and r.last_seq = a.seen and r.due_at is not null and r.paused_at is null
     order by r.run
     for no key update of r skip locked
 )

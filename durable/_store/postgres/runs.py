@@ -174,7 +174,24 @@ class Runs:
     async def retry(self, id: str, meant: int | None = None) -> str | None:
         """Let a failed or stuck run go on, or refuse if the id names another than ``meant``. None
         if it does, ``absent``, or why not, in words."""
-        row = await self._patience.fetchrow(f"run {id!r}", self._sql["retry"], id, meant)
+        return await self._from_outside("retry", id, meant)
+
+    async def terminate(self, id: str, reason: str | None, meant: int | None = None) -> str | None:
+        """Close an open run at once. None if that was done, else ``absent``, or the status of a
+        closed run."""
+        return await self._from_outside("terminate", id, reason, meant)
+
+    async def pause(self, id: str, holds: bool, meant: int | None = None) -> str | None:
+        """Let a run hold, or go on. None if it will, else as ``terminate``."""
+        return await self._from_outside("pause", id, holds, meant)
+
+    async def claims(self, worker: UUID, runs: Sequence[int]) -> dict[int, int]:
+        """Those of these runs that are still this worker's, with the claim that says so."""
+        rows = await self._line.fetch(self._sql["claims"], worker, list(runs))
+        return {row["run"]: row["claim"] for row in rows}
+
+    async def _from_outside(self, verb: str, id: str, *args: Any) -> str | None:
+        row = await self._patience.fetchrow(f"run {id!r}", self._sql[verb], id, *args)
         refusal: str | None = row[0]
         return refusal
 

@@ -85,7 +85,17 @@ where r.run = held.run
 returning r.run
 
 -- name: retry
-select durable.retry($1, $2)
+select durable.retry_run($1, $2)
+
+-- name: terminate
+select durable.terminate_run($1, $2, $3)
+
+-- name: pause
+select durable.pause_run($1, $2, $3)
+
+-- name: claims
+-- Which of these runs are still this worker's, and by which claim.
+select r.run, r.claim from durable.run r where r.run = any($2::bigint[]) and r.worker = $1
 
 -- name: look
 -- What it takes to replay a run, whoever has it.
@@ -114,7 +124,8 @@ with held as (
 )
 update durable.run r
 set worker = null, due_at = least(r.due_at, held.due_at),
-    status = case when least(r.due_at, held.due_at) <= durable.now() then 'pending' else 'waiting' end,
+    status = case when r.paused_at is not null then 'paused'
+        when least(r.due_at, held.due_at) <= durable.now() then 'pending' else 'waiting' end,
     waits_for = held.waits_for, waits_at = held.waits_at
 from held
 where r.run = held.run
@@ -202,7 +213,8 @@ with held as (
     for update of r skip locked
 )
 update durable.run r
-set status = 'pending', due_at = durable.now(), report = null, stuck_build = null, stuck_at = null
+set status = case when r.paused_at is null then 'pending' else 'paused' end,
+    due_at = durable.now(), report = null, stuck_build = null, stuck_at = null
 from held
 where r.run = held.run
 returning r.run

@@ -129,7 +129,8 @@ with held as (
     for update of r skip locked
 )
 update durable.run r
-set worker = null, status = 'pending', due_at = least(r.due_at, durable.now()), on_trial = 0,
+set worker = null, status = case when r.paused_at is null then 'pending' else 'paused' end,
+    due_at = least(r.due_at, durable.now()), on_trial = 0,
     crashes = case
         when r.length_at_claim < (
             select coalesce(max(j.position) + 1, 0) from durable.journal j where j.run = r.run)

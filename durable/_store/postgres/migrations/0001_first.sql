@@ -79,6 +79,8 @@ create table durable.run (
     report          text,                       -- why it is stuck
     stuck_build     text,                       -- the build that could not continue it
     stuck_at        timestamptz,
+    paused_at       timestamptz,                -- asked to hold: until a resume nobody claims it,
+                                                -- and its owner, if it has one, hands it back
     created_at      timestamptz not null,
     started_at      timestamptz,                -- first claim
     closed_at       timestamptz,

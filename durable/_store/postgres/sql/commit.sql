@@ -200,7 +200,7 @@ begin
                     else 'go' end
                 -- An empty advance that was sent before and has put the run away.
                 when a.first is null and r.worker is null and r.claim = a.claim
-                    and r.status = 'waiting' then 'parked'
+                    and r.status in ('waiting', 'paused') then 'parked'
                 else 'lost' end as verdict
             from unnest(runs, claims, firsts, keys, afters)
                 with ordinality a(run, claim, first, key, after, n)
@@ -326,7 +326,8 @@ begin
     if park_run is not null then
         with away as (
             update durable.run r
-            set status = 'waiting', worker = null, due_at = p.due_at, read_seq = p.seen,
+            set status = case when r.paused_at is null then 'waiting' else 'paused' end,
+                worker = null, due_at = p.due_at, read_seq = p.seen,
                 waits_for = p.waits_for, waits_at = p.waits_at
             from json_to_recordset(parks) p(
                 run bigint, due_at timestamptz, seen bigint, waits_for text, waits_at text)

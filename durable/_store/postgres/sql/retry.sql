@@ -5,7 +5,7 @@
 -- that was delayed. A `voided` row takes back the event that the run failed with; it holds the
 -- next free op, since numbers are never used for two things. Where the code itself raised, it
 -- is marked 'redo': the owner feeds the voided event's facts again.
-create or replace function durable.retry(retried_id text, meant bigint default null) returns text
+create or replace function durable.retry_run(retried_id text, meant bigint) returns text
 language plpgsql as $$
 declare
     target bigint;
@@ -60,7 +60,7 @@ begin
     end if;
 
     update durable.run r
-    set status = 'pending', due_at = durable.now(), closed_at = null, crashes = 0,
+    set status = 'pending', due_at = durable.now(), closed_at = null, crashes = 0, paused_at = null,
         report = null, stuck_build = null, stuck_at = null,
         deadline = case when r.deadline > durable.now() then r.deadline end
     where r.run = old.run;

@@ -33,6 +33,7 @@ select r.id, r.workflow, r.status,
     case
         when r.status = 'stuck' then r.report
         when r.status = 'unserved' then 'a worker that serves ' || r.workflow
+        when r.status = 'paused' then 'somebody to resume it'
         when r.waits_for is not null then r.waits_for
         when r.worker is not null then 'what worker ' || coalesce(w.name, r.worker::text) || ' does'
         else 'a worker'
