@@ -158,6 +158,9 @@ class Claimer:
         notes = await self._worker.store.attempts.read([each.run for each in instances])
         slice_end = time.monotonic() + SLICE_SECONDS
         async for instance, history in self._histories(instances):
+            if history and history[-1].kind == "terminated":  # since it was claimed
+                self._worker.forget(instance)
+                continue
             news = messages[instance.run], notes[instance.run]
             try:
                 slice_end = await self._bring_up(instance, history, *news, slice_end)
@@ -181,7 +184,7 @@ class Claimer:
         kept = worker.cache.take(claimed.run)
         definition = worker.definitions.get(claimed.workflow)
         if kept is not None and kept.definition is definition:
-            kept.claim = claimed.claim
+            kept.claim, kept.holding = claimed.claim, False
             return kept
         if definition is None:
             raise InternalError("claimed a workflow that is not served", workflow=claimed.workflow)

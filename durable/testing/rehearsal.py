@@ -47,6 +47,9 @@ class RehearsalWorker(LiveWorker):
         history = await self.store.journal.read([(instance.run, 0)])
         if instance.lost:
             return
+        if history[-1].kind == "terminated":
+            instance.in_flight = False  # its next commit is told so
+            return
         report = None
         try:
             instance.rewind()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
@@ -36,16 +37,16 @@ def fresh() -> None:
 
 
 @activity
-async def endless() -> None:
+async def never_ends_terminated() -> None:
     begun.set()
     try:
         await asyncio.Event().wait()
     finally:
-        ended.append("endless")
+        ended.append("never_ends_terminated")
 
 
 @activity
-def endless_thread(loop_is: int) -> None:
+def ends_when_told(loop_is: int) -> None:
     told = attempt()
     begun_in_thread.set()
     while not told.cancelled:
@@ -59,14 +60,14 @@ begun_in_thread = threading.Event()
 @workflow
 async def waits_for_endless(ctx: Context) -> None:
     try:
-        await ctx.activity(endless)
+        await ctx.activity(never_ends_terminated)
     except asyncio.CancelledError:
         ended.append("clean-up")
 
 
 @workflow
 async def waits_for_thread(ctx: Context) -> None:
-    await ctx.activity(endless_thread, 1)
+    await ctx.activity(ends_when_told, 1)
 
 
 async def until(app: Durable, id: str, status: Status) -> None:
@@ -89,7 +90,7 @@ async def test_terminating_ends_the_attempt_in_another_process_and_no_clean_up_r
             await asyncio.sleep(0.01)
         assert not await handle.terminate()
         kinds = [each["kind"] for each in await app.history("t")]
-    assert ended == ["endless"]
+    assert ended == ["never_ends_terminated"]
     assert kinds == ["started", "terminated"]
 
 
@@ -120,37 +121,37 @@ async def test_whoever_is_not_there_cannot_be_terminated_paused_or_resumed(dsn: 
 
 
 @activity
-async def slow_step(n: int) -> int:
+async def step_while_held(n: int) -> int:
     begun.set()
     await go_on.wait()
     return n
 
 
 @workflow
-async def two_steps(ctx: Context) -> list[int]:
-    return [await ctx.activity(slow_step, 1), await ctx.activity(slow_step, 2)]
+async def two_steps_held(ctx: Context) -> list[int]:
+    return [await ctx.activity(step_while_held, 1), await ctx.activity(step_while_held, 2)]
 
 
 @workflow
-async def hears(ctx: Context) -> list[int]:
+async def hears_while_held(ctx: Context) -> list[int]:
     return [await ctx.receive(poked), await ctx.receive(poked)]
 
 
 @workflow
-async def naps(ctx: Context) -> str:
+async def naps_while_held(ctx: Context) -> str:
     await ctx.sleep(1)
     return "rested"
 
 
 @activity
-async def always_fails() -> None:
+async def fails_while_held() -> None:
     begun.set()
     raise OSError("no")
 
 
 @workflow
-async def retries(ctx: Context) -> None:
-    await ctx.activity(always_fails)
+async def retries_while_held(ctx: Context) -> None:
+    await ctx.activity(fails_while_held)
 
 
 @pytest.mark.parametrize("notify", [True, False])
@@ -158,7 +159,7 @@ async def test_a_paused_run_ends_what_is_under_way_and_begins_nothing_more(
     dsn: str, notify: bool
 ) -> None:
     async with Durable(dsn, notify=notify) as worker, Durable(dsn, serve=[], notify=notify) as app:
-        handle = await worker.start(two_steps, id="p")
+        handle = await worker.start(two_steps_held, id="p")
         await begun.wait()
         assert await app.handle("p").pause()
         while not any(each.holding for each in worker._worker.active.values()):  # type: ignore[union-attr]
@@ -175,7 +176,7 @@ async def test_a_paused_run_ends_what_is_under_way_and_begins_nothing_more(
 
 async def test_a_paused_run_keeps_its_messages(dsn: str) -> None:
     async with Durable(dsn) as app:
-        handle = await app.start(hears, id="p")
+        handle = await app.start(hears_while_held, id="p")
         await until(app, "p", Status.WAITING)
         assert await handle.pause()
         await handle.signal(poked, 1)
@@ -189,7 +190,7 @@ async def test_a_paused_run_keeps_its_messages(dsn: str) -> None:
 
 async def test_a_timer_that_was_due_while_its_run_was_paused_goes_off_on_resuming(dsn: str) -> None:
     async with Durable(dsn) as app:
-        handle = await app.start(naps, id="p")
+        handle = await app.start(naps_while_held, id="p")
         while (await handle.describe()).events < 1:
             await asyncio.sleep(0.01)
         await handle.pause()
@@ -200,7 +201,7 @@ async def test_a_timer_that_was_due_while_its_run_was_paused_goes_off_on_resumin
 
 async def test_a_cancel_of_a_paused_run_is_heard_when_it_is_resumed(dsn: str) -> None:
     async with Durable(dsn) as app:
-        handle = await app.start(hears, id="p")
+        handle = await app.start(hears_while_held, id="p")
         await until(app, "p", Status.WAITING)
         await handle.pause()
         assert await handle.cancel()
@@ -212,10 +213,54 @@ async def test_a_cancel_of_a_paused_run_is_heard_when_it_is_resumed(dsn: str) ->
 
 async def test_a_run_that_waits_to_try_again_holds_at_once_and_is_terminated(dsn: str) -> None:
     async with Durable(dsn) as app:
-        handle = await app.start(retries, id="p")
+        handle = await app.start(retries_while_held, id="p")
         await begun.wait()
         await handle.pause()
         await until(app, "p", Status.PAUSED)
         assert await handle.terminate()
         with pytest.raises(RunTerminated):
             await handle.result()
+
+
+@workflow
+async def steps_then_hears(ctx: Context) -> list[int]:
+    first = await ctx.activity(step_while_held, 1)
+    heard = await ctx.receive(poked)
+    return [first, heard, await ctx.activity(step_while_held, 2)]
+
+
+async def test_a_run_that_was_put_away_while_it_held_goes_on_as_ever(dsn: str) -> None:
+    async with Durable(dsn) as app:
+        handle = await app.start(steps_then_hears, id="p")
+        await begun.wait()
+        await handle.pause()
+        assert app._worker is not None
+        while not any(each.holding for each in app._worker.active.values()):
+            await asyncio.sleep(0.01)
+        go_on.set()
+        await until(app, "p", Status.PAUSED)
+        await handle.signal(poked, 7)
+        await handle.resume()
+        assert await handle.result() == [1, 7, 2]
+
+
+async def test_what_is_terminated_between_claim_and_loading_is_let_go(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Durable(dsn, serve=[naps_while_held]) as app:
+        store = app.store
+        claim = store.runs.claim
+
+        async def claim_and_terminate(*args: Any, **given: Any) -> list[Any]:
+            claimed = await claim(*args, **given)
+            if any(each.id == "p" for each in claimed):
+                await store.runs.terminate("p", None)
+            return claimed
+
+        monkeypatch.setattr(store.runs, "claim", claim_and_terminate)
+        handle = await app.start("naps_while_held", id="p", delay=0.001)
+        with pytest.raises(RunTerminated):
+            await handle.result()
+        assert app._worker is not None
+        assert not app._worker.active
+    assert "could not be loaded" not in caplog.text
