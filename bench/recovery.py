@@ -27,7 +27,6 @@ import click
 
 from bench.recovered import blocker, goes_on
 from durable import Client, Start
-from durable._runtime import process
 from durable.embedded import EmbeddedPostgres
 
 STEPS = 1_000_000  # more than anybody waits for
@@ -207,8 +206,7 @@ async def measure(server: EmbeddedPostgres, runs: int, only: tuple[str, ...]) ->
         return told("", await killed(scene, runs, host="second", how=signal.SIGKILL))
 
     async def kills_here(scene: Scene) -> dict[str, Any]:
-        here = process._host()
-        return told("same_machine_", await killed(scene, runs, host=here, how=signal.SIGKILL))
+        return told("same_machine_", await killed(scene, runs, host="first", how=signal.SIGKILL))
 
     async def stops(scene: Scene) -> dict[str, Any]:
         return told("stopped_", await killed(scene, runs, host="second", how=signal.SIGSTOP))

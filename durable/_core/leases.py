@@ -7,6 +7,11 @@ from __future__ import annotations
 FREE_LOCK_SECONDS = 3.0
 
 
+def silence_allowed(lease: float, *, lock_is_free: bool) -> float:
+    """Seconds without a beat that a worker may live."""
+    return min(lease, FREE_LOCK_SECONDS) if lock_is_free else lease
+
+
 def is_dead(
     *,
     silent_for: float,
@@ -20,5 +25,5 @@ def is_dead(
     After an outage every heartbeat is late. So nobody may judge by a time through which it has
     not itself beaten without a gap, with the server up.
     """
-    applies = min(lease, FREE_LOCK_SECONDS) if lock_is_free else lease
+    applies = silence_allowed(lease, lock_is_free=lock_is_free)
     return silent_for > applies and judge_beaten_for >= applies and server_up_for >= applies

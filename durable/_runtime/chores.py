@@ -17,11 +17,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._core import commands
-from .._core.leases import is_dead
+from .._core.leases import is_dead, silence_allowed
 from .._store.protocol import HandBack, Suspect
 from ..errors import StoreUnavailable
 from . import process
 from .instance import Instance
+from .lease import BEAT_SECONDS
 
 if TYPE_CHECKING:
     from .worker import LiveWorker
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("durable.worker")
 
 SWEEP_SECONDS = 5.0
+
+# A judge that comes in time comes so much later.
+MARGIN_SECONDS = 0.01
 
 # Hints that runs have closed are at least this far apart.
 ANNOUNCE_SECONDS = 0.02
@@ -109,6 +113,7 @@ class Chores:
         for suspect in await worker.store.workers.suspects(me):
             why = _why_dead(suspect, beaten_for)
             if why is None:
+                self._judge_in_time(suspect)
                 continue
             name = suspect.name
             facts: dict[str, Any] = {"worker": name}
@@ -123,6 +128,13 @@ class Chores:
             log.warning("worker %s is dead (%s); %d runs taken over", name, why, count, extra=facts)
             worker.meter.taken_over(count)
             worker.claimer.poke()
+
+    def _judge_in_time(self, suspect: Suspect) -> None:
+        """Its right to live may end before this worker beats again: runs wait for that."""
+        allowed = silence_allowed(suspect.lease, lock_is_free=suspect.lock_is_free)
+        left = allowed - suspect.silent_for
+        if 0.0 < left < BEAT_SECONDS:
+            asyncio.get_running_loop().call_later(left + MARGIN_SECONDS, self.judge_soon)
 
     async def _sweep(self) -> None:
         self._swept_at = time.monotonic()

@@ -266,7 +266,7 @@ async def test_a_beat_tells_of_due_runs_of_mail_and_of_late_workers(stage: Stage
     assert not (await heartbeat.beat(worker)).mail
 
     late = await stage.worker()
-    past = beat.now - timedelta(seconds=4)
+    past = beat.now - timedelta(seconds=2)
     await stage.observer.execute(
         "update durable.worker set beat_at = $2 where worker = $1", late, past
     )

@@ -15,7 +15,7 @@ from ..protocol import DOUBTFUL_FROM, Beat, Registration, Suspect
 from .runs import is_overdue
 from .tables import CLAIMABLE, Tables, Worker, verb
 
-LATE = timedelta(seconds=3)  # as in beat
+LATE = timedelta(seconds=1.5)  # as in beat
 
 ASIDE = frozenset({"unserved", "stuck"})
 

@@ -63,7 +63,7 @@ select exists (select from beat) as alive,
     exists (
         select from durable.worker o
         where o.worker <> $1
-            and (o.state = 'dead' or o.beat_at < statement_timestamp() - interval '3 s')) as suspects,
+            and (o.state = 'dead' or o.beat_at < statement_timestamp() - interval '1.5 s')) as suspects,
     exists (
         select from place
         cross join generate_series(-2, 2) p(priority)
