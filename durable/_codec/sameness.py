@@ -36,11 +36,11 @@ MISSING = type("Missing", (), {"__repr__": lambda _: "missing"})()
 
 def digest(payload: bytes, args: tuple[Any, ...] | None = None) -> bytes:
     """Sixteen bytes, equal for calls that are the same. ``args`` is what the payload holds, if
-    that is known."""
+    that is known. SHA-256, which Postgres has too: ``durable.start`` says the same."""
     call = values.decode(payload) if args is None else list(args)
     plain = type(call) is list and values.SCALARS.issuperset(map(type, call))
     form = payload if plain else values.encode(_canonical(call))
-    return hashlib.blake2b(form, digest_size=16).digest()
+    return hashlib.sha256(form).digest()[:16]
 
 
 def difference(before: bytes, now: bytes, signature: Signature | None) -> Difference | None:

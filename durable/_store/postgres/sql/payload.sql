@@ -25,6 +25,15 @@ as $$
     from (select convert_to(value, 'UTF8') as body) b
 $$;
 
+create or replace function durable.payload_extension(kind int, body bytea) returns bytea
+language sql immutable parallel safe
+as $$
+    select case octet_length(body)
+            when 1 then '\xd4'::bytea when 2 then '\xd5' when 4 then '\xd6' when 8 then '\xd7'
+            when 16 then '\xd8' else durable.payload_head(octet_length(body), 0, 0, '{199, 200, 201}')
+        end || substring(int2send(kind::int2) from 2) || body
+$$;
+
 -- A whole number in as few bytes as it takes; beyond 64 bits the codec's extension type 4.
 create or replace function durable.payload_number(value numeric) returns bytea
 language plpgsql immutable parallel safe
@@ -68,13 +77,14 @@ begin
             body := set_byte(body, i, 255 - get_byte(body, i));
         end loop;
     end if;
-    return case when octet_length(body) = 16 then '\xd8'::bytea
-        else durable.payload_head(octet_length(body), 0, 0, '{199, 200, 201}') end
-        || '\x04'::bytea || body;
+    return durable.payload_extension(4, body);
 end
 $$;
 
-create or replace function durable.payload_body(value jsonb, depth int) returns bytea
+-- `canonical`: the form of which starts are compared (durable/_codec/sameness.py), in which an array
+-- is a tuple, which is an extension type. Keys are sorted as jsonb sorts them: by length, then bytes.
+create or replace function durable.payload_body(value jsonb, depth int, canonical boolean default false)
+returns bytea
 language plpgsql immutable parallel safe
 as $$
 declare
@@ -96,13 +106,15 @@ begin
         when 'string' then
             return durable.payload_chars(value #>> '{}');
         when 'array' then
-            select string_agg(durable.payload_body(e.item, depth + 1), '' order by e.n) into parts
+            select string_agg(durable.payload_body(e.item, depth + 1, canonical), '' order by e.n)
+            into parts
             from jsonb_array_elements(value) with ordinality e(item, n);
-            return durable.payload_head(jsonb_array_length(value), 144, 16, '{0, 220, 221}')
+            parts := durable.payload_head(jsonb_array_length(value), 144, 16, '{0, 220, 221}')
                 || coalesce(parts, '');
+            return case when canonical then durable.payload_extension(1, parts) else parts end;
         else
-            select string_agg(durable.payload_chars(e.key) || durable.payload_body(e.item, depth + 1), ''
-                order by e.n)
+            select string_agg(durable.payload_chars(e.key)
+                || durable.payload_body(e.item, depth + 1, canonical), '' order by e.n)
             into parts
             from jsonb_each(value) with ordinality e(key, item, n);
             return durable.payload_head((select count(*) from jsonb_object_keys(value)), 128, 16,
@@ -135,4 +147,17 @@ as $$
         when 'string' then 'str'
         when 'number' then case when scale(value::numeric) > 0 then 'float' else 'int' end
         else 'other' end
+$$;
+
+-- The digest of a call with these arguments, as `sameness.digest` has it: of plain ones that of the
+-- payload itself.
+create or replace function durable.payload_digest(args jsonb) returns bytea
+language sql immutable parallel safe
+as $$
+    select substring(sha256(case
+        when exists (
+            select from jsonb_array_elements(args) e(item)
+            where jsonb_typeof(e.item) in ('array', 'object'))
+        then '\x01'::bytea || durable.payload_body(args, 0, true)
+        else durable.payload(args) end) for 16)
 $$;
