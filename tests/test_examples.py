@@ -112,3 +112,11 @@ def test_an_agent_s_words_come_as_they_are_spoken(dsn: str) -> None:
         "  [weather {'city': 'Oslo'}: -3 °C]", "And in Rome.",
         "  [weather {'city': 'Rome'}: 12 °C]", "Rome is warmer.", "=> Rome is warmer.",
     ]  # fmt: skip
+
+
+def test_a_trigger_starts_workflows_of_what_is_committed_and_of_nothing_else(dsn: str) -> None:
+    assert output(run_example(dsn, "order_trigger.py")) == [
+        "rolled back: no such card",
+        "To: ada@example.com", "Thank you for your 42.00.", "=> ada@example.com",
+        "0 runs of the order that was rolled back",
+    ]  # fmt: skip
