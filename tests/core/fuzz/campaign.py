@@ -73,11 +73,13 @@ class Run:
         if fact.kind == "timer":
             digest = digest if isinstance(command, commands.Wait) else b""
             return events.TimerFired(self.position, at, fact.op, digest)
+        kind, name = "activity", "fuzz"
+        if isinstance(command, commands.Promise):
+            kind, name = command.kind, command.name
+        told = self.position, at, fact.op, kind, name, digest
         if fact.kind == "answer":
-            return events.Answered(
-                self.position, at, fact.op, "activity", "fuzz", digest, f"r{fact.op}"
-            )
-        return events.Failed(self.position, at, fact.op, "activity", "fuzz", digest, Mishap())
+            return events.Answered(*told, f"r{fact.op}")
+        return events.Failed(*told, Mishap())
 
 
 def _told(command: commands.Command) -> str:
@@ -86,6 +88,10 @@ def _told(command: commands.Command) -> str:
             return f"{op} {kind} {name} {digest.hex()} {call.nth}"
         case commands.Wait(op, due):
             return f"{op} wait {due}"
+        case commands.Promise(op, name):
+            return f"{op} promise {name}"
+        case commands.Publish(op, kind, name, _, value):
+            return f"{op} publish {kind} {name} {value!r}"
         case commands.Say(level, message, args):
             return f"say {level} {message} {[str(each) for each in args]}"
         case commands.Fail(error, failed_at):
@@ -117,7 +123,8 @@ def _next(chance: random.Random, run: Run, cancel: bool) -> Fact | None:
     waits = sorted(
         (each.due, op) for op, each in run.replayer.open.items() if isinstance(each, commands.Wait)
     )
-    ops = [op for op, each in run.replayer.open.items() if isinstance(each, commands.Run)]
+    asked = commands.Run | commands.Promise
+    ops = [op for op, each in run.replayer.open.items() if isinstance(each, asked)]
     now = run.now + timedelta(microseconds=chance.randrange(2_000_000))
     if cancel:
         return Fact("cancel", 0, _micros(now))

@@ -10,13 +10,16 @@ from typing import Any
 
 import anyio
 
-from durable import Context, activity
+from durable import Context, State, Stream, activity
 
 Node = list[Any]  # [kind, number, children]
 
 
 class Mishap(Exception):
     """An activity of a random program has failed."""
+
+
+told, where = Stream[str]("fuzz.told"), State[int]("fuzz.where")
 
 
 @activity(name="fuzz", raises=(Mishap,))
@@ -128,6 +131,26 @@ async def clock(p: Program, n: int, _: list[Node]) -> None:
 async def chance(p: Program, n: int, _: list[Node]) -> None:
     p.note(p.ctx.random.random(), p.ctx.random.randrange(1 + n), p.ctx.uuid4())
     await p.ctx.activity(act, "chance", p.ctx.random.getrandbits(32))
+
+
+@leaf
+async def shows(p: Program, n: int, _: list[Node]) -> None:
+    for i in range(n % 3):
+        p.ctx.publish(told, f"{n} {i}")
+        p.ctx.set(where, i)
+    await p.ctx.activity(act, "shown", n)
+    p.ctx.set(where, n)
+
+
+@leaf
+async def promised(p: Program, n: int, _: list[Node]) -> None:
+    first, second = p.ctx.promise(str), p.ctx.promise(str, name=f"promise {n}")
+    p.note(first.token, second.token)
+    try:
+        async with asyncio.timeout(n / 3 if n % 2 else None):
+            p.note(await second, await first)
+    except TimeoutError:
+        p.note("nobody answers")
 
 
 @leaf
