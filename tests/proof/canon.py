@@ -11,8 +11,20 @@ from typing import Any
 
 import asyncpg
 
-from durable import Client, Compensation, Context, Handle, Retry, activity, attempt, workflow
+from durable import (
+    Client,
+    Compensation,
+    Context,
+    Handle,
+    Retry,
+    State,
+    Stream,
+    activity,
+    attempt,
+    workflow,
+)
 from durable._authoring import attempts
+from durable._codec.values import decode
 from durable.errors import OutcomeUnknown, RetryRefused, StoreUnavailable
 from tests.proof import history
 
@@ -191,6 +203,39 @@ async def by_chance(ctx: Context) -> tuple[float, str]:
     return chance, await ctx.activity(act, str(ctx.uuid4()))
 
 
+said, stands = Stream[str]("canon.said"), State[int]("canon.stands")
+
+
+@activity(name="canon.speaks", retry=Retry(attempts=50, delay=0.02, delay_max=0.2))
+async def speaks(name: str) -> str:
+    number = begun(name)
+    for n in range(3):
+        attempt().publish(said, f"{name} {n}")
+        await asyncio.sleep(0)
+    if number == 1:
+        raise ConnectionError("once more")
+    return f"{name} said"
+
+
+@workflow(name="canon.shown")
+async def shown(ctx: Context) -> str:
+    for n in range(3):
+        ctx.publish(said, f"begin {n}")
+        ctx.set(stands, n)
+        await ctx.activity(act, str(n))
+        ctx.publish(said, f"end {n}")
+    spoken = await ctx.activity(speaks, "words")
+    ctx.publish(said, spoken)
+    return spoken
+
+
+@workflow(name="canon.promised")
+async def promised(ctx: Context) -> str:
+    answer = ctx.promise(str)
+    await ctx.activity(act, answer.token)
+    return await ctx.activity(act, await answer)
+
+
 @activity(name="canon.labour", retry=Retry(attempts=50, delay=0.02, delay_max=0.2))
 async def labour(name: str) -> str:
     begun(name)
@@ -245,6 +290,18 @@ async def _cancel(client: Client, handle: Handle[Any]) -> None:
     history.note("sent", run=handle.id, what="cancel", accepted=accepted)
 
 
+async def _answer(client: Client, handle: Handle[Any]) -> None:
+    accepted = None
+    while accepted is None:
+        with suppress(StoreUnavailable):
+            for row in await client.store.journal.read([(handle._run or 0, 1)]):
+                (token,) = decode(row.input or b"")
+                accepted = await client.resolve(token, "yes")
+                break
+        await asyncio.sleep(0.01)
+    history.note("sent", run=handle.id, what="answer", accepted=accepted)
+
+
 async def _retry(client: Client, handle: Handle[Any]) -> None:
     unsure = False
     while True:
@@ -293,6 +350,8 @@ CASES = (
     Case(overdue, "cancelled", options=(("deadline", 0.3),)),
     Case(in_threads),
     Case(by_chance),
+    Case(shown),
+    Case(promised, meanwhile=_answer),
 )
 
 # Too many round trips to try each, and the more for chaos.

@@ -244,6 +244,35 @@ def a_graceful_stop_hands_back(evidence: Evidence) -> Iterator[str]:
             yield f"worker {row['name']} has left, and its row stands; runs of it: {owned}"
 
 
+def what_is_shown_is_what_the_code_showed(evidence: Evidence) -> Iterator[str]:
+    """Promise 4 for states and streams: of each turn exactly what it published, in order, and
+    offsets without gaps."""
+    for run in evidence.journals:
+        row = next(each for each in evidence.tables["run"] if each["run"] == run)
+        if row["workflow"] not in _workflows() or any(
+            each.kind == "voided" for each in evidence.journals[run]
+        ):
+            continue
+        streams, states = _shown_at(evidence, run)
+        stood = {each["name"]: each["value"] for each in evidence.tables["state"]
+                 if each["run"] == run}  # fmt: skip
+        if stood != states:
+            yield f"run {run}: its states are {stood}, its code set {states}"
+        items = sorted((each for each in evidence.tables["stream"] if each["run"] == run),
+                       key=lambda each: (each["name"], each["seq"]))  # fmt: skip
+        written: dict[str, list[bytes]] = {}
+        offsets: dict[str, list[int]] = defaultdict(list)
+        for each in items:
+            offsets[each["name"]].append(each["seq"])
+            if each["op"] is None:
+                written.setdefault(each["name"], []).append(each["value"])
+        if written != streams:
+            yield f"run {run}: its streams hold {written}, its code published {streams}"
+        for name, seqs in offsets.items():
+            if seqs != list(range(1, len(seqs) + 1)):
+                yield f"run {run}: the offsets of {name!r} are {seqs}"
+
+
 CHECKERS: tuple[Checker, ...] = (
     journals_have_no_gaps_no_forks_and_never_change,
     attempts_begin_only_for_what_is_not_journaled,
@@ -256,6 +285,7 @@ CHECKERS: tuple[Checker, ...] = (
     open_runs_progress_or_are_listed,
     cancel_reaches_open_runs,
     a_graceful_stop_hands_back,
+    what_is_shown_is_what_the_code_showed,
 )
 
 
@@ -276,6 +306,27 @@ def _instance(evidence: Evidence, run: int) -> Instance:
     args = next(each["args"] for each in evidence.tables["input"] if each["run"] == run)
     definition = _workflows()[row["workflow"]]
     return Instance(run, id=row["id"], claim=1, seed=row["seed"], definition=definition, input=args)
+
+
+def _shown_at(
+    evidence: Evidence, run: int
+) -> tuple[dict[str, list[bytes]], dict[str, bytes | None]]:
+    """What the code has published by stream, and set by state, as replay tells."""
+    instance = _instance(evidence, run)
+    streams: dict[str, list[bytes]] = {}
+    states: dict[str, bytes | None] = {}
+    try:
+        for event in rows.read(evidence.journals[run]).rows:
+            for each in instance.replayer.feed(rows.to_event(event, instance.replayer.open)):
+                if isinstance(each, commands.Publish) and each.kind == "stream":
+                    streams.setdefault(each.name, []).append(each.value)
+                elif isinstance(each, commands.Publish):
+                    states[each.name] = each.value
+    except Exception:  # for another checker to tell
+        return streams, states
+    finally:
+        instance.replayer.close()
+    return streams, states
 
 
 def _asked_at(evidence: Evidence, run: int) -> dict[int, tuple[int, object]]:

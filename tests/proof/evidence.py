@@ -18,7 +18,9 @@ from tests.proof import history
 
 Row = dict[str, Any]
 
-PLACES = ("run", "journal", "inbox", "outcome", "worker", "result", "input")
+PLACES = (
+    "run", "journal", "inbox", "outcome", "worker", "result", "input", "state", "stream",
+)  # fmt: skip
 
 
 @dataclass

@@ -26,6 +26,9 @@ from durable._runtime import (
     timers,
     work,
 )
+from durable._runtime import (
+    instance as instances,
+)
 from durable._store.postgres import outcomes
 from durable._store.postgres.journal import Journal
 from durable._store.protocol import Unavailable, Verdict
@@ -82,6 +85,16 @@ def reads_again(patch: Patch, app: Durable) -> None:
             self._worker.committer.submit(self._worker.active[run])
 
     patch.setattr(claimer.Claimer, "_read_mail", read_mail)
+
+
+def shows_again(patch: Patch, app: Durable) -> None:
+    right, before = instances.gathered, list[Any]()
+
+    def gathered(effects: Any, streaming: Any, key: bytes) -> Any:
+        before.extend(effects)  # and never cleared
+        return right(before, streaming, key)
+
+    patch.setattr(instances, "gathered", gathered)
 
 
 def deaf(patch: Patch, app: Durable) -> None:
@@ -147,6 +160,7 @@ async def to_its_end(app: Durable, flow: Any, cancel: bool) -> None:
         (live_object, mutable, checkers.replay_equals_the_original),
         (let_out_early, canon.steps, checkers.what_was_let_out_rests_on_journaled_results),
         (reads_again, cleans_up, checkers.messages_are_read_exactly_once_and_in_order),
+        (shows_again, canon.shown, checkers.what_is_shown_is_what_the_code_showed),
         (deaf, cleans_up, checkers.cancel_reaches_open_runs),
     ],
     ids=lambda each: getattr(each, "__name__", None),
