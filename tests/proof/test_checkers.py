@@ -23,6 +23,7 @@ from durable._runtime import (
     chores,
     claimer,
     committer,
+    streaming,
     timers,
     work,
 )
@@ -88,11 +89,11 @@ def reads_again(patch: Patch, app: Durable) -> None:
 
 
 def shows_again(patch: Patch, app: Durable) -> None:
-    right, before = instances.gathered, list[Any]()
+    right, before = streaming.gathered, list[Any]()
 
-    def gathered(effects: Any, streaming: Any, key: bytes) -> Any:
+    def gathered(effects: Any, publishers: Any, key: bytes) -> Any:
         before.extend(effects)  # and never cleared
-        return right(before, streaming, key)
+        return right(before, publishers, key)
 
     patch.setattr(instances, "gathered", gathered)
 
@@ -255,11 +256,12 @@ async def waits_at_door(ctx: Context) -> str:
 async def test_history_read_before_the_claim_runs_a_step_again(
     audited: str, tmp_path: Path, bug: bool, monkeypatch: Patch
 ) -> None:
-    right = Journal.read
+    right = Journal.pages
 
     async def stale(self: Any, wanted: Any) -> Any:
         """As of before the claim: others have written since."""
-        return [each for each in await right(self, wanted) if each.position == 0]
+        async for page in right(self, wanted):
+            yield [each for each in page if each.position == 0]
 
     async with Durable(audited, serve=[canon], grace=0.01) as first:
         await first.start(canon.parked, id="a")
@@ -267,7 +269,7 @@ async def test_history_read_before_the_claim_runs_a_step_again(
             while not await first.store.journal.read([(first.handle("a")._run or 1, 1)]):
                 await asyncio.sleep(0.005)
     if bug:
-        monkeypatch.setattr(Journal, "read", stale)
+        monkeypatch.setattr(Journal, "pages", stale)
     second = await Durable(audited, serve=[canon], grace=0.01).__aenter__()
     try:
         with suppress(TimeoutError):
