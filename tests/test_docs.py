@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,9 +18,10 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-def test_the_blocks_about_activities_are_one_program(dsn: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["activities", "messages", "starting", "streams"])
+def test_the_blocks_of_a_page_are_one_program(dsn: str, tmp_path: Path, page: str) -> None:
     program = tmp_path / "program.py"
-    program.write_text("\n".join(blocks("activities.md", "python")))
+    program.write_text("\n".join(blocks(f"{page}.md", "python")))
     done = subprocess.run(
         [sys.executable, str(program)],
         env={"DURABLE_DATABASE_URL": dsn, "PYTHONPATH": str(ROOT)},
@@ -28,35 +30,7 @@ def test_the_blocks_about_activities_are_one_program(dsn: str, tmp_path: Path) -
         timeout=60,
         check=False,
     )
-    assert done.stdout == blocks("activities.md", "text")[-1], done.stderr
-
-
-def test_the_blocks_about_starting_are_one_program(dsn: str, tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text("\n".join(blocks("starting.md", "python")))
-    done = subprocess.run(
-        [sys.executable, str(program)],
-        env={"DURABLE_DATABASE_URL": dsn, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.stdout == blocks("starting.md", "text")[-1], done.stderr
-
-
-def test_the_blocks_about_streams_are_one_program(dsn: str, tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text("\n".join(blocks("streams.md", "python")))
-    done = subprocess.run(
-        [sys.executable, str(program)],
-        env={"DURABLE_DATABASE_URL": dsn, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.stdout == blocks("streams.md", "text")[-1], done.stderr
+    assert done.stdout == blocks(f"{page}.md", "text")[-1], done.stderr
 
 
 async def test_the_question_about_what_is_under_way_is_understood(dsn: str) -> None:

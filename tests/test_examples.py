@@ -120,3 +120,10 @@ def test_a_trigger_starts_workflows_of_what_is_committed_and_of_nothing_else(dsn
         "To: ada@example.com", "Thank you for your 42.00.", "=> ada@example.com",
         "0 runs of the order that was rolled back",
     ]  # fmt: skip
+
+
+def test_an_account_lives_on_and_answers_where_no_worker_lives(dsn: str) -> None:
+    assert output(run_example(dsn, "account.py")) == [
+        "  book +500 for ada: wages", "500", "500 (once)", "no: only 500 left",
+        "  book -200 for ada: rent", "300", "balance: 300", "closed with 300",
+    ]  # fmt: skip

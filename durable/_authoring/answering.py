@@ -16,7 +16,7 @@ from .._core.operation import Operation
 from .._core.replayer import Replayer
 from .._core.updates import Handler
 from ..errors import InvalidCall
-from .channels import Query, Signal, Update
+from .channels import Exact, Query, Signal, Update
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -37,16 +37,16 @@ class Answering:
 
     @overload
     def on(
-        self, update: Update[A, R], fn: Callable[[A], Coroutine[Any, Any, R]], /, *,
+        self, update: Exact[A, R], fn: Callable[[A], Coroutine[Any, Any, R]], /, *,
         check: Callable[[A], object] | None = None,
     ) -> None: ...  # fmt: skip
     @overload
     def on(
-        self, update: Update[A, R], fn: Callable[[A], R], /, *,
+        self, update: Exact[A, R], fn: Callable[[A], R], /, *,
         check: Callable[[A], object] | None = None,
     ) -> None: ...  # fmt: skip
     def on(
-        self, update: Update[Any, Any], fn: Callable[[Any], Any], /, *,
+        self, update: Any, fn: Callable[[Any], Any], /, *,
         check: Callable[[Any], object] | None = None,
     ) -> None:  # fmt: skip
         """Answer an update from now on, those that have come already first.
@@ -69,7 +69,7 @@ class Answering:
         Example:
             ctx.on(add, put_in, check=is_sold_here)
         """
-        if not isinstance(update, Update):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(update, Update):
             raise InvalidCall(f"ctx.on({update!r:.100}, ...): it takes an Update.")
 
         async def run(argument: Any) -> tuple[bytes, bytes]:
@@ -83,7 +83,7 @@ class Answering:
 
         self._replayer.updates.on(update.name, Handler(update.decode, checked, run, encode_failure))
 
-    def answer(self, query: Query[R], fn: Callable[[], R], /) -> None:
+    def answer(self, query: Exact[None, R], fn: Callable[[], R], /) -> None:
         """Answer a query from now on by what ``fn()`` returns then. It may only look, at what
         the workflow has recorded so far: no turn, no row, no trace.
 
@@ -93,7 +93,7 @@ class Answering:
         Example:
             ctx.answer(content, lambda: items)
         """
-        if not isinstance(query, Query):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(query, Query):
             raise InvalidCall(f"ctx.answer({query!r:.100}, ...): it takes a Query.")
 
         def answer() -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Any, ClassVar, Generic, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, get_args, overload
 
 from .._codec import values
 from .._codec.conversion import fitter
@@ -18,6 +18,8 @@ from . import registry
 T = TypeVar("T")
 A = TypeVar("A")
 R = TypeVar("R")
+A_contra = TypeVar("A_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
 
 _declared: dict[tuple[str, str], list[Channel]] = {}
 
@@ -96,7 +98,7 @@ class Signal(Channel, Generic[T]):
         return Message(self, self.encode(value), key)
 
 
-class Update(Channel, Generic[A, R]):
+class Update(Channel, Generic[A_contra, R_co]):
     """A question to a run that may change it: taken by a handler of its code, which answers.
 
     Example:
@@ -108,16 +110,19 @@ class Update(Channel, Generic[A, R]):
 
     kind = "update"
 
+    if TYPE_CHECKING:
+        exact: list[tuple[A_contra, R_co]]  # a list is of just its type: see Exact
+
     @overload
-    def __call__(self: Update[None, R], /, *, key: str | None = None) -> Message[R]: ...
+    def __call__(self: Update[None, R_co], /, *, key: str | None = None) -> Message[R_co]: ...
     @overload
-    def __call__(self, value: A, /, *, key: str | None = None) -> Message[R]: ...
-    def __call__(self, value: Any = None, /, *, key: str | None = None) -> Message[R]:
+    def __call__(self, value: A_contra, /, *, key: str | None = None) -> Message[R_co]: ...
+    def __call__(self, value: Any = None, /, *, key: str | None = None) -> Message[R_co]:
         """A message to send, as ``start(..., message=add(item))`` does; see there."""
         return Message(self, self.encode(value), key)
 
 
-class Query(Channel, Generic[R]):
+class Query(Channel, Generic[R_co]):
     """A question to a run that changes nothing, answered from what is recorded of it.
 
     Example:
@@ -129,8 +134,19 @@ class Query(Channel, Generic[R]):
 
     kind = "query"
 
+    if TYPE_CHECKING:
+        exact: list[tuple[None, R_co]]
 
-class Message(Generic[R]):
+
+class Exact(Protocol[A, R]):
+    """For type checkers: an update, or a query, whose handler must answer with just its type. Who
+    asks may take the answer for something wider."""
+
+    name: str
+    exact: list[tuple[A, R]]
+
+
+class Message(Generic[R_co]):
     """A value for a signal or an update, checked and ready to be sent, as often as it takes: a run
     takes it once. Made by calling the channel: ``shipped(parcel)``."""
 

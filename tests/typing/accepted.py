@@ -243,3 +243,5 @@ async def asked(ctx: Context, app: Durable, conn: asyncpg.Connection) -> None:
     assert_type(halt(), Message[None])
     assert_type(await handle.query(listed), list[str])
     assert_type(await app.start(bare, id="x", message=add("x")), Handle[None])
+    wider: object = await handle.update(add, "x")
+    print(wider, await handle.update(add, "x"), await handle.query(listed))
