@@ -43,7 +43,7 @@ from datetime import timedelta
 
 import pytest
 
-from durable import Compensation, Context, Retry, RunFailed, activity, workflow
+from durable import Compensation, Context, Retry, RunFailed, Signal, State, activity, workflow
 from durable.testing import Environment
 
 
@@ -72,6 +72,9 @@ async def book(sku: str) -> None: ...
 @activity
 async def bill(card: str, cents: int) -> str: ...
 
+@activity
+async def ask(email: str, token: str) -> None: ...
+
 async def reserve(conn, sku: str) -> None: ...
 """
 
@@ -90,10 +93,25 @@ async def test_checkout(durable: Environment) -> None:
 """
 
 
+DELIVERY = """
+async def test_delivery(durable: Environment) -> None:
+    handle = await durable.start(delivery, "a@b")
+    await durable.advance()
+    await durable.resolve(durable.calls(ask)[0].args[1], True)
+    await durable.advance(hours=1)
+    assert await handle.state(stage) == "on its way"
+    await handle.signal(shipped, "JJD1")
+    assert await handle.result() == "JJD1"
+"""
+
 OPTIONS = ("-q", "-p", "no:anyio", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto")
 
 
-@pytest.mark.parametrize(("block", "test"), [(1, CHECKOUT), (2, "")], ids=["checkout", "test"])
+@pytest.mark.parametrize(
+    ("block", "test"),
+    [(1, CHECKOUT), (2, DELIVERY), (3, "")],
+    ids=["checkout", "delivery", "test"],
+)
 def test_the_other_blocks_run(tmp_path: Path, block: int, test: str) -> None:
     (tmp_path / "test_block.py").write_text(SHOP + blocks("python")[block] + test)
     done = subprocess.run(
@@ -150,5 +168,6 @@ def test_the_commands_exist() -> None:
 
 
 def test_the_links_lead_somewhere() -> None:
-    for link in re.findall(r"\]\(([^)#]+)\)", README):
+    prose = re.sub(r"```.*?```|`[^`]*`", "", README, flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)#]+)\)", prose):
         assert link.startswith("http") or (ROOT / link).exists(), link
