@@ -84,6 +84,11 @@ create table durable.run (
     created_at      timestamptz not null,
     started_at      timestamptz,                -- first claim
     closed_at       timestamptz,
+    parent_run      bigint,                     -- the run that began it as its child,
+    parent_op       bigint,                     -- and by which of its operations
+    on_parent_close text                        -- what becomes of it when that one ends
+                    check (on_parent_close in ('cancel', 'terminate', 'abandon')),
+    depth           bigint not null default 0,  -- of parents above it
     constraint running_has_owner check ((status = 'running') = (worker is not null)),
     constraint closed_has_time check ((status in
         ('completed', 'failed', 'cancelled', 'terminated', 'continued')) = (closed_at is not null)),
@@ -120,6 +125,10 @@ create index run_status on durable.run (status, created_at, run)
 -- Lists by the time of the end, and what is old enough to be deleted.
 create index run_closed on durable.run (closed_at, run) where closed_at is not null;
 
+-- A run's children: one for each of its operations, however often it is begun.
+create unique index run_child on durable.run (parent_run, parent_op)
+    where parent_run is not null and current;
+
 -- Who is to be asked to cancel, and when.
 create index run_deadline on durable.run (deadline)
     where deadline is not null and closed_at is null;
@@ -143,8 +152,15 @@ create table durable.result (
     failure   bytea,
     failed_at bigint,           -- position of the recorded failure that it failed with, if one
     next_op   bigint not null,  -- numbering goes on from here after a retry
-    reason    text              -- for those closed from outside: by what
+    reason    text,             -- for those closed from outside: by what
+    heir      bigint            -- of a continued run: the one that it goes on as
 );
+
+-- Closed runs with open children, which are still to be told. No more than are on their way.
+create table durable.farewell (
+    run    bigint not null primary key,
+    length bigint not null      -- of its journal: one that was retried says farewell again
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
 -- The record: one row per event. Never updated; deleted only with its run. No foreign key and
 -- no second index: both would cost every step.

@@ -9,6 +9,7 @@ code is run again, is fed what was recorded, and goes on where it stood.
 from ._app import Durable, Worker
 from ._authoring.attempts import Attempt, attempt
 from ._authoring.channels import Message, Query, Signal, Update
+from ._authoring.children import Child
 from ._authoring.compensation import Compensation
 from ._authoring.context import Context, current
 from ._authoring.definitions import activity, workflow
@@ -25,6 +26,8 @@ from ._runtime.options import Health, WorkerOptions
 from .errors import (
     ActivityError,
     ActivityTimedOut,
+    ChildError,
+    ChildRefused,
     DurableError,
     OutcomeUnknown,
     PromiseRejected,
@@ -44,6 +47,9 @@ __all__ = [
     "ActivityError",
     "ActivityTimedOut",
     "Attempt",
+    "Child",
+    "ChildError",
+    "ChildRefused",
     "Client",
     "Compensation",
     "Context",

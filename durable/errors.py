@@ -12,6 +12,8 @@
       + PayloadTooLarge
     + ActivityError                 what ``await ctx.activity()`` raises inside a workflow
       + ActivityTimedOut  OutcomeUnknown
+    + ChildError                    what ``await ctx.child()`` raises inside a workflow
+      + ChildRefused                it was not begun
     + PromiseRejected               what ``await ctx.promise(...)`` raises inside a workflow
     + RunError                      what ``handle.result()`` raises
       + RunFailed  RunCancelled  RunTerminated  RunStuck
@@ -188,6 +190,44 @@ class OutcomeUnknown(ActivityError):
     def __init__(self, *, activity: str, message: str, **facts: Any) -> None:
         super().__init__(activity=activity, message=message, **facts)
         self.args = (f"Activity {activity!r} may have acted or not: {message}",)
+
+
+class ChildError(DurableError):
+    """A child run did not complete. ``id`` names it, ``status`` tells how it ended: ``failed``,
+    ``cancelled``, ``terminated``; or ``refused``, if it was never begun.
+
+    ``type`` is the name of the class that it raised, ``traceback`` its text, and ``cause`` a
+    ``ChildError`` that describes what it was raised from, or while handling what.
+    """
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        workflow: str,
+        status: str,
+        type: str = "",
+        message: str = "",
+        traceback: str = "",
+        cause: BaseException | None = None,
+    ) -> None:
+        what = f"failed: {type}: {message}" if status == "failed" else f"was {status}"
+        why = f": {message}" if message and status != "failed" else ""
+        super().__init__(f"Child {shorten(id)} ({workflow}) {what}{why}")
+        self.id = id
+        self.workflow = workflow
+        self.status = status
+        self.type = type
+        self.message = message
+        self.traceback = traceback
+        self.cause = cause
+        if cause is not None:
+            self.__cause__ = cause
+
+
+class ChildRefused(ChildError):
+    """The child was not started: its id names another run, or runs begin each other without end.
+    ``message`` says which."""
 
 
 class RunError(DurableError):

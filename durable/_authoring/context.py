@@ -24,6 +24,7 @@ from .._core.retries import Duration, seconds
 from ..errors import InvalidCall, PayloadTooLarge, shorten
 from .answering import Answering
 from .channels import Channel, Signal
+from .children import Parent
 from .definitions import Definition, activity_of, transaction_of, with_options
 from .logs import RunLog
 from .options import Given
@@ -53,7 +54,7 @@ class Call(NamedTuple):
         return self.definition.signature.decode_call(self.input)
 
 
-class Context(Answering):
+class Context(Answering, Parent):
     """Everything a workflow may do that is not plain computation.
 
     Attributes:
@@ -62,10 +63,11 @@ class Context(Answering):
         log: a logger whose lines appear once, when the turn that wrote them is recorded.
     """
 
-    def __init__(self, replayer: Replayer, *, id: str, workflow: str, run: int = 0) -> None:
+    def __init__(self, replayer: Replayer, *, run: int, id: str, definition: Definition) -> None:
         self.id = id
+        self.workflow = definition.name
         self._run = run
-        self.workflow = workflow
+        self._definition = definition
         self.log = RunLog(replayer)
         self._replayer = replayer
         # Calls so far, by name and input. The keys are bytes, since tuples would be walked by

@@ -61,6 +61,7 @@ class Description:
     waits_at: str | None  # file:line
     report: str | None  # why it is stuck
     reason: str | None  # why it was cancelled, or closed from outside
+    parent: str | None  # id of the run that has begun it as its child
     input: object  # readable: what ``durable.readable`` makes of it
     result: object
     failure: object
@@ -98,8 +99,10 @@ class Handle(Generic[R]):
             RunStuck: no code here can continue it; ``.report`` says why.
             RunNotFound: no such id.
         """
-        run = await self._resolved()
-        outcome = await self._client.waiting.answer(run)
+        outcome = await self._client.waiting.answer(await self._resolved())
+        while outcome.status == "continued" and outcome.heir is not None:
+            self._run = outcome.heir
+            outcome = await self._client.waiting.answer(outcome.heir)
         value: R = self._value(outcome)
         return value
 
@@ -111,7 +114,10 @@ class Handle(Generic[R]):
         """
         run = await self._resolved()
         for outcome in await self._client.store.runs.outcomes([run]):
-            return Status(outcome.status)
+            if outcome.heir is None:
+                return Status(outcome.status)
+            self._run = outcome.heir
+            return await self.status()
         raise RunNotFound(id=self.id)
 
     async def cancel(self) -> bool:

@@ -8,12 +8,12 @@ from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from .._authoring.moments import aware, length
 from .._core.retries import Duration
 from .._core.statuses import Status
 from .._store.verbs import Listing, Store
 from ..errors import InvalidCall
 from .handle import Description, described
-from .starting import aware, length
 
 # Payloads are read along: a page of them fits into memory.
 PAGE = 100

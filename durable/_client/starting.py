@@ -28,11 +28,12 @@ import asyncpg
 
 from .._authoring import registry
 from .._authoring.channels import Message
+from .._authoring.children import ANY, PRIORITIES
 from .._authoring.context import Context
 from .._authoring.definitions import Definition, workflow_of
+from .._authoring.moments import aware, length
 from .._codec import sameness
-from .._codec.signatures import Signature
-from .._core.retries import Duration, seconds
+from .._core.retries import Duration
 from .._store.protocol import NewRun
 from .._store.protocol import Started as Answer
 from ..errors import (
@@ -51,8 +52,6 @@ R_co = TypeVar("R_co", covariant=True)
 Ts = TypeVarTuple("Ts")
 
 IfExists: TypeAlias = Literal["use", "reject", "after_close", "after_failure", "replace"]
-
-PRIORITIES = range(-2, 3)
 
 # The host's loop is ours for this long at a time, in seconds: as the committer has it.
 SLICE_SECONDS = 0.0015
@@ -206,7 +205,7 @@ def asked(start: Start[Any]) -> Asked:
         raise InvalidCall(f"if_exists={options.if_exists!r} is not one of {get_args(IfExists)}.")
     if type(options.priority) is not int or options.priority not in PRIORITIES:
         raise InvalidCall(f"priority={options.priority!r} is not one of -2, -1, 0, 1 and 2.")
-    payload, args = (definition.signature if definition else _ANY).record_call(start.args, {})
+    payload, args = (definition.signature if definition else ANY).record_call(start.args, {})
     try:
         print_of_input = sameness.digest(payload, args)
     except DecodeError as error:  # not all that can be written can be read: dicts as keys
@@ -282,35 +281,6 @@ def _times(
     return begins_at, begins_after, ends_at, ends_after
 
 
-def length(given: Duration, what: str, since: datetime) -> timedelta:
-    """
-    Raises:
-        InvalidCall: it is no length of time, or leads beyond the calendar.
-    """
-    try:
-        length = timedelta(seconds=seconds(given, what="it"))
-        _ = since + length
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidCall(f"{what}={given!r:.100} cannot be: {error}.") from None
-    return length
-
-
-def aware(when: datetime, what: str) -> datetime:
-    """
-    Raises:
-        InvalidCall: ``when`` has no time zone, or is beyond the calendar.
-    """
-    try:
-        if when.utcoffset() is not None:
-            return when.astimezone(UTC)
-    except (OverflowError, AttributeError):  # beyond the calendar; or no datetime at all
-        pass
-    raise InvalidCall(
-        f"{what}={when!r} is not a moment: a time without a zone means another one on each "
-        "machine. Give it one, as in datetime(2026, 1, 1, tzinfo=UTC)."
-    )
-
-
 async def unhurried(items: Iterable[T]) -> AsyncGenerator[T, None]:
     """Each of many, letting others have the loop every few milliseconds."""
     end = time.monotonic() + SLICE_SECONDS
@@ -319,10 +289,3 @@ async def unhurried(items: Iterable[T]) -> AsyncGenerator[T, None]:
         if time.monotonic() > end:
             await asyncio.sleep(0)
             end = time.monotonic() + SLICE_SECONDS
-
-
-def _any(*args: Any) -> Any:
-    """Stands for a workflow whose code is elsewhere: all arguments pass as they are."""
-
-
-_ANY = Signature.of(_any)

@@ -1,10 +1,11 @@
 """What workflow code asks for: imperative names, immutable, no behaviour.
 
 ``Run``, ``Wait`` and ``Promise`` stay open until an event answers their ``op``, ``Receive`` until
-a message comes; ``Drop`` takes one of them back. ``Send``, ``Publish`` and ``Reply`` are effects:
-they are written with the turn that asked for them, or not at all, and only a refusal is ever told
-of one. ``Complete``, ``Fail`` and ``Stop`` end the run and come last. ``Say`` is a log line, which
-may be let out only when the turn that said it is written.
+a message comes; ``Drop`` takes one of them back. ``Send``, ``Publish``, ``Reply`` and ``Spawn`` are
+effects: they are written with the turn that asked for them, or not at all. A child answers when it
+ends; of the others only a refusal is ever told. ``Complete``, ``Fail``, ``Stop`` and ``Continue``
+end the run and come last. ``Say`` is a log line, which may be let out only when the turn that said
+it is written.
 """
 
 from __future__ import annotations
@@ -73,6 +74,20 @@ class Send(NamedTuple):
     digest: bytes
     site: str
     payload: Any
+    child: int | None = None  # the op of the child that it goes to, whatever its id
+
+
+class Spawn(NamedTuple):
+    """Start a child run. An effect, and open until the child has ended."""
+
+    op: int
+    kind: str  # "child"
+    name: str  # of its workflow
+    to: str  # the id that the code has given it; "" if none
+    digest: bytes
+    site: str
+    call: Any
+    is_kept: bool  # by a handle: not everybody waits for what they have started
 
 
 class Publish(NamedTuple):
@@ -141,9 +156,17 @@ class Stop(NamedTuple):
     reason: str | None
 
 
-Open: TypeAlias = Run | Wait | Receive | Promise
-Close: TypeAlias = Complete | Fail | Stop
-Effect: TypeAlias = Send | Publish | Reply
+class Continue(NamedTuple):
+    """The run goes on as a new one. ``unread`` are the positions of messages that it has been fed
+    and nobody has received."""
+
+    call: Any
+    unread: tuple[int, ...]
+
+
+Open: TypeAlias = Run | Wait | Receive | Promise | Spawn
+Close: TypeAlias = Complete | Fail | Stop | Continue
+Effect: TypeAlias = Send | Publish | Reply | Spawn
 Request: TypeAlias = Open | Drop | Say
 Command: TypeAlias = Request | Effect | Close
 

@@ -14,12 +14,15 @@ from ..errors import Divergence
 from . import commands, events
 
 
+_ANSWERED = (commands.Run, commands.Promise, commands.Spawn)
+
+
 def check_answer(
     event: events.Answered | events.Failed, asked: commands.Open | None, *, over: bool
 ) -> None:
     """The code still asks for the activity whose result this is."""
     if (
-        isinstance(asked, commands.Run | commands.Promise)
+        isinstance(asked, _ANSWERED)
         and asked.digest == event.digest
         and asked.name == event.name
         and asked.kind == event.kind
@@ -27,7 +30,7 @@ def check_answer(
         return
     verb = "the answer to" if event.kind == "promise" else "the result of"
     recorded = f"{verb} {event.kind} {event.name!r} (op {event.op})"
-    if isinstance(asked, commands.Run) and (asked.name, asked.kind) == (event.name, event.kind):
+    if isinstance(asked, _ANSWERED) and (asked.name, asked.kind) == (event.name, event.kind):
         recorded += " with other arguments"
     raise _differs(event.position, recorded, asked, event.op, over=over)
 
@@ -97,6 +100,8 @@ def describe(command: commands.Open | commands.Effect) -> str:
             return f"{kind} {name!r} to run {to!r} (op {op})"
         case commands.Reply(_, seq, kind, name):
             return f"update {name!r} (message {seq}) to be {kind}"
+        case commands.Spawn(op, kind, name, to):
+            return f"{kind} {name!r}" + (f" as {to!r}" if to else "") + f" (op {op})"
         case commands.Run(op, kind, name):
             return f"{kind} {name!r} (op {op})"
         case commands.Promise(op, name):

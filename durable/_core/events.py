@@ -20,7 +20,7 @@ class Started(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """An activity or a transaction has returned ``value``."""
+    """An activity, a transaction or a child has returned ``value``."""
 
     position: int
     at: datetime
@@ -32,7 +32,7 @@ class Answered(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """An activity or a transaction has failed for good with ``error``."""
+    """An activity, a transaction or a child has failed for good with ``error``."""
 
     position: int
     at: datetime
@@ -80,12 +80,14 @@ class Asked(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """What the code asked for by ``op`` was not done: there was no such run, it was closed ..."""
+    """What the code asked for by ``op`` was not done: there was no such run, it was closed ...
+    ``error`` is for whoever waits for that op."""
 
     position: int
     at: datetime
     op: int
     reason: str
+    error: BaseException | None = None
 
 
 class Voided(NamedTuple):

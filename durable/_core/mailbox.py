@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Letter(NamedTuple):
-    number: int  # counts the messages of this run
+    number: int  # the position of its event
     value: Any
 
 
@@ -56,13 +56,18 @@ class Mailbox:
         self.unfit: Exception | None = None
         self._letters: defaultdict[str, list[Letter]] = defaultdict(list)
         self._receipts: defaultdict[str, list[Receipt[Any]]] = defaultdict(list)
-        self._count = 0
+        self._answered: list[Receipt[Any]] = []  # at which nobody may have looked yet
 
-    def put(self, name: str, value: Any) -> Receipt[Any] | None:
+    def put(self, number: int, name: str, value: Any) -> Receipt[Any] | None:
         """A message has come. Returns the receipt that it answers, if one waits."""
-        self._count += 1
-        self._letters[name].append(Letter(self._count, value))
+        self._letters[name].append(Letter(number, value))
         return self._match(name)
+
+    def unread(self) -> list[int]:
+        """The numbers of all messages at which nobody has looked, in order."""
+        waiting = [letter for letters in self._letters.values() for letter in letters]
+        waiting += [each.letter for each in self._answered if not each.is_taken]
+        return sorted(letter.number for letter in waiting)
 
     def wait(self, receipt: Receipt[Any]) -> Receipt[Any] | None:
         """A receipt waits for its turn, or is answered at once."""
@@ -88,4 +93,6 @@ class Mailbox:
             return None
         receipt.letter = letter
         receipt.set_result(value)
+        self._answered = [each for each in self._answered if not each.is_taken]
+        self._answered.append(receipt)
         return receipt

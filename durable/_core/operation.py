@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 from ..errors import InvalidCall
-from .commands import Promise, Run
+from .commands import Promise, Run, Spawn
 from .loop import OrderedFuture, ReplayLoop
 from .refusals import OUTSIDE
 
@@ -28,7 +28,7 @@ class Operation(OrderedFuture[R], Coroutine[Any, Any, R]):
     __slots__ = ("_steps", "asked", "op", "take_back")
 
     op: int
-    asked: Run | Promise  # a sleep has none
+    asked: Run | Promise | Spawn  # of what an event answers; a sleep has none
     take_back: Callable[[Operation[Any]], None]
     _steps: Generator[Any, None, R]
 

@@ -25,6 +25,7 @@ from .. import errors
 from . import anyio_shims, commands, divergence, events, shims
 from .causes import FAILURES_KEPT, position_of
 from .forgotten import OVER, Nobody, gone
+from .children import Children, Ending, continued
 from .loop import NoProgress, ReplayLoop, Timer
 from .mailbox import Mailbox, Receipt
 from .operation import Operation
@@ -49,6 +50,7 @@ class Replayer:
         self.now = commands.EPOCH
         self.open: dict[int, commands.Open] = {}
         self.next_op = 1
+        self.events = 0  # fed so far: the journal's length
         self.closed = False
         self._code = code
         # Abstract only in the stubs: what is missing is refused, or raises NotImplementedError.
@@ -59,6 +61,7 @@ class Replayer:
         self._timers: dict[int, Timer] = {}
         self._mailbox = Mailbox()
         self.updates = Updates(self, self._loop)
+        self.children = Children(self)
         self._main: asyncio.Task[None] | None = None
         self._outcome: commands.Close | None = None
         self._stop: commands.Stop | None = None  # as first asked to cancel
@@ -98,7 +101,7 @@ class Replayer:
         elif isinstance(event, events.Received):
             divergence.check_begun(event.position, begun=self._main is not None)
             self.now = event.at
-            self._received(self._mailbox.put(event.name, event.value))
+            self._received(self._mailbox.put(event.position, event.name, event.value))
         elif isinstance(event, events.Asked):
             divergence.check_begun(event.position, begun=self._main is not None)
             self.now = event.at
@@ -106,7 +109,7 @@ class Replayer:
         elif isinstance(event, events.Refused):
             divergence.check_begun(event.position, begun=self._main is not None)
             self.now = event.at
-            self.say(30, "what was asked for by op %d was refused: %s", (event.op, event.reason))
+            self._refuse(event)
         elif isinstance(event, events.Started):
             divergence.check_start(event.position, begun=self._main is not None)
             self.now = event.at
@@ -220,6 +223,10 @@ class Replayer:
             self._asked.append(commands.Reply(op, *told))
             self._loop.progress += 1
 
+    def _ask(self, command: commands.Command) -> None:
+        self._asked.append(command)
+        self._loop.progress += 1
+
     def say(self, level: int, message: str, args: tuple[Any, ...]) -> None:
         self.check_turn()
         self._asked.append(commands.Say(level, message, args))
@@ -307,6 +314,17 @@ class Replayer:
         divergence.check_answer(event, asked, over=self.closed)
         return self._operations.pop(event.op)
 
+    def _refuse(self, event: events.Refused) -> None:
+        operation = self._operations.pop(event.op, None)
+        if event.error is None or operation is None:
+            told = event.op, event.reason
+            self.say(30, "what was asked for by op %d was refused: %s", told)
+            return
+        del self.open[event.op]
+        self._failures.append((event.error, event.position))
+        operation.set_exception(event.error)
+        self._failed.append(operation)
+
     def _fire(self, event: events.TimerFired) -> Timer:
         asked = self.open.pop(event.op, None)
         divergence.check_timer(event, asked, over=self.closed)
@@ -326,10 +344,12 @@ class Replayer:
         except BaseException as error:
             if isinstance(error, errors.Evicted | GeneratorExit) and self._loop.dead:
                 raise  # the run is not over
-            self._outcome = self._fail(error)
+            goes_on = continued(error)
+            self._outcome = commands.Continue(goes_on.call, ()) if goes_on else self._fail(error)
 
     def _run_turn(self, position: int) -> list[commands.Command]:
         assert self._main is not None
+        self.events = position + 1
         try:
             self._loop.run_until_idle()
             if self._main.done() and not self.closed:
@@ -361,6 +381,8 @@ class Replayer:
                 self.say(30, "%s failed (%r), and nobody looked. Await it, or take its "
                          "`.exception()`.", (_told(future), future.exception()))  # fmt: skip
         assert self._outcome is not None
+        if isinstance(self._outcome, commands.Continue):
+            self._outcome = self._outcome._replace(unread=tuple(self._mailbox.unread()))
         self._asked.append(self._outcome)
         self.closed = True
 
@@ -371,6 +393,10 @@ class Replayer:
             return
         if not isinstance(command, commands.Wait):
             operation = self._operations[op]
+            if isinstance(operation, Ending):  # what becomes of the child is its own affair
+                del self.open[op], self._operations[op]
+                if not operation.give_up() or operation.is_kept:
+                    return
             self.say(30, "%s was still pending when the workflow returned, and is cancelled. "
                      "Await it, or cancel it yourself.", (_told(operation),))  # fmt: skip
             operation.cancel()

@@ -68,13 +68,22 @@ class Refusal(NamedTuple):
     why: str
 
 
+class Ended(NamedTuple):
+    """A child has ended; ``payload`` is its result, its failure, or a reason."""
+
+    seq: int
+    op: int | None
+    status: str
+    payload: bytes | None
+
+
 class Redo(NamedTuple):
     """An event that a retry took back is to be fed again, in a turn of its own."""
 
     row: JournalRow
 
 
-Arrival: TypeAlias = Begin | Result | Due | Cancel | Came | Promised | Refusal | Redo
+Arrival: TypeAlias = Begin | Result | Due | Cancel | Came | Promised | Ended | Refusal | Redo
 
 
 def arrival_of(message: Message) -> Arrival:
@@ -89,6 +98,8 @@ def arrival_of(message: Message) -> Arrival:
             if message.name == "reject":
                 failure = encode_failure(PromiseRejected(decode(answer, str)))
             return Promised(message.seq, message.op, None if failure else answer, failure)
+        case "child":
+            return Ended(message.seq, message.op, message.name or "", message.payload)
         case "refused":
             return Refusal(message.seq, message.op, message.name or "")
         case _:

@@ -3,6 +3,7 @@ at once, and again, without harm.
 
 - *takeover*: runs of a worker that is dead go back to be claimed;
 - *deadlines*: runs whose time is up are asked to cancel;
+- *farewell*: children of a run that has ended are told, or ended, as they were begun with;
 - *unserved*: due runs whose workflow no live worker knows are marked, and unmarked;
 - at the end of this worker: its own runs are handed back.
 """
@@ -68,6 +69,10 @@ class Chores:
     def deadline_passed(self) -> None:
         """A run is still open at its deadline."""
         self._want(self._expire)
+
+    def tell_children(self) -> None:
+        """A run has ended that has begun others."""
+        self._want(self._tell_children)
 
     def run_closed(self) -> None:
         """Somebody may be waiting for that elsewhere."""
@@ -149,6 +154,12 @@ class Chores:
             await worker.store.notify()
             worker.look_again()  # there may be more of them
 
+    async def _tell_children(self) -> None:
+        worker = self._worker
+        while await worker.store.runs.tell_children():
+            worker.claimer.mail_came()
+            self.run_sent()
+
     async def announce(self) -> None:
         """Hint to those who wait for results elsewhere that runs have closed; hints that come
         together are one."""
@@ -159,7 +170,7 @@ class Chores:
         await self._announce(self._published, self._worker.store.notify_published)
 
     async def announce_sent(self) -> None:
-        """A hint to other workers that a message came for a run."""
+        """A hint to other workers that something came for a run, or that there is a new one."""
         await self._announce(self._sent, self._worker.store.notify)
 
     async def _announce(self, event: asyncio.Event, notify: Callable[[], Awaitable[None]]) -> None:

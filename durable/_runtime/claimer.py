@@ -196,6 +196,7 @@ class Claimer:
                 seed=claimed.seed,
                 definition=definition,
                 input=claimed.input,
+                parent=claimed.parent,
             )
         except CodecError as error:
             self._set_stuck(facts, claimed.claim, str(error))
@@ -259,6 +260,10 @@ class Claimer:
         if history:
             instance.position = max(instance.position, history[-1].position + 1)
             instance.tail = history[-1].key
+            # What a retry took back was read all the same.
+            instance.seen = max(instance.seen, *(row.seq or 0 for row in history))
+        if any(row.kind == "voided" for row in history) and instance.replayer.children.has_any:
+            instance.spawn_again(await self._worker.store.runs.children(instance.run))
         if read.rows:
             self._worker.meter.replayed(len(read.rows), began)
         instance.take_over(notes)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,15 +26,21 @@ from .._core import commands, divergence, events
 from .._core.replayer import Replayer
 from .._store.protocol import Advance, Birth, Close, JournalRow, Note, Park
 from ..errors import CodecError, Divergence, InternalError
-from . import rows
-from .arrivals import Arrival, Begin, Came, Cancel, Due, Promised, Redo, Refusal, Result
+from . import births, rows
+from .arrivals import Arrival, Begin, Came, Cancel, Due, Ended, Promised, Redo, Refusal, Result
 from .streaming import Publisher, gathered
 
 # A run that waits only for things further off than this is put away: its memory is worth
 # more than the claim that brings it back. Shorter waits stay where they are.
 PARK_AFTER = timedelta(seconds=5)
 
-_CLOSES = (commands.Complete, commands.Fail, commands.Stop)
+# All of a journal is read again when its run is taken up after a restart: from this length on a
+# warning is logged, and again each time that it has doubled.
+LONG_FROM = 10_000
+
+_CLOSES = (commands.Complete, commands.Fail, commands.Stop, commands.Continue)
+
+log = logging.getLogger("durable.worker")
 
 # A commit key is this process's random part and a count: unique, and cheap to make.
 _key_prefix = os.urandom(8)
@@ -55,9 +62,9 @@ class Instance:
 
     __slots__ = (
         "arrivals", "awaiting", "birth", "claim", "close", "definition", "effects", "fed", "found",
-        "holding", "id", "in_flight", "input", "is_queued", "loaded", "lost", "noted", "notes",
-        "outcome", "position", "published", "replayer", "report", "requests", "rows", "run",
-        "seed", "seen", "sent", "streaming", "tail",
+        "holding", "id", "in_flight", "input", "is_queued", "loaded", "long_from", "lost", "noted",
+        "notes", "outcome", "parent", "position", "published", "replayer", "report", "requests",
+        "rows", "run", "seed", "seen", "sent", "streaming", "tail",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +77,7 @@ class Instance:
         definition: Definition,
         input: bytes,
         args: tuple[Any, ...] | None = None,
+        parent: int | None = None,
     ) -> None:
         """``args`` are what ``input`` holds, if that is known.
 
@@ -98,6 +106,8 @@ class Instance:
         self.noted: set[int] = set()  # ops that may have a note in the database
         self.found: dict[int, Note] = {}  # notes of an earlier owner, until they are taken up
         self.awaiting: dict[int, asyncio.Future[bool]] = {}  # who waits for a note, by op
+        self.parent = parent
+        self.long_from = LONG_FROM
         self.birth: Birth | None = None
         self.close: Close | None = None
         self.outcome: commands.Close | None = None
@@ -114,7 +124,7 @@ class Instance:
         if args is None:
             args, kwargs = definition.signature.decode_call(self.input)
         self.replayer = Replayer(lambda: run_workflow(ctx, definition, args, kwargs), self.seed)
-        ctx = Context(self.replayer, id=self.id, workflow=definition.name, run=self.run)
+        ctx = Context(self.replayer, run=self.run, id=self.id, definition=definition)
 
     @property
     def is_idle(self) -> bool:
@@ -158,21 +168,41 @@ class Instance:
         advance = Advance(self.run, self.claim, written, self.tail, self.birth, self.close)
         if self.effects:
             advance.deliveries, advance.replies = rows.to_effects(self.run, self.effects)
+            advance.children = births.to_children(self.effects)
         if self.effects or self.streaming:
             key = written[0].key if written else _next_key()
             advance.publishes = gathered(self.effects, self.streaming, key)
             self.published = bool(advance.publishes or advance.replies)
-            self.sent = bool(advance.deliveries)
+            self.sent = bool(advance.deliveries or advance.children)
             self.effects, self.streaming = [], {}
+        if isinstance(self.outcome, commands.Continue):
+            advance.heir = births.to_heir(self.outcome)
+        if self.position >= self.long_from:
+            self._tell_length()
         if self.notes or self.noted:
             advance.notes, advance.ended = self._take_notes()
         advance.park = self._park(now)
         self.fed = self.seen
         if written:
             self.tail = written[-1].key
-        elif not advance.notes and not advance.publishes and advance.park is None:
+        elif advance.park is None and not (advance.notes or advance.publishes or advance.children):
             return None
         return advance
+
+    def spawn_again(self, begun: Collection[int]) -> None:
+        """Children that the code waits for, by op, of which the database knows only some: of a run
+        that is retried, those that were refused or have been removed since."""
+        spawns = (each for each in self.replayer.open.values() if isinstance(each, commands.Spawn))
+        self.effects += [each for each in spawns if each.op not in begun]
+
+    def _tell_length(self) -> None:
+        while self.position >= self.long_from:
+            self.long_from *= 2
+        log.warning(
+            "the journal of run %r has %d events, at %s: all of it is read again after each restart. "
+            "End it and begin anew by ctx.continue_as_new()",
+            self.id, self.position, self.waiting()[1] or "its start", extra=self.facts,
+        )  # fmt: skip
 
     def _feed(self, arrival: Arrival, now: datetime) -> None:
         at = max(now, self.replayer.now)
@@ -212,7 +242,9 @@ class Instance:
         return row, events.Answered(p, at, op, kind, name, digest, result.value)
 
     def _recorded(
-        self, arrival: Begin | Due | Cancel | Came | Promised | Refusal | Redo, at: datetime
+        self,
+        arrival: Begin | Due | Cancel | Came | Promised | Ended | Refusal | Redo,
+        at: datetime,
     ) -> tuple[JournalRow, events.Event] | None:
         """An arrival as its journal row and its event, with the next position."""
         p, key = self.position, _next_key()
@@ -236,6 +268,13 @@ class Instance:
                 if kind == "update":
                     return row, events.Asked(p, at, seq, name, payload, None)
                 return row, events.Received(p, at, kind, name, payload)
+            case Ended(seq, op, status, payload):
+                spawn = self.replayer.open.get(op or 0)
+                if not isinstance(spawn, commands.Spawn):
+                    return None
+                told = births.ending(spawn, status, payload)
+                row = JournalRow(self.run, p, "child", at, key, seq=seq, **told)
+                return row, rows.to_event(row, self.replayer.open)
             case Refusal(seq, op, why):
                 row = JournalRow(self.run, p, "refused", at, key, op, name=why, seq=seq)
                 return row, rows.to_event(row, self.replayer.open)
@@ -260,6 +299,10 @@ class Instance:
             elif isinstance(command, _CLOSES):
                 self.outcome = command
                 self.close = self._closing(command)
+                if self.parent is not None or self.replayer.children.has_any:
+                    self.close = self.close._replace(
+                        parent=self.parent, has_children=self.replayer.children.has_any
+                    )
             elif isinstance(command, commands.Effect):
                 effects.append(command)
             else:
@@ -287,6 +330,8 @@ class Instance:
                 except CodecError as error:
                     return Close("failed", None, encode_failure(error), None, next_op)
                 return Close("completed", result, None, None, next_op)
+            case commands.Continue():
+                return Close("continued", None, None, None, next_op)
             case commands.Stop(reason):
                 return Close("cancelled", None, None, None, next_op, reason)
             case commands.Fail(error, failed_at):
@@ -359,6 +404,7 @@ class Instance:
             return ("news that only a message can bring", None) if not self.close else (None, None)
         # What a timer is set around says more than the timer.
         others = [each for each in open_ if not isinstance(each, commands.Wait)]
+        others.sort(key=lambda each: isinstance(each, commands.Spawn) and each.is_kept)
         timers = [each for each in open_ if isinstance(each, commands.Wait)]
         first = others[0] if others else min(timers, key=lambda each: each.due)
         text = (

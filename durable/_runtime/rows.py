@@ -24,6 +24,7 @@ from ..errors import (
     OutcomeUnknown,
     PromiseRejected,
 )
+from . import births
 
 # What a failure is when it is not simply what an activity raised.
 _KINDS: dict[str, type[ActivityError]] = {"timed_out": ActivityTimedOut, "unknown": OutcomeUnknown}
@@ -94,9 +95,13 @@ def to_event(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Even
             assert row.name is not None and row.seq is not None
             decided = row.failure is None
             return events.Asked(row.position, row.at, row.seq, row.name, row.result, decided)
+        case "child":
+            return births.to_event(row, asked)
         case "refused":
-            why = REFUSALS.get(row.name or "", row.name or "no reason is known")
-            return events.Refused(row.position, row.at, row.op or 0, why)
+            op, reason = row.op or 0, row.name or "no reason is known"
+            error = births.refusal(reason, asked.get(op))
+            why = REFUSALS.get(reason, reason)
+            return events.Refused(row.position, row.at, op, why, error)
         case "voided":
             assert row.op is not None
             return events.Voided(row.position, row.op)
@@ -138,7 +143,8 @@ def to_effects(
 def to_delivery(sender: int, effect: commands.Send) -> Delivery:
     """A message that a turn sends: the op of its sender makes it one, however often it comes."""
     key = f"{sender}:{effect.op}"
-    return Delivery(None, effect.kind, effect.name, key, effect.payload, effect.op, effect.to)
+    return Delivery(None, effect.kind, effect.name or None, key, effect.payload, effect.op,
+                    effect.to, effect.child)  # fmt: skip
 
 
 def _promised(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Event:

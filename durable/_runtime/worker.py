@@ -251,6 +251,8 @@ class LiveWorker:
             self.claimer.mail_came()
         if beat.owned or self.active:
             self.claimer.compare()
+        if beat.farewell:
+            self.chores.tell_children()
         if beat.suspects:
             self.chores.judge_soon()
         if beat.aside:
@@ -314,7 +316,17 @@ class LiveWorker:
         assert close is not None
         self.chores.run_closed()
         name, ended = instance.definition.name, (close.status, close.result, close.failure)
-        self._on_closed(Outcome(instance.run, instance.id, name, *ended, None, close.reason))
+        if close.status == "continued":
+            self.claimer.poke()
+        else:  # who waits for a continued run waits for the one that it goes on as
+            self._on_closed(Outcome(instance.run, instance.id, name, *ended, None, close.reason))
+        if close.parent in self.active:
+            self.claimer.mail_came()
+        elif close.parent is not None:
+            self.claimer.poke()
+            self.chores.run_sent()
+        if close.has_children:
+            self.chores.tell_children()
         self.meter.count("durable_runs_closed_total", workflow=name, status=close.status)
         self.forget(instance)
         self.claimer.made_room()

@@ -50,15 +50,45 @@ class Birth(NamedTuple):
     deadline: datetime | None = None
 
 
+class NewChild(NamedTuple):
+    """A run that is started by the commit of its parent's turn. The parent and the op name it: it
+    is started once."""
+
+    op: int
+    id: str
+    explicit_id: bool  # given by the code
+    workflow: str
+    queue: str | None  # None: its parent's; likewise
+    priority: int | None
+    seed: bytes
+    input: bytes
+    input_digest: bytes
+    begins_at: datetime | None
+    deadline: datetime | None
+    on_parent_close: str  # cancel, terminate, abandon
+
+
+class Heir(NamedTuple):
+    """The run that a run goes on as. It gets the messages that nobody has received: of those that
+    were read, the ones at these positions of the journal."""
+
+    seed: bytes
+    input: bytes
+    input_digest: bytes
+    unread: tuple[int, ...]
+
+
 class Close(NamedTuple):
     """The run ends with this commit."""
 
-    status: str  # completed, failed, cancelled
+    status: str  # completed, failed, cancelled, continued
     result: bytes | None
     failure: bytes | None
     failed_at: int | None  # position of the journaled failure that the run failed with
     next_op: int  # numbering after a retry goes on from here
     reason: str | None = None  # of a cancelled run: by what
+    parent: int | None = None  # the run that waits for it
+    has_children: bool = False  # it has begun some
 
 
 class Park(NamedTuple):
@@ -80,6 +110,7 @@ class Delivery(NamedTuple):
     payload: bytes | None
     op: int | None = None  # the sender's op, which a refusal answers
     to: str | None = None  # the id that names it
+    child: int | None = None  # or the sender's op that has begun it
 
 
 class Reply(NamedTuple):
@@ -131,6 +162,8 @@ class Advance(msgspec.Struct, gc=False):
     birth: Birth | None = None
     close: Close | None = None
     park: Park | None = None
+    children: tuple[NewChild, ...] = ()
+    heir: Heir | None = None  # with a close
     deliveries: tuple[Delivery, ...] = ()
     replies: tuple[Reply, ...] = ()
     publishes: tuple[Publish, ...] = ()
@@ -144,7 +177,8 @@ class Advance(msgspec.Struct, gc=False):
             self.park is None
             and self.close is None
             and self.birth is None
-            and not (self.deliveries or self.publishes or self.replies or self.notes or self.ended)
+            and not (self.children or self.deliveries or self.publishes)
+            and not (self.replies or self.notes or self.ended)
         )
 
 
@@ -172,6 +206,7 @@ class Claimed(NamedTuple):
     versions: str | None
     input: bytes
     crashes: int  # owners in a row that died with it while it did not move
+    parent: int | None = None
 
     @property
     def is_doubtful(self) -> bool:
@@ -318,6 +353,7 @@ class Outcome(NamedTuple):
     failure: bytes | None
     report: str | None  # why it is stuck
     reason: str | None = None  # why it was cancelled, or closed from outside
+    heir: int | None = None  # the run that it goes on as
 
 
 class Swept(NamedTuple):
@@ -339,6 +375,7 @@ class Beat(NamedTuple):
     next_due: datetime | None  # when some parked or delayed run of its queues is due
     suspects: bool  # another worker's heartbeat is late
     aside: bool  # runs are due that nobody may serve, or wait for code that this worker has
+    farewell: bool = False  # a run has ended whose children are to be told
 
     @property
     def due(self) -> bool:

@@ -147,6 +147,8 @@ class Passage:
                 continue
             if coming.overdue:
                 worker.chores.deadline_passed()
+            elif coming.farewell:
+                worker.chores.tell_children()
             elif coming.mail:
                 worker.claimer.mail_came()
             elif coming.due and worker.room:

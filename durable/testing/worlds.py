@@ -29,6 +29,7 @@ class Coming(NamedTuple):
     mail: bool  # one of its runs has an unread message
     overdue: bool  # a deadline has passed
     next: datetime | None  # when a run that it serves is due, or a deadline passes
+    farewell: bool  # a run has ended whose children are to be told
 
 
 class World(Protocol):
@@ -69,7 +70,8 @@ class MemoryWorld:
         due = any(each <= now for each in dues)
         overdue = any(is_overdue(run, now) for run in self._tables.run.values())
         later = (each for each in [*dues, *deadlines] if each > now)
-        return Coming(due, mail, overdue, min(later, default=None))
+        farewell = bool(self._tables.farewell)
+        return Coming(due, mail, overdue, min(later, default=None), farewell)
 
     async def waits(self, runs: Sequence[int]) -> list[str]:
         rows = [self._tables.run[key] for key in runs if key in self._tables.run]

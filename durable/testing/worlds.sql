@@ -24,7 +24,8 @@ select
                 then r.due_at end,
             case when r.deadline > durable.now() then r.deadline end))
         from durable.run r
-        where r.closed_at is null) as next;
+        where r.closed_at is null) as next,
+    exists (select from durable.farewell) as farewell;
 
 select r.id, r.waits_for, r.waits_at from durable.run r where r.run = any($1) order by r.run;
 

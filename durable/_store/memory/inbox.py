@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from ..protocol import Answer, Delivered, Message
+from . import family
 from .runs import refuse_connection
 from .tables import Tables, verb
 
@@ -28,6 +29,7 @@ class Inbox:
         connection: Any = None,
     ) -> Delivered:
         refuse_connection(connection)
+        meant = family.latest(self._tables, meant)
         run = self._tables.named(id) if meant is None else self._tables.run.get(meant)
         if run is None:
             return Delivered(None, "absent", None)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from uuid import UUID
 
 from ..protocol import Advance, Delivery, JournalRow, Unwritable, Verdict
+from . import family
 from .streams import publish
 from .tables import Result, Run, Tables, verb
 
@@ -26,6 +27,8 @@ class Journal:
         for advance in going:
             self._write(worker, advance)
             publish(self._tables, advance)
+            for child in advance.children:
+                family.bear(self._tables, self._tables.run[advance.run], child)
         self._deliver(going)
         for advance in going:
             self._close(advance)
@@ -100,20 +103,15 @@ class Journal:
         tables = self._tables
         for advance in advances:
             for each in advance.deliveries:
-                target = self._target(each)
+                target = family.target_of(tables, advance.run, each)
                 if target is not None and target.closed_at is None:
                     tables.accept(target, each.kind, each.name, each.key, each.payload, None)
-                else:
+                elif each.kind != "cancel":  # which is done, then
                     self._refuse(advance.run, each)
-
-    def _target(self, sent: Delivery) -> Run | None:
-        if sent.target is not None:
-            return self._tables.run.get(sent.target)
-        return None if sent.to is None else self._tables.named(sent.to)
 
     def _refuse(self, sender: int, sent: Delivery) -> None:
         run = self._tables.run[sender]
-        why = "absent" if self._target(sent) is None else "closed"
+        why = "absent" if family.target_of(self._tables, sender, sent) is None else "closed"
         key = f"refused/{sent.to or sent.target}/{sent.key}"
         self._tables.accept(run, "refused", why, key, None, sent.op)
 
@@ -123,7 +121,8 @@ class Journal:
             result = Result(
                 close.result, close.failure, close.failed_at, close.next_op, close.reason
             )
-            self._tables.close(self._tables.run[advance.run], close.status, result)
+            run = self._tables.run[advance.run]
+            family.close(self._tables, run, close.status, result, advance.heir)
 
     def _park(self, advance: Advance) -> bool:
         run, park = self._tables.run[advance.run], advance.park

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from . import family
 from .readable import readable, readable_failure
 from .tables import Run, Tables, verb
 
@@ -28,6 +29,7 @@ class Listing:
 
     @verb
     def describe(self, id: str, meant: int | None = None) -> dict[str, Any] | None:
+        meant = family.latest(self._tables, meant)
         run = self._tables.named(id) if meant is None else self._tables.run.get(meant)
         return None if run is None else self._described(run)
 
@@ -86,6 +88,7 @@ class Listing:
         owner = tables.worker.get(run.worker) if run.worker is not None else None
         ended = tables.result.get(run.run)
         args, _ = tables.input[run.run]
+        parent = None if run.parent_run is None else tables.run.get(run.parent_run)
         return {
             "run": run.run,
             "id": run.id,
@@ -103,6 +106,7 @@ class Listing:
             "waits_at": run.waits_at,
             "report": run.report,
             "reason": ended.reason if ended else None,
+            "parent": parent.id if parent is not None else None,
             "events": len(tables.journal[run.run]),
             "input": readable(args),
             "result": readable(ended.result) if ended else None,

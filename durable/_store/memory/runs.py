@@ -21,6 +21,7 @@ from ..protocol import (
     Started,
     Swept,
 )
+from . import family
 from .tables import CLAIMABLE, Result, Run, Tables, verb
 
 FAILURES = ("failed", "cancelled", "terminated")
@@ -213,8 +214,17 @@ class Runs:
         run = self._tables.named(id)
         if run is None:
             return "absent"
-        if meant not in (None, run.run):
+        if family.latest(self._tables, meant) not in (None, run.run):
             return "its id names another run now, which was started after it"
+        parent = family.has_seen_failure(self._tables, run) if run.status == "failed" else None
+        if parent is not None:
+            goes_on = ", and goes on from there."
+            take = ". Retry that one: it takes this one along."
+            then = goes_on if parent.closed_at is None else take
+            return f"its parent {parent.id} has seen that it failed{then}"
+        return self._retry(run)
+
+    def _retry(self, run: Run) -> str | None:
         if run.status == "failed":
             refusal = self._void(run)
             if refusal is not None:
@@ -225,7 +235,17 @@ class Runs:
         self._reopen(run)
         if is_overdue(run, self._tables.now()):
             run.deadline = None
-        return None
+        return family.resume(self._tables, run, self._retry)
+
+    @verb
+    def children(self, run: int) -> list[int]:
+        tables = self._tables
+        found = (tables.run[key] for key in tables.children.get(run, ()))
+        return [each.parent_op for each in found if each.current and each.parent_op is not None]
+
+    @verb
+    def tell_children(self) -> bool:
+        return family.tell_children(self._tables, self._close_from_outside)
 
     @verb
     def terminate(self, id: str, reason: str | None, meant: int | None = None) -> str | None:
@@ -265,15 +285,15 @@ class Runs:
     def _claimed(self, run: Run) -> Claimed:
         args, _ = self._tables.input[run.run]
         return Claimed(run.run, run.id, run.workflow, run.queue, run.claim, run.seed, run.versions,
-                       args, run.crashes)  # fmt: skip
+                       args, run.crashes, run.parent_run)  # fmt: skip
 
     def _outcome(self, run: Run) -> Outcome:
         ended = self._tables.result.get(run.run)
-        result, failure, reason = (
-            (ended.result, ended.failure, ended.reason) if ended else (None, None, None)
+        result, failure, reason, heir = (
+            (ended.result, ended.failure, ended.reason, ended.heir) if ended else (None,) * 4
         )
         return Outcome(
-            run.run, run.id, run.workflow, run.status, result, failure, run.report, reason
+            run.run, run.id, run.workflow, run.status, result, failure, run.report, reason, heir
         )
 
     def _may_revive(self, run: Run) -> bool:
@@ -298,7 +318,7 @@ class Runs:
         rows.append(_row(run.run, len(rows), "terminated", why, at=at))
         for key in [key for key in tables.attempt if key[0] == run.run]:
             del tables.attempt[key]
-        tables.close(run, "terminated", Result(None, None, None, next_op, why))
+        family.close(tables, run, "terminated", Result(None, None, None, next_op, why))
 
     def _void(self, run: Run) -> str | None:
         """Take back the event that the run failed with; null, or why not."""

@@ -60,6 +60,10 @@ class Run:
     paused_at: datetime | None = None
     started_at: datetime | None = None
     closed_at: datetime | None = None
+    parent_run: int | None = None
+    parent_op: int | None = None
+    on_parent_close: str | None = None
+    depth: int = 0
 
     def make_due(self, moment: datetime) -> None:
         self.due_at = moment if self.due_at is None else min(self.due_at, moment)
@@ -74,6 +78,7 @@ class Result:
     failed_at: int | None
     next_op: int
     reason: str | None = None
+    heir: int | None = None
 
 
 @dataclass(slots=True)
@@ -121,6 +126,8 @@ class Tables:
         self.listeners: dict[object, Callable[[], object]] = {}  # for what is due
         self.end_listeners: dict[tuple[object, object], Callable[[], object]] = {}
         self.published_listeners: dict[tuple[object, object], Callable[[], object]] = {}
+        self.farewell: dict[int, int] = {}
+        self.children: defaultdict[int, set[int]] = defaultdict(set)  # the index run_child
         self._named: dict[str, int] = {}  # the index run_id
         self._keys = 0
 
@@ -134,6 +141,8 @@ class Tables:
             self.run[run.run] = run
             self.input[run.run] = (input, digest)
             self._named[run.id] = run.run
+            if run.parent_run is not None:
+                self.children[run.parent_run].add(run.run)
 
     def named(self, id: str) -> Run | None:
         """The run that the id names now."""
@@ -152,6 +161,9 @@ class Tables:
             self.retire(run)
         for table in (self.run, self.input, self.result, self.journal, self.inbox):
             table.pop(key, None)
+        self.farewell.pop(key, None)
+        if run.parent_run is not None:
+            self.children[run.parent_run].discard(key)
         of_runs: list[dict[Any, Any]] = [self.voids, self.outcome, self.attempt, self.answer,
                                          self.state, self.stream]  # fmt: skip
         for pairs in of_runs:

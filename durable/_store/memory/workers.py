@@ -75,6 +75,7 @@ class Heartbeat:
             min(coming, default=None),
             suspects,
             aside,
+            bool(tables.farewell),
         )
 
     async def close(self) -> None:

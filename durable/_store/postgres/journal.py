@@ -147,10 +147,12 @@ def _arguments(advances: Sequence[Advance]) -> tuple[str, str, str | None]:
 
 def _add_effects(effects: dict[str, list[dict[str, Any]]], head: _Head, advance: Advance) -> None:
     run, birth, close, park = head.run, advance.birth, advance.close, advance.park
-    for name, effect in (("births", birth), ("closes", close), ("parks", park)):
+    single = ("births", birth), ("closes", close), ("heirs", advance.heir), ("parks", park)
+    for name, effect in single:
         if effect is not None:
             effects.setdefault(name, []).append({"run": run, **effect._asdict()})
     for name, several in (
+        ("children", advance.children),
         ("deliveries", advance.deliveries),
         ("publishes", advance.publishes),
         ("replies", advance.replies),

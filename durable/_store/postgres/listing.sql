@@ -2,6 +2,7 @@
 select r.run, r.id, r.workflow, r.queue, r.priority, r.status, r.created_at, r.started_at,
     r.closed_at, r.due_at, r.deadline, w.name as worker, r.waits_for, r.waits_at, r.report,
     e.reason,
+    (select p.id from durable.run p where p.run = r.parent_run) as parent,
     (select count(*) from durable.journal j where j.run = r.run) as events,
     durable.readable(i.args)::text as input,
     durable.readable(e.result)::text as result,
@@ -10,7 +11,7 @@ from durable.run r
 join durable.input i on i.run = r.run
 left join durable.result e on e.run = r.run
 left join durable.worker w on w.worker = r.worker
-where r.run = coalesce($2, (select c.run from durable.run c where c.id = $1 and c.current))
+where r.run = coalesce(durable.latest($2), (select c.run from durable.run c where c.id = $1 and c.current))
 
 -- name: page
 -- A list is planned for the filters that it has: `found` stands for one of the two below, a
@@ -18,6 +19,7 @@ where r.run = coalesce($2, (select c.run from durable.run c where c.id = $1 and 
 select r.run, r.id, r.workflow, r.queue, r.priority, r.status, r.created_at, r.started_at,
     r.closed_at, r.due_at, r.deadline, w.name as worker, r.waits_for, r.waits_at, r.report,
     e.reason,
+    (select p.id from durable.run p where p.run = r.parent_run) as parent,
     (select count(*) from durable.journal j where j.run = r.run) as events,
     durable.readable(i.args)::text as input,
     durable.readable(e.result)::text as result,

@@ -34,8 +34,9 @@ log = logging.getLogger("durable")
 # for 6,400 by default and is everybody's. (10,000 halved until they fit are 16 times 625.)
 START_MAX, START_BYTES = 625, 8 * 1024 * 1024
 
-# Runs told of their deadline in one statement: it locks them.
-EXPIRE_MAX = 1_000
+# Runs told of their deadline in one statement: it locks them. Likewise children, that theirs has
+# ended.
+EXPIRE_MAX, CHILDREN_MAX = 1_000, 500
 
 
 class Runs:
@@ -170,6 +171,15 @@ class Runs:
     async def outcomes(self, runs: Sequence[int]) -> list[Outcome]:
         """How these runs stand."""
         return [Outcome(*row) for row in await self._line.fetch(self._sql["outcomes"], list(runs))]
+
+    async def children(self, run: int) -> list[int]:
+        """The operations by which a run has children."""
+        return [row["parent_op"] for row in await self._line.fetch(self._sql["children"], run)]
+
+    async def tell_children(self) -> bool:
+        """Do with some children of a closed run what they were begun with. False if there are no
+        more of such runs."""
+        return await self._line.fetchval(self._sql["tell_children"], CHILDREN_MAX) is not None
 
     async def retry(self, id: str, meant: int | None = None) -> str | None:
         """Let a failed or stuck run go on, or refuse if the id names another than ``meant``. None

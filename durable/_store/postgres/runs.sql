@@ -36,7 +36,7 @@ cross join lateral durable.start_run(
 order by a.n
 
 -- name: claim
-select run, id, workflow, queue, claim, seed, versions, input, crashes
+select run, id, workflow, queue, claim, seed, versions, input, crashes, parent
 from durable.claim($1, $2, $3, $4)
 
 -- name: keys
@@ -47,7 +47,7 @@ select run from durable.run where id = $1 and current
 
 -- name: outcomes
 -- How runs stand, many at once.
-select r.run, r.id, r.workflow, r.status, e.result, e.failure, r.report, e.reason
+select r.run, r.id, r.workflow, r.status, e.result, e.failure, r.report, e.reason, e.heir
 from durable.run r
 left join durable.result e on e.run = r.run
 where r.run = any($1::bigint[])
@@ -55,7 +55,7 @@ where r.run = any($1::bigint[])
 -- name: settled
 -- Those of many runs that have ended, are stuck, or are gone.
 select a.run, r.id, r.workflow, coalesce(r.status, 'absent'), e.result, e.failure, r.report,
-    e.reason
+    e.reason, e.heir
 from unnest($1::bigint[]) a(run)
 left join durable.run r on r.run = a.run
 left join durable.result e on e.run = r.run
@@ -84,6 +84,13 @@ from held
 where r.run = held.run
 returning r.run
 
+-- name: children
+-- By which of its operations a run has children.
+select r.parent_op from durable.run r where r.parent_run = $1 and r.current
+
+-- name: tell_children
+select durable.tell_children($1)
+
 -- name: retry
 select durable.retry_run($1, $2)
 
@@ -106,7 +113,8 @@ where r.run = $1
 
 -- name: owned
 -- What is marked as this worker's, whatever it knows.
-select r.run, r.id, r.workflow, r.queue, r.claim, r.seed, r.versions, i.args as input, r.crashes
+select r.run, r.id, r.workflow, r.queue, r.claim, r.seed, r.versions, i.args as input, r.crashes,
+    r.parent_run
 from durable.run r
 join durable.input i on i.run = r.run
 where r.worker = $1

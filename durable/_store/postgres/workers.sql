@@ -78,7 +78,8 @@ select exists (select from beat) as alive,
         select from beat b
         join durable.run r on r.workflow = any(b.workflows) and r.queue = any(b.queues)
         where r.status = 'unserved' or r.status = 'stuck' and r.stuck_build <> b.build
-            and b.started_at > r.stuck_at - interval '5 s') as aside
+            and b.started_at > r.stuck_at - interval '5 s') as aside,
+    exists (select from durable.farewell) as farewell
 
 -- name: suspects
 -- The other workers, as a judge needs them.

@@ -9,7 +9,7 @@
 create or replace function durable.claim(
     by_worker uuid, runs_max bigint, new_versions text, doubtful_max bigint)
 returns table (run bigint, id text, workflow text, queue text, claim bigint, seed bytea,
-    versions text, input bytea, crashes bigint)
+    versions text, input bytea, crashes bigint, parent bigint)
 language plpgsql
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
@@ -94,6 +94,7 @@ begin
     ) t
     join durable.input i on i.run = t.run
     where r.run = t.run
-    returning r.run, r.id, r.workflow, r.queue, r.claim, r.seed, r.versions, i.args, r.crashes;
+    returning r.run, r.id, r.workflow, r.queue, r.claim, r.seed, r.versions, i.args, r.crashes,
+        r.parent_run;
 end
 $$;

@@ -23,8 +23,8 @@ create or replace function durable.commit(
                         -- row that it follows, the journal's last: null if that is empty; where
                         -- they are so: `born`, with the `id` that it claims; `closes`; `parks`
     journal_rows json,
-    effects json default null,      -- births, closes, parks, deliveries, publishes, replies, notes,
-                                    -- ended
+    effects json default null,      -- births, children, closes, heirs, parks, deliveries, publishes,
+                                    -- replies, notes, ended
     patient boolean default false,
     out verdicts text[], out parked bigint[]
 )
@@ -35,11 +35,14 @@ set enable_seqscan = off
 as $$
 declare
     moment timestamptz := durable.now();
-    births json; closes json; parks json; deliveries json; publishes json; replies json;
-    notes json; ended json;
+    births json; children json; closes json; heirs json; parks json; deliveries json;
+    publishes json; replies json; notes json; ended json;
     runs bigint[]; claims bigint[]; firsts bigint[]; keys bytea[]; afters bytea[];
     birth_run bigint[]; birth_id text[];
     close_run bigint[]; park_run bigint[];
+    close_child bigint[]; close_parent bigint[];    -- closes of runs that were begun by others
+    family bigint[];            -- closes that concern others: parents, or children
+    refused_run bigint[]; refused_op bigint[]; refused_why text[];  -- children that cannot be
     delivery_run bigint[]; delivery_to bigint[];
     wanted bigint[];            -- rows to lock strongly
     held bigint[];
@@ -66,24 +69,35 @@ begin
         born boolean, id text, closes boolean, parks boolean);
     if effects is not null then
         -- Cut up once: each look into the whole reads all of it.
-        select e.births, e.closes, e.parks, e.deliveries, e.publishes, e.replies, e.notes, e.ended
-        into births, closes, parks, deliveries, publishes, replies, notes, ended
+        select e.births, e.children, e.closes, e.heirs, e.parks, e.deliveries, e.publishes,
+            e.replies, e.notes, e.ended
+        into births, children, closes, heirs, parks, deliveries, publishes, replies, notes, ended
         from json_to_record(effects) e(
-            births json, closes json, parks json, deliveries json, publishes json, replies json,
-            notes json, ended json);
-        select array_agg(d.run order by d.n), array_agg(coalesce(d.target, named.run) order by d.n)
-        into delivery_run, delivery_to
-        from rows from (json_to_recordset(deliveries) as (run bigint, target bigint, "to" text))
-            with ordinality d(run, target, id, n)
-        left join durable.run named on named.id = d.id and named.current;
+            births json, children json, closes json, heirs json, parks json, deliveries json,
+            publishes json, replies json, notes json, ended json);
+        if deliveries is not null then
+            select a.senders, a.targets into delivery_run, delivery_to
+            from durable.addressed(deliveries) a;
+        end if;
+        if closes is not null then
+            select array_agg(c.run) filter (where c.parent is not null),
+                array_agg(c.parent) filter (where c.parent is not null),
+                array_agg(c.run) filter (where c.parent is not null or c.has_children)
+            into close_child, close_parent, family
+            from json_to_recordset(closes) c(run bigint, parent bigint, has_children boolean);
+        end if;
     end if;
 
     if patient then
         perform pg_advisory_xact_lock(durable.id_key(b.id))
         from (select unnest(birth_id) as id order by 1) b
         where b.id is not null;
+        if children is not null then
+            perform durable.lock_children(children, true);
+            select array_agg(f.run) into refused_run from durable.refused_children(children) f;
+        end if;
         perform from durable.run r
-        where r.run = any(close_run || park_run || delivery_to)
+        where r.run = any(close_run || close_parent || park_run || delivery_to || refused_run)
         order by r.run for no key update;
         perform from durable.run r where r.run = any(runs) order by r.run for key share;
     end if;
@@ -94,7 +108,14 @@ begin
         where b.id is not null and not pg_try_advisory_xact_lock(durable.id_key(b.id));
     end if;
 
-    wanted := close_run || park_run || delivery_to;
+    if children is not null then
+        hung := hung || durable.lock_children(children, false);
+        select array_agg(f.run), array_agg(f.op), array_agg(f.why)
+        into refused_run, refused_op, refused_why
+        from durable.refused_children(children) f;
+    end if;
+
+    wanted := close_run || close_parent || park_run || delivery_to || refused_run;
     if wanted is not null then
         select coalesce(array_agg(l.run), '{}') into held
         from (
@@ -104,9 +125,15 @@ begin
         ) l;
         if cardinality(held) < cardinality(wanted) then
             select coalesce(array_agg(w.run), '{}') into blocked
-            from unnest(close_run || park_run) w(run) where w.run <> all(held);
+            from unnest(close_run || park_run || refused_run) w(run) where w.run <> all(held);
+            -- Who cannot tell its parent has not ended yet.
+            select blocked || coalesce(array_agg(c.run), '{}') into blocked
+            from unnest(close_child, close_parent) c(run, parent)
+            join durable.run p on p.run = c.parent
+            where p.run <> all(held);
         end if;
     end if;
+    blocked := blocked || hung;
 
     if delivery_to is not null then
         -- A target that is there and could not be locked, or whose birth hangs, takes its
@@ -261,6 +288,14 @@ begin
         perform durable.publish(publishes, case when not all_go then coalesce(go, '{}') end);
     end if;
 
+    if children is not null then
+        perform durable.bear_children(children, case when all_go then runs else go end,
+            refused_run, refused_op, refused_why);
+        if delivery_to is not null then  -- some of them may have been meant
+            select a.targets into delivery_to from durable.addressed(deliveries) a;
+        end if;
+    end if;
+
     if delivery_to is not null then
         with sent as (
             select d.n, r.run is not null and r.closed_at is null as open, d.run as sender,
@@ -278,7 +313,7 @@ begin
             union all
             select s.n, s.sender, 'refused', case when s.target is null then 'absent' else 'closed' end,
                 'refused/' || s.named || '/' || s.key, s.op, null
-            from sent s where not s.open
+            from sent s where not s.open and s.kind <> 'cancel'  -- which is done, then
         ), fresh as (
             select distinct on (f.target, f.key) f.n, f.target, f.kind, f.name, f.key, f.op, f.payload
             from addressed f
@@ -321,6 +356,13 @@ begin
         )
         insert into durable.result (run, result, failure, failed_at, next_op, reason)
         select t.run, t.result, t.failure, t.failed_at, t.next_op, t.reason from told t;
+        if heirs is not null then
+            perform durable.continue_runs(heirs, case when all_go then runs else go end);
+        end if;
+        if family is not null then
+            perform durable.closed(array(
+                select f.run from unnest(family) f(run) where all_go or f.run = any(go)));
+        end if;
     end if;
 
     if park_run is not null then

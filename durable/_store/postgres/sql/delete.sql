@@ -46,6 +46,7 @@ begin
     delete from durable.outcome o where o.run = any(doomed);
     delete from durable.state s where s.run = any(doomed);
     delete from durable.stream s where s.run = any(doomed);
+    delete from durable.farewell f where f.run = any(doomed);
     delete from durable.input i where i.run = any(doomed);
     delete from durable.result e where e.run = any(doomed);
     delete from durable.run r where r.run = any(doomed);

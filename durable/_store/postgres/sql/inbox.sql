@@ -18,6 +18,7 @@ declare
     target bigint;
     old record;
 begin
+    meant := durable.latest(meant);
     loop
         select r.run into target from durable.run r where r.id = to_id and r.current;
         if not found then

@@ -9,25 +9,59 @@ create or replace function durable.retry_run(retried_id text, meant bigint) retu
 language plpgsql as $$
 declare
     target bigint;
+    parent bigint;
     old record;
-    ended record;
-    latest record;
-    skipped bigint := 0;
-    length bigint;
 begin
     loop
         select r.run into target from durable.run r where r.id = retried_id and r.current;
         if not found then
             return 'absent';
         end if;
-        if target <> meant then
+        if target <> durable.latest(meant) then
             return 'its id names another run now, which was started after it';
         end if;
-        select r.run, r.status into old
+        select r.run, r.status, r.parent_run, r.parent_op into old
         from durable.run r where r.run = target and r.current for update;
         exit when found;
     end loop;
+    if old.status = 'failed' and old.parent_run is not null then
+        -- Whoever has seen that it failed must not see that it did not.
+        for parent in
+            select p.run from durable.run p
+            where p.run = old.parent_run and (p.closed_at is null or p.status = 'failed')
+                and exists (
+                    select from durable.journal j
+                    where j.run = p.run and j.kind = 'child' and j.op = old.parent_op
+                        and not exists (
+                            select from durable.journal v
+                            where v.run = p.run and v.kind = 'voided' and v.voids = j.position))
+        loop
+            return (
+                select format('its parent %s has seen that it failed%s', p.id,
+                    case when p.closed_at is null then ', and goes on from there.'
+                        else '. Retry that one: it takes this one along.' end)
+                from durable.run p where p.run = parent);
+        end loop;
+    end if;
+    begin
+        return durable.reopen(target);
+    exception when sqlstate 'DU002' then
+        return sqlerrm;
+    end;
+end
+$$;
 
+-- The same for a run whose row the caller has locked: null, or why not.
+create or replace function durable.reopen(target bigint) returns text
+language plpgsql as $$
+declare
+    old record;
+    ended record;
+    latest record;
+    skipped bigint := 0;
+    length bigint;
+begin
+    select r.run, r.status into old from durable.run r where r.run = target;
     if old.status = 'failed' then
         select e.failed_at, e.next_op into strict ended
         from durable.result e where e.run = old.run;
@@ -64,6 +98,7 @@ begin
         report = null, stuck_build = null, stuck_at = null,
         deadline = case when r.deadline > durable.now() then r.deadline end
     where r.run = old.run;
+    perform durable.resume_children(old.run);
     return null;
 end
 $$;

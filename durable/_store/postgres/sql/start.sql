@@ -17,6 +17,7 @@ begin
     set status = 'terminated', closed_at = durable.now(), worker = null, due_at = null,
         waits_for = null, waits_at = null
     where r.run = closed;
+    perform durable.closed(array[closed]);
 end
 $$;
 
