@@ -9,7 +9,8 @@ from durable import errors, testing
 from durable._core.statuses import CLOSED, NEXT, OPEN, Status, may_become
 
 NAMES = """
-ActivityError ActivityTimedOut Attempt Client Compensation Context Description Durable DurableError
+ActivityError ActivityTimedOut Attempt Child ChildError ChildRefused Client Compensation Context
+Description Durable DurableError
 Handle Health Message Metrics Operation OutcomeUnknown Promise PromiseRejected Query Retry
 RunCancelled RunClosed
 RunError RunFailed
@@ -20,7 +21,8 @@ workflow
 """
 
 ERRORS = """
-ActivityError ActivityTimedOut CalledDirectly CodecError ConfigurationError DecodeError
+ActivityError ActivityTimedOut CalledDirectly ChildError ChildRefused CodecError
+ConfigurationError DecodeError
 DefinitionError Divergence DurableError EncodeError IdReused InternalError InvalidCall LeaseLost
 NotInWorkflow NotRegistered OutcomeUnknown PayloadTooLarge PromiseRejected RetryRefused RunCancelled
 RunClosed

@@ -126,9 +126,10 @@ class Parent:
     """The part of ``ctx`` that begins other runs."""
 
     id: str
+    workflow: str
     _run: int
     _replayer: Replayer
-    _definition: Definition
+    _signature: Signature
 
     @overload
     def child(
@@ -221,7 +222,7 @@ class Parent:
                 ctx.continue_as_new(state)
         """
         self._replayer.check_turn()
-        heir = Heir(*_recorded(self._definition.name, self._definition.signature, args))
+        heir = Heir(*_recorded(self.workflow, self._signature, args))
         raise Continued(heir)
 
     @property

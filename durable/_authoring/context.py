@@ -16,6 +16,7 @@ from uuid import UUID
 
 import asyncpg
 
+from .._codec.signatures import Signature
 from .._codec.tokens import new_token
 from .._codec.values import digest
 from .._core.operation import Operation
@@ -24,7 +25,7 @@ from .._core.retries import Duration, seconds
 from ..errors import InvalidCall, PayloadTooLarge, shorten
 from .answering import Answering
 from .channels import Channel, Signal
-from .children import Parent
+from .children import ANY, Parent
 from .definitions import Definition, activity_of, transaction_of, with_options
 from .logs import RunLog
 from .options import Given
@@ -63,11 +64,19 @@ class Context(Answering, Parent):
         log: a logger whose lines appear once, when the turn that wrote them is recorded.
     """
 
-    def __init__(self, replayer: Replayer, *, run: int, id: str, definition: Definition) -> None:
+    def __init__(
+        self,
+        replayer: Replayer,
+        *,
+        id: str,
+        workflow: str,
+        run: int = 0,
+        signature: Signature = ANY,
+    ) -> None:
         self.id = id
-        self.workflow = definition.name
+        self.workflow = workflow
         self._run = run
-        self._definition = definition
+        self._signature = signature
         self.log = RunLog(replayer)
         self._replayer = replayer
         # Calls so far, by name and input. The keys are bytes, since tuples would be walked by

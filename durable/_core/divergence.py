@@ -13,7 +13,6 @@ from datetime import timedelta
 from ..errors import Divergence
 from . import commands, events
 
-
 _ANSWERED = (commands.Run, commands.Promise, commands.Spawn)
 
 

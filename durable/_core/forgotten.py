@@ -1,4 +1,5 @@
-"""What is left of a run that is forgotten here: nobody, whom code that outlived it asks."""
+"""What is left of a run that has ended, or is forgotten here: nobody, whom code that outlived it
+asks; and words about what it left undone."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any
 
 from .. import errors
 from .loop import Timer
+from .operation import Operation
 
 OVER = (
     "A workflow's context was used after its run had ended. `ctx` is good only while the workflow "
@@ -34,3 +36,11 @@ class Nobody:
 
 def gone() -> Coroutine[Any, Any, Any]:
     raise errors.InternalError("a run was begun that is forgotten")
+
+
+def told(future: asyncio.Future[Any]) -> str:
+    """What an operation or a task is, in words."""
+    if isinstance(future, Operation):
+        return f"{future.asked.kind} {future.asked.name!r}, asked for at {future.asked.site},"
+    assert isinstance(future, asyncio.Task)
+    return f"the task {future.get_name()!r}"

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from .. import errors
 from . import anyio_shims, commands, divergence, events, shims
 from .causes import FAILURES_KEPT, position_of
-from .forgotten import OVER, Nobody, gone
+from .forgotten import OVER, Nobody, gone, told
 from .children import Children, Ending, continued
 from .loop import NoProgress, ReplayLoop, Timer
 from .mailbox import Mailbox, Receipt
@@ -379,10 +379,11 @@ class Replayer:
             if future._log_traceback:
                 future._log_traceback = False
                 self.say(30, "%s failed (%r), and nobody looked. Await it, or take its "
-                         "`.exception()`.", (_told(future), future.exception()))  # fmt: skip
+                         "`.exception()`.", (told(future), future.exception()))  # fmt: skip
         assert self._outcome is not None
         if isinstance(self._outcome, commands.Continue):
-            self._outcome = self._outcome._replace(unread=tuple(self._mailbox.unread()))
+            unread = sorted([*self._mailbox.unread(), *self.updates.unread()])
+            self._outcome = self._outcome._replace(unread=tuple(unread))
         self._asked.append(self._outcome)
         self.closed = True
 
@@ -398,7 +399,7 @@ class Replayer:
                 if not operation.give_up() or operation.is_kept:
                     return
             self.say(30, "%s was still pending when the workflow returned, and is cancelled. "
-                     "Await it, or cancel it yourself.", (_told(operation),))  # fmt: skip
+                     "Await it, or cancel it yourself.", (told(operation),))  # fmt: skip
             operation.cancel()
             return
         timer = self._timers[op]
@@ -409,14 +410,6 @@ class Replayer:
 
     def _fail(self, error: BaseException) -> commands.Fail:
         return commands.Fail(error, position_of(error, self._failures))
-
-
-def _told(future: asyncio.Future[Any]) -> str:
-    """What an operation or a task is, in words."""
-    if isinstance(future, Operation):
-        return f"{future.asked.kind} {future.asked.name!r}, asked for at {future.asked.site},"
-    assert isinstance(future, asyncio.Task)
-    return f"the task {future.get_name()!r}"
 
 
 def _wake(operation: Operation[None]) -> None:

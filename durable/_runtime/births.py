@@ -58,8 +58,8 @@ def to_heir(outcome: commands.Continue) -> Heir:
 
 
 def ending(spawn: commands.Spawn, status: str, payload: bytes | None) -> dict[str, Any]:
-    """The columns of the row that records how a child ended; ``payload`` is its result, its failure,
-    or the reason for its end."""
+    """The columns of the row that records how a child ended; ``payload`` is its result, its
+    failure, or the reason for its end."""
     told: dict[str, Any] = {"op": spawn.op, "name": spawn.name, "site": spawn.site}
     told["digest"] = spawn.digest
     if status in _ENDS:

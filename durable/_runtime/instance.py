@@ -20,14 +20,13 @@ import msgspec
 
 from .._authoring.context import Context, run_workflow
 from .._authoring.definitions import Definition
-from .._codec.failures import encode_failure
-from .._codec.values import decode
 from .._core import commands, divergence, events
 from .._core.replayer import Replayer
 from .._store.protocol import Advance, Birth, Close, JournalRow, Note, Park
 from ..errors import CodecError, Divergence, InternalError
 from . import births, rows
 from .arrivals import Arrival, Begin, Came, Cancel, Due, Ended, Promised, Redo, Refusal, Result
+from .closing import closing
 from .streaming import Publisher, gathered
 
 # A run that waits only for things further off than this is put away: its memory is worth
@@ -124,7 +123,8 @@ class Instance:
         if args is None:
             args, kwargs = definition.signature.decode_call(self.input)
         self.replayer = Replayer(lambda: run_workflow(ctx, definition, args, kwargs), self.seed)
-        ctx = Context(self.replayer, run=self.run, id=self.id, definition=definition)
+        name, signature = definition.name, definition.signature
+        ctx = Context(self.replayer, id=self.id, workflow=name, run=self.run, signature=signature)
 
     @property
     def is_idle(self) -> bool:
@@ -199,8 +199,8 @@ class Instance:
         while self.position >= self.long_from:
             self.long_from *= 2
         log.warning(
-            "the journal of run %r has %d events, at %s: all of it is read again after each restart. "
-            "End it and begin anew by ctx.continue_as_new()",
+            "the journal of run %r has %d events, at %s: all of it is read again after each "
+            "restart. End it and begin anew by ctx.continue_as_new()",
             self.id, self.position, self.waiting()[1] or "its start", extra=self.facts,
         )  # fmt: skip
 
@@ -298,7 +298,7 @@ class Instance:
                 self.requests.append(command)
             elif isinstance(command, _CLOSES):
                 self.outcome = command
-                self.close = self._closing(command)
+                self.close = closing(command, self.definition, self.replayer.next_op)
                 if self.parent is not None or self.replayer.children.has_any:
                     self.close = self.close._replace(
                         parent=self.parent, has_children=self.replayer.children.has_any
@@ -319,23 +319,6 @@ class Instance:
                 facts["failure"] = each.payload or row.failure
         self.rows[-1] = msgspec.structs.replace(row, **facts)
         self.effects += effects
-
-    def _closing(self, outcome: commands.Close) -> Close:
-        next_op = self.replayer.next_op
-        match outcome:
-            case commands.Complete(value):
-                try:
-                    result = self.definition.signature.encode_result(value)
-                    decode(result)  # not all that can be written can be read: dicts as keys
-                except CodecError as error:
-                    return Close("failed", None, encode_failure(error), None, next_op)
-                return Close("completed", result, None, None, next_op)
-            case commands.Continue():
-                return Close("continued", None, None, None, next_op)
-            case commands.Stop(reason):
-                return Close("cancelled", None, None, None, next_op, reason)
-            case commands.Fail(error, failed_at):
-                return Close("failed", None, encode_failure(error), failed_at, next_op)
 
     def put_away(self) -> None:
         """It has no owner any more. What came while that was being written stays in its inbox, and

@@ -13,6 +13,8 @@ from uuid import UUID
 import msgspec
 
 from ..errors import StoreError, StoreUnavailable
+from .family import Heir as Heir
+from .family import NewChild as NewChild
 
 
 class JournalRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -48,34 +50,6 @@ class Birth(NamedTuple):
     input: bytes
     input_digest: bytes
     deadline: datetime | None = None
-
-
-class NewChild(NamedTuple):
-    """A run that is started by the commit of its parent's turn. The parent and the op name it: it
-    is started once."""
-
-    op: int
-    id: str
-    explicit_id: bool  # given by the code
-    workflow: str
-    queue: str | None  # None: its parent's; likewise
-    priority: int | None
-    seed: bytes
-    input: bytes
-    input_digest: bytes
-    begins_at: datetime | None
-    deadline: datetime | None
-    on_parent_close: str  # cancel, terminate, abandon
-
-
-class Heir(NamedTuple):
-    """The run that a run goes on as. It gets the messages that nobody has received: of those that
-    were read, the ones at these positions of the journal."""
-
-    seed: bytes
-    input: bytes
-    input_digest: bytes
-    unread: tuple[int, ...]
 
 
 class Close(NamedTuple):

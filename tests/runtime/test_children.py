@@ -169,19 +169,20 @@ async def elsewhere(ctx: Context, number: int) -> int:
 
 @workflow(name="child.bad_calls")
 async def bad_calls(ctx: Context) -> list[str]:
+    begin: Any = ctx.child
     errors: list[str] = []
-    for call in (
-        lambda: ctx.child(doubles),  # type: ignore[call-arg]
-        lambda: ctx.child(doubles, "one"),  # type: ignore[arg-type]
-        lambda: ctx.child(doubles, 1, id=""),
-        lambda: ctx.child(doubles, 1, priority=7),
-        lambda: ctx.child(doubles, 1, delay=1, at=ctx.now()),
-        lambda: ctx.child(doubles, 1, on_parent_close="explode"),  # type: ignore[arg-type]
-        lambda: ctx.child(doubles, 1, number=2),  # type: ignore[call-arg]
-        lambda: ctx.child(bad_calls.__name__.upper() * 100),
+    for args, options in (
+        ([doubles], {}),
+        ([doubles, "one"], {}),
+        ([doubles, 1], {"id": ""}),
+        ([doubles, 1], {"priority": 7}),
+        ([doubles, 1], {"delay": 1, "at": ctx.now()}),
+        ([doubles, 1], {"on_parent_close": "explode"}),
+        ([doubles, 1], {"number": 2}),
+        (["nobody's" * 100], {}),
     ):
         try:
-            call()
+            begin(*args, **options)
         except InvalidCall as error:
             errors.append(str(error))
     return errors
@@ -191,7 +192,7 @@ async def bad_calls(ctx: Context) -> list[str]:
 async def app(dsn: str, rehearsed: bool) -> AsyncIterator[Durable]:
     BROKEN.clear()
     DOUBLED.clear()
-    served = [doubles, family, one_by_one, listens, raises, told_of, relies, talks, hurries,
+    served: list[Any] = [doubles, family, one_by_one, listens, raises, told_of, relies, talks, hurries,
               stops_it, takes_id, endless, leaves, waits_on, bad_calls]  # fmt: skip
     async with Durable(dsn, serve=served) as app:
         yield app
@@ -270,9 +271,7 @@ async def test_when_a_parent_ends_its_children_are_treated_as_was_said(
     assert await app.handle("to-abandon").result() == "still here"
 
 
-async def test_children_are_served_by_other_workers_of_other_queues(
-    app: Durable, dsn: str
-) -> None:
+async def test_children_are_served_by_other_workers_of_other_queues(app: Durable, dsn: str) -> None:
     handle = await app.start(waits_on, "served-elsewhere")
     async with Durable(dsn, serve=[elsewhere], queues=["other"]):
         assert await handle.result() == 42
@@ -284,7 +283,7 @@ async def test_a_retried_parent_takes_its_failed_children_along(app: Durable) ->
     with pytest.raises(RunFailed, match="ChildError"):
         await handle.result()
     await is_closed(app, "pot-listens", Status.CANCELLED)  # it was being waited for
-    with pytest.raises(RetryRefused, match="its parent relies-on-pot has seen that it failed. Retry"):
+    with pytest.raises(RetryRefused, match="its parent relies-on-pot has seen"):
         await app.handle("pot-raises").retry()
     BROKEN.clear()
     await handle.retry()

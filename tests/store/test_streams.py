@@ -160,6 +160,9 @@ async def test_a_run_that_continues_another_is_read_as_one_with_it(stage: Stage)
             "insert into durable.run (run, id, previous, workflow, queue, status, worker, claim, "
             "seed, created_at) select run + 100, id, run, workflow, queue, 'running', $1, 1, seed, "
             "now() from old returning run", worker)  # fmt: skip
+        await stage.observer.execute(
+            "insert into durable.result (run, next_op, heir) values ($1, 1, $2)", later - 100, later
+        )
         await stage.observer.execute("select durable.inherit($1, $2, true)", later, later - 100)
         await stage.commit(worker, turn(later, 0, publishes=(item(n),)))
         first_and_later.append(later)

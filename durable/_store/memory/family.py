@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..._codec.values import encode
-from ..protocol import Delivery, Heir, NewChild
+from ..family import Heir, NewChild
+from ..protocol import Delivery
 from .tables import Result, Run, Tables
 
 DEPTH_MAX = 100

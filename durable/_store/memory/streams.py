@@ -62,7 +62,8 @@ class Streams:
 
     @verb
     def successor(self, run: int) -> int | None:
-        return None
+        ended = self._tables.result.get(run)
+        return None if ended is None else ended.heir
 
 
 def _is_beginning(item: Item) -> bool:

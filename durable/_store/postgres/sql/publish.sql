@@ -73,16 +73,8 @@ begin
 end
 $$;
 
--- The run that has continued a run; null if none has, or if the id was given away since.
+-- The run that a continued run goes on as; null for any other.
 create or replace function durable.successor(continued bigint) returns bigint
 language sql stable as $$
-    with recursive named (run, previous) as (
-        select r.run, r.previous
-        from durable.run before join durable.run r on r.id = before.id and r.current
-        where before.run = continued
-        union all
-        select r.run, r.previous from named join durable.run r on r.run = named.previous
-        where named.previous <> continued
-    )
-    select named.run from named where named.previous = continued
+    select e.heir from durable.result e where e.run = continued
 $$;
