@@ -241,7 +241,7 @@ class Parent:
                 "by position, as in ctx.child(order, 4200)."
             )
         definition = _definition_of(workflow)
-        name = definition.name if definition else _name(workflow, "workflow")
+        name = definition.name if definition else checked_name(workflow, "workflow")
         payload, known = _recorded(name, definition.signature if definition else ANY, args)
         given, queue, priority = options.get("id"), options.get("queue"), options.get("priority")
         own = f"{self.id[:ID_KEPT]}/{self._run}.{self._replayer.next_op}"
@@ -253,11 +253,11 @@ class Parent:
         call = Begetting(
             definition,
             name,
-            own if given is None else _name(given, "id"),
+            own if given is None else checked_name(given, "id"),
             given is not None,
             payload,
             known,
-            queue if queue is None else _name(queue, "queue"),
+            queue if queue is None else checked_name(queue, "queue"),
             priority,
             *_times(options, self._replayer.now),
             policy,
@@ -307,7 +307,11 @@ def _definition_of(workflow: Any) -> Definition | None:
         raise
 
 
-def _name(name: Any, what: str) -> str:
+def checked_name(name: Any, what: str) -> str:
+    """
+    Raises:
+        InvalidCall: nothing can be called so.
+    """
     if not is_name(name):
         raise InvalidCall(
             f"{what}={name!r:.300} cannot name a run, a workflow or a queue: it must be a text of "

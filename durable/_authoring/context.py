@@ -25,7 +25,7 @@ from .._core.retries import Duration, seconds
 from ..errors import InvalidCall, PayloadTooLarge, shorten
 from .answering import Answering
 from .channels import Channel, Signal
-from .children import ANY, Parent
+from .children import ANY, Parent, checked_name
 from .definitions import Definition, activity_of, transaction_of, with_options
 from .logs import RunLog
 from .options import Given
@@ -209,7 +209,9 @@ class Context(Answering, Parent):
             EncodeError: it cannot be recorded.
         """
         payload = signal.encode(value)
-        self._replayer.send(checked_id(to), signal.kind, signal.name, digest(payload), payload)
+        self._replayer.send(
+            checked_name(to, "id"), signal.kind, signal.name, digest(payload), payload
+        )
 
     def set(self, state: State[T], value: T, /) -> None:
         """Show a value under a state's name, in the place of the one before. It is seen when this
@@ -350,17 +352,6 @@ class Options:
         """:meth:`Context.transaction` with these options."""
         definition = with_options(transaction_of(fn), self._changes)
         return self._ctx._ask(definition, args, kwargs)
-
-
-def checked_id(id: str) -> str:
-    """
-    Raises:
-        InvalidCall: no run can be called so.
-    """
-    if not is_name(id):
-        raise InvalidCall(f"{id!r:.300} is no id of a run, which is a text of 1 to {NAME_MAX} "
-                          "characters, without NUL.")  # fmt: skip
-    return id
 
 
 def _sane(length: Duration) -> float:

@@ -28,7 +28,7 @@ import asyncpg
 
 from .._authoring import registry
 from .._authoring.channels import Message
-from .._authoring.children import ANY, PRIORITIES
+from .._authoring.children import ANY, PRIORITIES, checked_name
 from .._authoring.context import Context
 from .._authoring.definitions import Definition, workflow_of
 from .._authoring.moments import aware, length
@@ -245,16 +245,6 @@ def definition_of(workflow: Any) -> Definition | None:
         if hint := registry.near("workflow", workflow):
             log.warning("this process knows no workflow %r. %s", workflow, hint)
         return None
-
-
-def checked_name(name: Any, what: str) -> str:
-    if not registry.is_name(name):
-        raise InvalidCall(
-            f"{what}={name!r:.300} cannot name a run, a workflow or a queue: it must be a text of "
-            f"1 to {registry.NAME_MAX} characters, without NUL."
-        )
-    assert isinstance(name, str)
-    return name
 
 
 def _times(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import InvalidCall
-from . import commands
+from . import commands, events
 from .loop import OrderedFuture, ReplayLoop
 from .operation import Operation
 from .refusals import OUTSIDE
@@ -43,11 +43,11 @@ class Continued(BaseException):
         self.call = call
 
 
-def continued(error: BaseException) -> Continued | None:
+def continued(error: BaseException) -> commands.Continue | None:
     """What ends the run if it goes on as another; task groups raise that in a group."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
-    return error if isinstance(error, Continued) else None
+    return commands.Continue(error.call, ()) if isinstance(error, Continued) else None
 
 
 class Ending(Operation[R]):
@@ -132,6 +132,20 @@ class Children:
         if not replayer._loop.dead:
             to, site = spawn.to, spawn.site
             replayer._ask(commands.Send(op, to, kind, name, digest, site, load, spawn.op))
+
+    def refuse(self, event: events.Refused) -> None:
+        """Something was not done; a child fails by that."""
+        replayer = self._replayer
+        ending = replayer._operations.pop(event.op, None) if event.error is not None else None
+        if ending is None:
+            told = event.op, event.reason
+            replayer.say(30, "what was asked for by op %d was refused: %s", told)
+            return
+        del replayer.open[event.op]
+        assert event.error is not None
+        replayer._failures.append((event.error, event.position))
+        ending.set_exception(event.error)
+        replayer._failed.append(ending)
 
     def _count(self, to: str, size: int) -> None:
         turn = self._replayer._asked

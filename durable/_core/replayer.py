@@ -24,8 +24,8 @@ from typing import Any, TypeVar
 from .. import errors
 from . import anyio_shims, commands, divergence, events, shims
 from .causes import FAILURES_KEPT, position_of
-from .forgotten import OVER, Nobody, gone, told
 from .children import Children, Ending, continued
+from .forgotten import OVER, Nobody, gone, told
 from .loop import NoProgress, ReplayLoop, Timer
 from .mailbox import Mailbox, Receipt
 from .operation import Operation
@@ -49,8 +49,7 @@ class Replayer:
         self.seed = seed
         self.now = commands.EPOCH
         self.open: dict[int, commands.Open] = {}
-        self.next_op = 1
-        self.events = 0  # fed so far: the journal's length
+        self.next_op, self.events = 1, 0  # events: the journal's length, as far as it was fed
         self.closed = False
         self._code = code
         # Abstract only in the stubs: what is missing is refused, or raises NotImplementedError.
@@ -109,7 +108,7 @@ class Replayer:
         elif isinstance(event, events.Refused):
             divergence.check_begun(event.position, begun=self._main is not None)
             self.now = event.at
-            self._refuse(event)
+            self.children.refuse(event)
         elif isinstance(event, events.Started):
             divergence.check_start(event.position, begun=self._main is not None)
             self.now = event.at
@@ -174,8 +173,7 @@ class Replayer:
         if not self._loop.dead:
             command = commands.Receive(receipt.op, name, call_site(2))
             self.open[receipt.op] = command
-            self._asked.append(command)
-            self._loop.progress += 1
+            self._ask(command)
             self._received(self._mailbox.wait(receipt))
         return receipt
 
@@ -183,8 +181,7 @@ class Replayer:
         """Send a message to another run, with this turn."""
         op = self._take_op()
         if not self._loop.dead:
-            self._asked.append(commands.Send(op, to, kind, name, digest, call_site(2), payload))
-            self._loop.progress += 1
+            self._ask(commands.Send(op, to, kind, name, digest, call_site(2), payload))
 
     def ask_promise(
         self, kind: type[OperationT], name: str, expected: Any, *, depth: int = 1
@@ -198,8 +195,7 @@ class Replayer:
             command = operation.asked = commands.Promise(op, name, call_site(depth + 1), expected)
             self.open[op] = command
             self._operations[op] = operation
-            self._asked.append(command)
-            self._loop.progress += 1
+            self._ask(command)
         return operation
 
     def publish(self, kind: str, name: str, value: Any, *, size: int, size_max: int) -> bool:
@@ -220,8 +216,7 @@ class Replayer:
         op = self._take_op()
         if not self._loop.dead:
             told = asked.seq, kind, asked.name, digest, "?", payload
-            self._asked.append(commands.Reply(op, *told))
-            self._loop.progress += 1
+            self._ask(commands.Reply(op, *told))
 
     def _ask(self, command: commands.Command) -> None:
         self._asked.append(command)
@@ -314,17 +309,6 @@ class Replayer:
         divergence.check_answer(event, asked, over=self.closed)
         return self._operations.pop(event.op)
 
-    def _refuse(self, event: events.Refused) -> None:
-        operation = self._operations.pop(event.op, None)
-        if event.error is None or operation is None:
-            told = event.op, event.reason
-            self.say(30, "what was asked for by op %d was refused: %s", told)
-            return
-        del self.open[event.op]
-        self._failures.append((event.error, event.position))
-        operation.set_exception(event.error)
-        self._failed.append(operation)
-
     def _fire(self, event: events.TimerFired) -> Timer:
         asked = self.open.pop(event.op, None)
         divergence.check_timer(event, asked, over=self.closed)
@@ -344,8 +328,7 @@ class Replayer:
         except BaseException as error:
             if isinstance(error, errors.Evicted | GeneratorExit) and self._loop.dead:
                 raise  # the run is not over
-            goes_on = continued(error)
-            self._outcome = commands.Continue(goes_on.call, ()) if goes_on else self._fail(error)
+            self._outcome = continued(error) or self._fail(error)
 
     def _run_turn(self, position: int) -> list[commands.Command]:
         assert self._main is not None
@@ -382,7 +365,7 @@ class Replayer:
                          "`.exception()`.", (told(future), future.exception()))  # fmt: skip
         assert self._outcome is not None
         if isinstance(self._outcome, commands.Continue):
-            unread = sorted([*self._mailbox.unread(), *self.updates.unread()])
+            unread = self._mailbox.unread() + self.updates.unread()
             self._outcome = self._outcome._replace(unread=tuple(unread))
         self._asked.append(self._outcome)
         self.closed = True

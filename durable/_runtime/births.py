@@ -13,7 +13,8 @@ from .._authoring.children import Heir as Wanted
 from .._codec import sameness, values
 from .._codec.failures import Failure, decode_failure
 from .._core import commands, events
-from .._store.protocol import Heir, JournalRow, NewChild
+from .._store.family import Heir, NewChild
+from .._store.protocol import JournalRow
 from ..errors import ChildError, ChildRefused
 
 # How a child ended that neither completed nor failed. It stands in its parent's journal as a
@@ -51,7 +52,9 @@ def to_children(effects: Iterable[commands.Effect]) -> tuple[NewChild, ...]:
     return tuple(to_child(each) for each in effects if isinstance(each, commands.Spawn))
 
 
-def to_heir(outcome: commands.Continue) -> Heir:
+def to_heir(outcome: commands.Close | None) -> Heir | None:
+    if not isinstance(outcome, commands.Continue):
+        return None
     wanted: Wanted = outcome.call
     print_of_input = sameness.digest(wanted.input, wanted.args)
     return Heir(os.urandom(16), wanted.input, print_of_input, outcome.unread)

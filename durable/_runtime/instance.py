@@ -105,8 +105,7 @@ class Instance:
         self.noted: set[int] = set()  # ops that may have a note in the database
         self.found: dict[int, Note] = {}  # notes of an earlier owner, until they are taken up
         self.awaiting: dict[int, asyncio.Future[bool]] = {}  # who waits for a note, by op
-        self.parent = parent
-        self.long_from = LONG_FROM
+        self.parent, self.long_from = parent, LONG_FROM
         self.birth: Birth | None = None
         self.close: Close | None = None
         self.outcome: commands.Close | None = None
@@ -175,8 +174,7 @@ class Instance:
             self.published = bool(advance.publishes or advance.replies)
             self.sent = bool(advance.deliveries or advance.children)
             self.effects, self.streaming = [], {}
-        if isinstance(self.outcome, commands.Continue):
-            advance.heir = births.to_heir(self.outcome)
+        advance.heir = births.to_heir(self.outcome)
         if self.position >= self.long_from:
             self._tell_length()
         if self.notes or self.noted:

@@ -13,8 +13,7 @@ from uuid import UUID
 import msgspec
 
 from ..errors import StoreError, StoreUnavailable
-from .family import Heir as Heir
-from .family import NewChild as NewChild
+from .family import Heir, NewChild
 
 
 class JournalRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -192,8 +192,10 @@ async def bad_calls(ctx: Context) -> list[str]:
 async def app(dsn: str, rehearsed: bool) -> AsyncIterator[Durable]:
     BROKEN.clear()
     DOUBLED.clear()
-    served: list[Any] = [doubles, family, one_by_one, listens, raises, told_of, relies, talks, hurries,
-              stops_it, takes_id, endless, leaves, waits_on, bad_calls]  # fmt: skip
+    served: list[Any] = [
+        doubles, family, one_by_one, listens, raises, told_of, relies, talks, hurries, stops_it,
+        takes_id, endless, leaves, waits_on, bad_calls,
+    ]  # fmt: skip
     async with Durable(dsn, serve=served) as app:
         yield app
 
