@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 import asyncpg
 
+from .._authoring.children import checked_name
 from .._authoring.context import Context
 from .._store.opening import open_store
 from .._store.protocol import Answer as Answered
@@ -29,7 +30,6 @@ from .starting import (
     Started,
     StartOptions,
     asked,
-    checked_name,
     definition_of,
 )
 from .waiting import Waiting

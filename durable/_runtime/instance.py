@@ -194,8 +194,7 @@ class Instance:
         self.effects += [each for each in spawns if each.op not in begun]
 
     def _tell_length(self) -> None:
-        while self.position >= self.long_from:
-            self.long_from *= 2
+        self.long_from *= 2 ** (self.position // self.long_from).bit_length()
         log.warning(
             "the journal of run %r has %d events, at %s: all of it is read again after each "
             "restart. End it and begin anew by ctx.continue_as_new()",

@@ -320,10 +320,8 @@ class LiveWorker:
             self.claimer.poke()
         else:  # who waits for a continued run waits for the one that it goes on as
             self._on_closed(Outcome(instance.run, instance.id, name, *ended, None, close.reason))
-        if close.parent in self.active:
+        if close.parent is not None:
             self.claimer.mail_came()
-        elif close.parent is not None:
-            self.claimer.poke()
             self.chores.run_sent()
         if close.has_children:
             self.chores.tell_children()

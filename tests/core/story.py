@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from durable._core import commands, events
+from durable._core.children import Continued, Ending
 from durable._core.mailbox import Receipt
 from durable._core.operation import Operation
 from durable._core.replayer import Replayer
@@ -34,6 +35,13 @@ class Ctx:
 
     def receive(self, name: str, read: Callable[[Any], Any] = lambda value: value) -> Receipt[Any]:
         return self.replayer.ask_receive(name, read)
+
+    def child(self, name: str, *args: object, id: str = "", kept: bool = False) -> Ending[Any]:
+        digest = repr(args).encode()
+        return self.replayer.children.spawn(name, id, digest, args, 1, is_kept=kept)
+
+    def continue_as_new(self, *args: object) -> NoReturn:
+        raise Continued(args)
 
     def send(self, to: str, name: str, value: object) -> None:
         self.replayer.send(to, "signal", name, repr(value).encode(), value)
@@ -141,6 +149,21 @@ class Story:
     def last(self) -> tuple[str, ...]:
         return self.journal[-1].asked
 
+    def child_ends(self, name: str, outcome: object = None) -> tuple[str, ...]:
+        """A child completes, or fails if ``outcome`` is an error."""
+        for each in self.replayer.open.values():
+            if isinstance(each, commands.Spawn) and each.name == name:
+                break
+        else:
+            raise AssertionError(f"no child {name} is open: {self.replayer.open}")
+        facts = self.position, self.now, each.op, "child", name, each.digest
+        if isinstance(outcome, BaseException):
+            return self.feed(events.Failed(*facts, outcome))
+        return self.feed(events.Answered(*facts, outcome))
+
+    def is_refused(self, op: int, error: BaseException) -> tuple[str, ...]:
+        return self.feed(events.Refused(self.position, self.now, op, "refused", error))
+
     def open_run(self, name: str) -> commands.Run:
         for each in self.replayer.open.values():
             if isinstance(each, commands.Run) and each.name == name:
@@ -192,6 +215,10 @@ def told(command: commands.Command) -> str:
             return f"#{op} publish {kind} {name} {value!r}"
         case commands.Send(op, to, kind, name, _, _, payload):
             return f"#{op} send {kind} {name} {payload!r} to {to}"
+        case commands.Spawn(op, kind, name, to, _, _, call):
+            return f"#{op} {kind} {name} {call!r}" + (f" as {to}" if to else "")
+        case commands.Continue(call, unread):
+            return f"continue {call!r} with {list(unread)}"
         case commands.Reply(op, seq, kind, name, _, _, payload):
             return f"#{op} {kind} {name} {payload!r} to {seq}"
         case commands.Drop(op):

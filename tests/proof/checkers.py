@@ -12,6 +12,7 @@ from durable._authoring.definitions import Definition
 from durable._codec.values import decode
 from durable._core import commands
 from durable._runtime import rows
+from durable._runtime.closing import closing
 from durable._runtime.instance import Instance
 from tests.proof.evidence import Evidence
 
@@ -184,7 +185,7 @@ def replay_equals_the_original(evidence: Evidence) -> Iterator[str]:
             if not closes:
                 yield f"run {run}: its journal does not lead to an end"
                 continue
-            close = instance._closing(closes[-1])
+            close = closing(closes[-1], instance.definition, instance.replayer.next_op)
         except Exception as error:  # whatever it is, the promise is broken
             yield f"run {run}: {type(error).__name__}: {error}"
             continue

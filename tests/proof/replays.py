@@ -18,6 +18,7 @@ import msgspec
 
 from durable._core import commands
 from durable._runtime import rows
+from durable._runtime.closing import closing
 from durable._runtime.instance import Instance
 from durable._store.protocol import JournalRow
 from tests.proof import checkers
@@ -95,8 +96,10 @@ def asked(journal: Journal) -> str:
 
 
 def _shown(instance: Instance, command: commands.Command) -> str:
-    if isinstance(command, commands.Complete | commands.Fail | commands.Stop):
-        return repr(instance._closing(command))
+    if isinstance(command, commands.Complete | commands.Fail | commands.Stop | commands.Continue):
+        return repr(closing(command, instance.definition, instance.replayer.next_op))
+    if isinstance(command, commands.Spawn):  # what is known of its call differs from who runs it
+        return repr((*command[:-2], command.call.id, command.call.input))
     if isinstance(command, commands.Run):
         return repr((*command[:-1], command.call.nth))
     return repr(command)

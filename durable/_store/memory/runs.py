@@ -249,6 +249,7 @@ class Runs:
 
     @verb
     def terminate(self, id: str, reason: str | None, meant: int | None = None) -> str | None:
+        meant = family.latest(self._tables, meant)
         run = self._tables.named(id) if meant is None else self._tables.run.get(meant)
         if run is None or run.closed_at is not None:
             return run.status if run else "absent"
@@ -257,6 +258,7 @@ class Runs:
 
     @verb
     def pause(self, id: str, holds: bool, meant: int | None = None) -> str | None:
+        meant = family.latest(self._tables, meant)
         run = self._tables.named(id) if meant is None else self._tables.run.get(meant)
         if run is None or run.closed_at is not None:
             return run.status if run else "absent"

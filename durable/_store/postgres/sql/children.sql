@@ -124,11 +124,12 @@ begin
         update durable.run r set current = false where r.run = each.run;
         update durable.result e set heir = next_run where e.run = each.run;
         insert into durable.run (
-            run, id, previous, workflow, queue, priority, status, due_at, deadline, seed,
-            created_at, parent_run, parent_op, on_parent_close, depth)
-        select next_run, r.id, r.run, r.workflow, r.queue, r.priority, 'pending', durable.now(),
-            r.deadline, each.seed, durable.now(), r.parent_run, r.parent_op, r.on_parent_close,
-            r.depth
+            run, id, previous, workflow, queue, priority, status, paused_at, due_at, deadline,
+            seed, created_at, parent_run, parent_op, on_parent_close, depth)
+        select next_run, r.id, r.run, r.workflow, r.queue, r.priority,
+            case when r.paused_at is null then 'pending' else 'paused' end, r.paused_at,
+            durable.now(), r.deadline, each.seed, durable.now(), r.parent_run, r.parent_op,
+            r.on_parent_close, r.depth
         from durable.run r where r.run = each.run;
         insert into durable.input (run, args, digest) values (next_run, each.input, each.input_digest);
         -- What answers an op of the old run says nothing to the new one.

@@ -7,6 +7,7 @@ language plpgsql as $$
 declare
     target bigint;
 begin
+    meant := durable.latest(meant);
     loop
         select r.run into target from durable.run r where r.id = named and r.current;
         if not found and current_setting('transaction_isolation')
