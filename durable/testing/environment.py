@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
@@ -15,7 +15,7 @@ from .._authoring.definitions import Definition
 from .._client.waiting import Waiting
 from .._core.retries import Duration, seconds
 from .._runtime.worker import LiveWorker
-from .._store.protocol import Outcome
+from .._store.protocol import News, Outcome, Watched
 from .._store.verbs import Store
 from ..errors import InvalidCall
 from .cast import NOTHING, Call, Cast
@@ -26,6 +26,8 @@ from .worlds import MemoryWorld, PostgresWorld, World
 
 P = ParamSpec("P")
 R = TypeVar("R")
+K = TypeVar("K", bound=Hashable)
+A = TypeVar("A")
 
 # Real seconds; see `patience` below.
 PATIENCE = 2.0
@@ -262,7 +264,7 @@ class Environment(Durable):
         await super()._attach(store)
         assert self._world is not None
         waiting = _Awaited(store, is_live=self._is_live, env=self)
-        self._waiting = waiting
+        self._waiting, self._watching = waiting, waiting.watching
         self._passage = Passage(
             self._clock, self._world, self._environment_worker, waiting, patience=self._patience
         )
@@ -300,8 +302,24 @@ class Environment(Durable):
                 await world.close()
 
 
-class _Awaited(Waiting[int, Outcome]):
-    """Who awaits a result lets time pass."""
+class _Patient(Waiting[K, A]):
+    """Who waits lets time pass."""
+
+    env: Environment
+
+    async def answer(self, key: K) -> A:
+        passage = self.env._passage
+        if passage is None or not self.env._passes:
+            return await super().answer(key)
+        if _in_attempt():  # it waits as if it slept; the test's own wait lets time pass
+            with self.env._clock.sleeping():
+                return await super().answer(key)
+        with passage.interest():
+            return await super().answer(key)
+
+
+class _Awaited(_Patient[int, Outcome]):
+    """Who awaits results, and who reads what runs show."""
 
     def __init__(self, store: Store, *, is_live: Callable[[int], bool], env: Environment) -> None:
         super().__init__(
@@ -310,29 +328,30 @@ class _Awaited(Waiting[int, Outcome]):
             listen=store.listen_for_ends,
             is_live=is_live,
         )
-        self._env = env
+        self.watching = _Patient[Watched, News](
+            store.streams.news, key=lambda news: news.watched, listen=store.listen_for_published
+        )
+        self.env = self.watching.env = env
         self._store = store
 
-    async def answer(self, key: int) -> Outcome:
-        passage = self._env._passage
-        if passage is None or not self._env._passes:
-            return await super().answer(key)
-        if _in_attempt():  # it waits as if it slept; the test's own wait lets time pass
-            with self._env._clock.sleeping():
-                return await super().answer(key)
-        with passage.interest():
-            return await super().answer(key)
-
     def awaited(self) -> list[int]:
-        return list(self._waiters)
+        return [*self._waiters, *(each.run for each in self.watching._waiters)]
 
     async def tell_settled(self) -> bool:
-        """Tell of runs that are over or stuck, by whoever; True if there were any."""
-        awaited = self.awaited()
-        outcomes = await self._store.runs.settled(awaited) if awaited else []
+        """Tell of runs that are over or stuck, by whoever, and of what they show; True if there
+        was anything."""
+        runs, read = list(self._waiters), list(self.watching._waiters)
+        outcomes = await self._store.runs.settled(runs) if runs else []
         for outcome in outcomes:
             self.tell(outcome)
-        return bool(outcomes)
+        shown = await self._store.streams.news(read) if read else []
+        for news in shown:
+            self.watching.tell(news)
+        return bool(outcomes or shown)
+
+    def fail(self, error: Exception) -> None:
+        super().fail(error)
+        self.watching.fail(error)
 
 
 def _in_attempt() -> bool:

@@ -61,7 +61,7 @@ class RehearsalWorker(LiveWorker):
         instance.in_flight = False
         if report is not None:
             self._refused(instance, report)
-        elif instance.arrivals or instance.notes:
+        elif instance.arrivals or instance.notes or instance.streaming:
             self.committer.submit(instance)
 
 

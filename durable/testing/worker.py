@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from .._authoring.definitions import Definition
+from .._runtime.instance import Instance
 from .._runtime.options import WorkerOptions
 from .._store.protocol import Beat, Outcome
 from .._store.verbs import Store
@@ -46,7 +47,7 @@ class EnvironmentWorker(RehearsalWorker):
             or self.claimer.busy()
             or self._births
             or len(self._background._tasks) > self._parts
-            or any(each.in_flight or each.arrivals or each.notes for each in self.active.values())
+            or any(_has_news(each) for each in self.active.values())
             or (not but_for_attempts and self._is_working())
         )
 
@@ -59,3 +60,7 @@ class EnvironmentWorker(RehearsalWorker):
     def _beat(self, beat: Beat, came: float) -> None:
         # When runs are due is looked up before time moves, not once a second.
         super()._beat(beat._replace(next_due=None), came)
+
+
+def _has_news(run: Instance) -> bool:
+    return bool(run.in_flight or run.arrivals or run.notes or run.streaming)
