@@ -51,8 +51,6 @@ class StreamItem(Generic[T]):
 
 async def state(client: Client, run: int, state: State[T]) -> T | None:
     _check(state, State)
-    while (successor := await client.store.streams.successor(run)) is not None:
-        run = successor
     payload = await client.store.streams.state(run, state.name)
     return None if payload is None else state.decode(payload)
 

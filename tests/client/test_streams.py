@@ -98,6 +98,16 @@ async def shows(ctx: Context, value: Any, size: int) -> str:
     return "shown"
 
 
+@workflow(name="streams.goes_on")
+async def goes_on(ctx: Context, part: int) -> int:
+    ctx.publish(steps, f"part {part}")
+    if part == 1:
+        ctx.set(progress, 50)
+    if part < 4:
+        ctx.continue_as_new(part + 1)
+    return part
+
+
 @workflow(name="streams.lies")
 async def lies(ctx: Context) -> str:
     with pytest.raises(InvalidCall, match="takes int"):
@@ -148,6 +158,19 @@ async def test_of_a_state_the_changes_come_and_the_last_value_stays(
     assert await handle.state(progress) == 2
     assert [n async for n in handle.changes(progress)] == [2]
     assert await handle.state(State[int]("streams.never shown")) is None
+
+
+async def test_runs_that_go_on_as_new_ones_are_one_stream(app: Durable, client: Client) -> None:
+    first = await app.start(goes_on, 0, id="on")
+    parts = [f"part {n}" for n in range(5)]
+    assert await values(first.stream(steps)) == parts
+    assert await first.result() == 4
+    for handle in (first, client.handle("on")):
+        for after in range(6):
+            items = [item async for item in handle.stream(steps, after=after)]
+            assert [item.value for item in items] == parts[after:]
+            assert [item.offset for item in items] == [*range(after + 1, 6)]
+        assert await handle.state(progress) == 50
 
 
 async def test_views_show_them(app: Durable, database: Any) -> None:

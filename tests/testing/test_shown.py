@@ -38,6 +38,23 @@ async def waits(ctx: Context) -> bool:
     return await ctx.promise(bool, name="approval")
 
 
+@workflow(name="shown.goes_on")
+async def goes_on(ctx: Context, part: int) -> None:
+    ctx.publish(diary, f"part {part}")
+    await ctx.sleep(days=1)
+    if part < 3:
+        ctx.continue_as_new(part + 1)
+    ctx.set(days, part)
+
+
+async def test_runs_that_go_on_as_new_ones_are_one_stream(env: Environment) -> None:
+    handle = await env.start(goes_on, 0)
+    for after in range(4):
+        read = [item.value async for item in handle.stream(diary, after=after)]
+        assert read == [f"part {n}" for n in range(after, 4)]
+    assert await handle.state(days) == 3
+
+
 async def test_a_month_is_read_in_a_moment(env: Environment) -> None:
     handle = await env.start(month)
     read = [item.value async for item in handle.stream(diary)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..._codec.tokens import read_token
 from ..protocol import Advance, Answered, Item, News, Watched
+from .family import latest
 from .runs import refuse_connection
 from .tables import Run, StreamRow, Tables, verb
 
@@ -53,12 +54,17 @@ class Streams:
 
     @verb
     def state(self, run: int, name: str) -> bytes | None:
-        found = self._tables.state.get((run, name))
+        found = self._tables.state.get((latest(self._tables, run) or run, name))
         return None if found is None else found[1]
 
     @verb
     def origin(self, run: int, name: str, after: int) -> int:
-        return run  # no run continues another here
+        before = {each.heir: run for run, each in self._tables.result.items()}
+        while run in before and (rows := self._tables.stream.get((run, name))):
+            if rows[0].item.seq <= after:
+                break
+            run = before[run]
+        return run
 
     @verb
     def successor(self, run: int) -> int | None:

@@ -34,6 +34,7 @@ class Streams:
         return list(news.values())
 
     async def state(self, run: int, name: str) -> bytes | None:
+        """What the run shows, or the one that it goes on as by now."""
         value: bytes | None = await self._line.fetchval(self._sql["state"], run, name)
         return value
 

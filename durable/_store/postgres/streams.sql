@@ -27,7 +27,8 @@ where i.seq is not null or r.run is null or r.closed_at is not null
 order by a.n, i.seq
 
 -- name: state
-select value from durable.state where run = $1 and name = $2
+-- Of the run that it goes on as by now.
+select s.value from durable.state s where s.run = durable.latest($1) and s.name = $2
 
 -- name: origin
 -- The run to begin to read at: of those that continue each other up to this one, the latest
@@ -44,4 +45,4 @@ with recursive chain (run, previous, n) as (
 select run from chain order by n desc limit 1
 
 -- name: successor
-select durable.successor($1)
+select e.heir from durable.result e where e.run = $1

@@ -72,9 +72,3 @@ begin
     end if;
 end
 $$;
-
--- The run that a continued run goes on as; null for any other.
-create or replace function durable.successor(continued bigint) returns bigint
-language sql stable as $$
-    select e.heir from durable.result e where e.run = continued
-$$;
