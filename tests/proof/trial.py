@@ -27,7 +27,6 @@ from tests.proof.worker import CALL_SECONDS
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 20.0
 HOLE_SECONDS = 3.0
-RETURN_SECONDS = 3.0
 
 # cut: the connection ends. hole: bytes vanish, nobody is told. pause: the process stands still,
 # loses its runs, and goes on. kill: it is gone. terminate: Postgres ends the session.
@@ -260,10 +259,8 @@ class Trial:
 
     async def _restart(self, link: Link) -> None:
         assert self._restarts is not None
-        began = history.now()
+        history.note("away")
         await self._restarts()
-        # Who has lost its sessions takes up to so long to be there again.
-        history.note("away", since=began, until=history.now() + RETURN_SECONDS)
         self._helped.set()
         raise Parted
 
