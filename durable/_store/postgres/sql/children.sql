@@ -57,6 +57,7 @@ left join durable.run p on p.run = c.run
 left join durable.run named on named.id = c.id and named.current
 where p.depth >= 100 or c.nth > 1
     or named.run is not null and (named.parent_run, named.parent_op) is distinct from (c.run, c.op)
+order by c.run, c.op
 $$;
 
 -- Start them, but for what was refused, whose parents are told by messages: their rows are locked.
