@@ -297,6 +297,7 @@ class Deck:
         self._stage = stage
         self._under_way: set[asyncio.Task[None]] = set()
         self._left: list[Fault] = []
+        self._failure: Exception | None = None
         stage.away_seconds = AWAY_SECONDS_IN_SHORT if minutes < SHORT_MINUTES else AWAY_SECONDS
         self.skipped = {each.name: why for each in FAULTS if (why := each.missing())}
 
@@ -310,6 +311,8 @@ class Deck:
             await asyncio.sleep(chance.expovariate(1.2))
             while len(self._under_way) >= UNDER_WAY_MAX:
                 await asyncio.sleep(0.05)
+            if self._failure is not None:
+                raise self._failure
 
     def draw(self) -> Fault:
         if not self._left:
@@ -324,6 +327,8 @@ class Deck:
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             # Another fault keeps this one from the database.
             note("fault", what=each.name, state="hindered", why=repr(error))
+        except Exception as error:  # noqa: BLE001 - it cannot be done here: no more follows
+            self._failure = error
         else:
             note("fault", what=each.name, state="off")
 

@@ -36,7 +36,6 @@ TOLD = {
     "worker %s was declared dead; it begins again": REBORN,
     "run %r is not this worker's any more": DROPPED,
 }
-IS_STUCK = "run %r is stuck: %s"  # which no run here may be, not for a moment
 COUNTED = {
     "durable_takeovers_total": TAKEOVERS,
     "durable_runs_taken_over_total": TAKEN,
@@ -77,9 +76,6 @@ class Metrics:
 
 class Listening(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        if str(record.msg).startswith(IS_STUCK) and isinstance(record.args, tuple):
-            id, report = record.args
-            note("broken", run=id, why=f"it was stuck: {report}")
         for beginning, what in TOLD.items():
             if str(record.msg).startswith(beginning):
                 first = record.args[0] if isinstance(record.args, tuple) and record.args else 1

@@ -112,9 +112,6 @@ class Stage:
     async def _set(self) -> None:
         history.write_to(self.folder / "history")
         self._stack.callback(history.write_to, None)
-        # Until a process listens the signal must not kill it; that it is ignored is inherited.
-        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        self._stack.callback(signal.signal, signal.SIGTERM, before)
         # Postgres cannot run as root, and its account must get in: not every folder lets it.
         self._base = Path(tempfile.mkdtemp(prefix="durable-chaos-pg-", dir="/tmp"))
         self._base.chmod(0o755)
@@ -188,12 +185,15 @@ class Stage:
             around |= {"LD_PRELOAD": library, "FAKETIME": f"{manner.skew:+.0f}s",
                        "FAKETIME_DONT_FAKE_MONOTONIC": "1"}  # fmt: skip
         actor.manner, actor.is_leaving = manner, False
+        # Until it listens the signal must not kill it; that it is ignored is inherited.
+        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
         with (self.folder / f"{actor.name}.log").open("ab") as log:
             actor.process = subprocess.Popen(
                 [sys.executable, "-m", "bench.chaos.worker", json.dumps(order)],
                 cwd=ROOT, env=around, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
+        signal.signal(signal.SIGTERM, before)
 
     async def ended(self, actor: Actor) -> int:
         assert actor.process is not None

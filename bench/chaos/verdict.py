@@ -26,9 +26,9 @@ def broken(evidence: Evidence) -> dict[str, list[str]]:
     for part in slices(evidence):
         for name, breaches in checkers.check(part).items():
             found[name] += breaches
-        for checker in (runs_end_as_they_must, clients_were_told_what_stands):
+        for checker in OF_A_SLICE:
             found[checker.__name__] += checker(part)
-    for checker in (what_was_started_is_there, no_key_is_used_twice, nobody_saw_what_must_not_be):
+    for checker in OF_ALL:
         found[checker.__name__] += checker(evidence)
     return {name: breaches for name, breaches in found.items() if breaches}
 
@@ -86,6 +86,12 @@ def runs_end_as_they_must(evidence: Evidence) -> Iterator[str]:
 ALLOWED = {"recorded_start": ("OutcomeUnknown",)}
 
 
+def nothing_is_stuck_for_a_moment(evidence: Evidence) -> Iterator[str]:
+    for write in evidence.writes("run", "update"):
+        if write["row"]["status"] == "stuck":
+            yield f"run {write['run']} was stuck: {write['row']['report']}"
+
+
 def clients_were_told_what_stands(evidence: Evidence) -> Iterator[str]:
     for told in evidence.seen("result"):
         for run in evidence.run_of(told["run"]):
@@ -121,6 +127,14 @@ def no_key_is_used_twice(evidence: Evidence) -> Iterator[str]:
         call = (begun["run"], begun["op"])
         if of_key.setdefault(begun["key"], call) != call:
             yield f"calls {call} and {of_key[begun['key']]} share a key"
+
+
+OF_A_SLICE = (
+    runs_end_as_they_must,
+    nothing_is_stuck_for_a_moment,
+    clients_were_told_what_stands,
+)
+OF_ALL = (what_was_started_is_there, no_key_is_used_twice, nobody_saw_what_must_not_be)
 
 
 def table(history: list[Row], runs: int, skipped: dict[str, str], minutes: float) -> dict[str, Any]:

@@ -182,21 +182,31 @@ class Chores:
             log.debug("nobody was told of news (%s); they ask anyway", error)
         await asyncio.sleep(ANNOUNCE_SECONDS)
 
-    async def set_stuck(self, run: int, claim: int, report: str) -> None:
-        """Note that no code here can continue the run; tried until the database answers."""
-        worker = self._worker
+    async def set_stuck(
+        self, facts: dict[str, Any], claim: int, report: str, cause: Exception | None = None
+    ) -> None:
+        """Note that no code here can continue the run; tried until the database answers. It is
+        told only then: what made no sense here may be the work of whoever has the run by now."""
+        worker, is_noted = self._worker, False
         # It quotes people's values: the database takes no NUL and no half character.
         report = writable(report)
         while True:
             try:
                 registration = worker.registration
-                await worker.store.runs.set_stuck(
-                    registration.worker, run, claim, report=report, build=registration.build
-                )
+                is_noted |= await worker.store.runs.set_stuck(
+                    registration.worker, facts["run"], claim, report=report,
+                    build=registration.build,
+                )  # fmt: skip
             except StoreUnavailable:
+                is_noted = True  # or it may be: it would not be taken again
                 await asyncio.sleep(0.5)
             else:
-                return
+                break
+        if is_noted:
+            log.error("run %r is stuck: %s", facts["id"], report, extra=facts, exc_info=cause)
+            worker.meter.count("durable_runs_stuck_total", workflow=facts["workflow"])
+        else:
+            log.info("run %r is not this worker's any more", facts["id"], extra=facts)
 
     async def hand_back(self, instances: Iterable[Instance]) -> None:
         """Runs go back to the database, due when they have something to do; what a stranger holds

@@ -170,9 +170,8 @@ class Claimer:
                 self._give_up(instance, f"{error}{differing(recorded[instance.run])}")
             except CodecError as error:
                 self._give_up(instance, str(error))
-            except Exception as error:
-                log.exception("run %r could not be loaded", instance.id, extra=instance.facts)
-                self._give_up(instance, f"it could not be loaded: {error!r}")
+            except Exception as error:  # noqa: BLE001 - told with its traceback, if it counts
+                self._give_up(instance, f"it could not be loaded: {error!r}", error)
 
     def _instance_of(self, claimed: Claimed) -> Instance | None:
         """The run's instance, kept from before or new; None if it is not to be taken up."""
@@ -204,13 +203,14 @@ class Claimer:
         instance.loaded = True
         return instance
 
-    def _give_up(self, instance: Instance, report: str) -> None:
+    def _give_up(self, instance: Instance, report: str, cause: Exception | None = None) -> None:
         self._worker.forget(instance)
-        self._set_stuck(instance.facts, instance.claim, report)
+        self._set_stuck(instance.facts, instance.claim, report, cause)
 
-    def _set_stuck(self, facts: dict[str, Any], claim: int, report: str) -> None:
-        self._worker.tell_stuck(facts, report)
-        self._worker.own(self._worker.chores.set_stuck(facts["run"], claim, report))
+    def _set_stuck(
+        self, facts: dict[str, Any], claim: int, report: str, cause: Exception | None = None
+    ) -> None:
+        self._worker.own(self._worker.chores.set_stuck(facts, claim, report, cause))
 
     async def _histories(
         self, instances: list[Instance]

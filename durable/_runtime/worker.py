@@ -13,7 +13,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 from uuid import UUID
 
 from .._authoring import guards
@@ -27,7 +26,7 @@ from .arrivals import Begin, Due, Result
 from .attempts import Attempts
 from .background import Background
 from .cache import Cache
-from .chores import Chores, writable
+from .chores import Chores
 from .claimer import Claimer
 from .clock import Clock
 from .committer import Committer
@@ -331,7 +330,6 @@ class LiveWorker:
 
     def _refused(self, instance: Instance, report: str) -> None:
         """No code here can continue this run."""
-        self.tell_stuck(instance.facts, report)
         self.attempts.drop_run(instance)
         self.forget(instance)
         born = self._births.pop(instance.run, None)
@@ -339,12 +337,8 @@ class LiveWorker:
             if not born.done():
                 born.set_result(Verdict.LOST)
             return
-        self.own(self.chores.set_stuck(instance.run, instance.claim, report))
+        self.own(self.chores.set_stuck(instance.facts, instance.claim, report))
         self.claimer.made_room()
-
-    def tell_stuck(self, facts: dict[str, Any], report: str) -> None:
-        log.error("run %r is stuck: %s", facts["id"], writable(report), extra=facts)
-        self.meter.count("durable_runs_stuck_total", workflow=facts["workflow"])
 
     # Death and rebirth
 

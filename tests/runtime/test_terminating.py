@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from typing import Any
 
+import asyncpg
 import pytest
 
 from durable import (
+    Client,
     Context,
     Durable,
     RunCancelled,
@@ -264,3 +267,36 @@ async def test_what_is_terminated_between_claim_and_loading_is_let_go(
         assert app._worker is not None
         assert not app._worker.active
     assert "could not be loaded" not in caplog.text
+
+
+ANOTHER_OWNER = """
+with taken as (update durable.run set claim = claim + 1 where id = 'a' returning run)
+insert into durable.journal (run, position, op, kind, name, input, result, at, key)
+select run, n, n, (array['started', 'activity'])[n + 1], 'other', '\\xc0', '\\xc0', now(),
+    decode(repeat(n::text, 32), 'hex')
+from taken, generate_series(0, 1) n
+"""
+
+
+async def test_a_run_that_is_anothers_when_its_history_is_read_is_let_go_and_not_told_stuck(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "durable.worker")
+    connection = await asyncpg.connect(dsn)
+
+    async with Client(dsn) as client, Durable(dsn) as app:
+        pages = app.store.journal.pages
+
+        async def after_another_has_written(starts: Any) -> Any:
+            monkeypatch.undo()
+            await connection.execute(ANOTHER_OWNER)
+            async for page in pages(starts):
+                yield page
+
+        monkeypatch.setattr(app.store.journal, "pages", after_another_has_written)
+        await client.start(waits_for_endless, id="a")
+        while "'a' is not this worker's any more" not in caplog.text:
+            await asyncio.sleep(0.005)
+        assert await client.handle("a").status() is Status.RUNNING
+    await connection.close()
+    assert "stuck" not in caplog.text
