@@ -7,6 +7,7 @@ that awaits another.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -92,7 +93,8 @@ class Children:
     """The children of one run, in its replayer."""
 
     def __init__(self, replayer: Replayer) -> None:
-        self._replayer = replayer
+        # Weakly: what refers to itself waits for the garbage collector.
+        self._replayer: Replayer = weakref.proxy(replayer)
         self._turn: list[commands.Command] = []  # whose births are counted
         self._births = self._named = self._bytes = 0
         self.has_any = False

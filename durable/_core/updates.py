@@ -11,6 +11,7 @@ Values, answers and errors are opaque here: the handler reads and writes them.
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
@@ -41,7 +42,8 @@ class Handler(NamedTuple):
 
 class Updates:
     def __init__(self, replayer: Replayer, loop: ReplayLoop) -> None:
-        self._replayer = replayer
+        # Weakly: what refers to itself waits for the garbage collector.
+        self._replayer: Replayer = weakref.proxy(replayer)
         self._loop = loop
         self._handlers: dict[str, tuple[Handler, Context]] = {}
         self._early: defaultdict[str, list[events.Asked]] = defaultdict(list)
