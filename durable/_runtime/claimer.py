@@ -87,11 +87,11 @@ class Claimer:
         await self._poked.wait()
         self._poked.clear()
         self._looking = True
-        me = self._worker.registration.worker
+        me, asked_at = self._worker.registration.worker, time.monotonic()
         try:
             await self._look()
         except LeaseLost:
-            self._worker.lost(me)
+            self._worker.lost(me, asked_at)
         except StoreUnavailable as error:
             log.warning("the database did not answer a claim: %s", error)
             await asyncio.sleep(0.2)

@@ -55,7 +55,7 @@ class Committer:
         worker: Callable[[], UUID],
         on_written: Callable[[Instance, Verdict], None],
         on_refused: Callable[[Instance, str], None],
-        on_fenced: Callable[[UUID], None],
+        on_fenced: Callable[[UUID, float], None],
         watchdog: Watchdog,
         meter: Meter,
     ) -> None:
@@ -176,7 +176,9 @@ class Committer:
         try:
             verdicts = await self._commit([advance for _, advance in batch])
         except LeaseLost:
-            return  # nobody waits for a verdict any more
+            for instance, _ in batch:  # what has come since then is not written either
+                self._settle(instance, Verdict.LOST)
+            return
         except Unwritable as error:
             await self._split(batch, error)
             return
@@ -193,7 +195,7 @@ class Committer:
             try:
                 verdicts = await self._journal.commit(worker, advances, patient=patient)
             except LeaseLost:
-                self._on_fenced(worker)  # by now this process may live under another name
+                self._on_fenced(worker, began)  # it may live under another name by now
                 raise
             except Unavailable as error:
                 self.refusal = str(error)
@@ -228,7 +230,7 @@ class Committer:
                 try:
                     (verdict,) = await self._commit([advance], patient=True)
                 except LeaseLost:
-                    return
+                    verdict = Verdict.LOST
                 if verdict is not LEFT_OUT:
                     self._settle(instance, verdict)
                     return

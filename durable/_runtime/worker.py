@@ -67,6 +67,7 @@ class LiveWorker:
         self.active: dict[int, Instance] = {}
         self.draining = False
         self._is_beginning = False  # again, under a name that is not registered yet
+        self._began_at = 0.0  # monotonic: when that was over last
         self.registration = self._new_registration()
         self._on_closed = on_closed
         self._births: dict[int, asyncio.Future[Verdict]] = {}
@@ -342,18 +343,18 @@ class LiveWorker:
 
     # Death and rebirth
 
-    def lost(self, worker: UUID) -> None:
+    def lost(self, worker: UUID, asked_at: float = float("inf")) -> None:
         """Somebody has declared this worker dead: its runs belong to others. It drops them
-        and begins again under a new name."""
-        if worker != self.registration.worker:
+        and begins again under a new name. Not if what was asked before that was registered."""
+        if worker != self.registration.worker or asked_at < self._began_at:
             return
         self.committer.clear()
         self._forget_all()
         if self.draining or self._is_beginning:
             return
         self._is_beginning = True
-        facts = {"worker": self.registration.name}
-        log.warning("worker %s was declared dead; it begins again", worker, extra=facts)
+        told = "worker %s was declared dead; it begins again"
+        log.warning(told, worker, extra={"worker": self.registration.name})
         old, self.registration = self._lease, self._new_registration()
         self._lease = self._new_lease()
         self.own(self._begin_again(old))
@@ -370,7 +371,7 @@ class LiveWorker:
                 pause = min(pause * 2, 5.0)
                 self._lease = self._new_lease()
             else:
-                self._is_beginning = False
+                self._is_beginning, self._began_at = False, time.monotonic()
                 self.claimer.poke()
                 return
 

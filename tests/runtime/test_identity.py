@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from uuid import uuid4
 
 import pytest
@@ -36,7 +37,7 @@ async def test_a_worker_that_has_begun_again_is_not_ended_by_an_answer_to_its_ol
             while worker.registration.worker == before or worker._is_beginning:
                 await asyncio.sleep(0.005)
         after = worker.registration.worker
-        worker.committer._on_fenced(before)
+        worker.committer._on_fenced(before, time.monotonic())
         assert worker.registration.worker == after
         assert [each.worker for each in await worker.store.workers.suspects(uuid4())] == [after]
 
