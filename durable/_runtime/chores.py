@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._core import commands
-from .._core.leases import is_dead, silence_allowed
+from .._core.leases import seconds_left
 from .._store.protocol import HandBack, Suspect
 from ..errors import StoreUnavailable
 from . import process
@@ -116,14 +116,17 @@ class Chores:
         beaten_for = time.monotonic() - worker.beaten_since
         me = worker.registration.worker
         for suspect in await worker.store.workers.suspects(me):
-            why = _why_dead(suspect, beaten_for)
+            why = _is_gone(suspect)
+            # By heartbeat it is judged as of that beat; what is dead for sure stays dead.
+            judged_at = None if why else suspect.beat_at
             if why is None:
-                self._judge_in_time(suspect)
-                continue
+                left = _seconds_left(suspect, beaten_for)
+                if left >= 0:
+                    self._judge_in_time(left)
+                    continue
+                why = f"silent for {suspect.silent_for:.1f} s"
             name = suspect.name
             facts: dict[str, Any] = {"worker": name}
-            # By heartbeat it is judged as of that beat; what is dead for sure stays dead.
-            judged_at = suspect.beat_at if why.startswith("silent") else None
             try:
                 count = await worker.store.workers.take_over(suspect.worker, judged_at=judged_at)
             except StoreUnavailable as error:
@@ -134,11 +137,9 @@ class Chores:
             worker.meter.taken_over(count)
             worker.claimer.poke()
 
-    def _judge_in_time(self, suspect: Suspect) -> None:
-        """Its right to live may end before this worker beats again: runs wait for that."""
-        allowed = silence_allowed(suspect.lease, lock_is_free=suspect.lock_is_free)
-        left = allowed - suspect.silent_for
-        if 0.0 < left < BEAT_SECONDS:
+    def _judge_in_time(self, left: float) -> None:
+        """Its time may be up before this worker beats again, and runs wait for that."""
+        if left < BEAT_SECONDS:
             asyncio.get_running_loop().call_later(left + MARGIN_SECONDS, self.judge_soon)
 
     async def _sweep(self) -> None:
@@ -240,20 +241,22 @@ def writable(report: str) -> str:
     return report[:REPORT_CHARS_MAX].replace("\0", "␀").encode("utf-8", "replace").decode()
 
 
-def _why_dead(suspect: Suspect, beaten_for: float) -> str | None:
-    """The reason to take over from a worker; None if it may live."""
-    if suspect.state == "dead":
-        return "its takeover was begun and not ended"
-    if process.is_gone(suspect.host, suspect.pid, suspect.pid_started):
-        return "its process is gone"
-    if is_dead(
+def _seconds_left(suspect: Suspect, beaten_for: float) -> float:
+    return seconds_left(
         silent_for=suspect.silent_for,
         lease=suspect.lease,
         lock_is_free=suspect.lock_is_free,
         judge_beaten_for=beaten_for,
         server_up_for=suspect.server_up_for,
-    ):
-        return f"silent for {suspect.silent_for:.1f} s"
+    )
+
+
+def _is_gone(suspect: Suspect) -> str | None:
+    """Why a worker is dead whatever its heartbeats say; None if they are to say it."""
+    if suspect.state == "dead":
+        return "its takeover was begun and not ended"
+    if process.is_gone(suspect.host, suspect.pid, suspect.pid_started):
+        return "its process is gone"
     return None
 
 

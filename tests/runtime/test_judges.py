@@ -6,7 +6,6 @@ import pytest
 
 from durable import Durable
 from durable._runtime import chores, lease
-from durable._store.protocol import Suspect
 
 from .takeovers import rows, until_rows, worker_of
 
@@ -22,13 +21,8 @@ values (gen_random_uuid(), 'silent', 'live', '', 1, 0, '{}', '{}', '1', 15, true
 async def test_a_judge_comes_when_the_time_of_a_silent_worker_is_up(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    why_dead = chores._why_dead
-
-    def long_after_a_restart(suspect: Suspect, beaten_for: float) -> str | None:
-        return why_dead(suspect._replace(server_up_for=60.0), beaten_for)
-
-    monkeypatch.setattr(chores, "_why_dead", long_after_a_restart)
-    monkeypatch.setattr(lease, "BEAT_SECONDS", 60.0)  # no beat of its own brings it there
+    for module in (lease, chores):
+        monkeypatch.setattr(module, "BEAT_SECONDS", 60.0)  # no beat of its own brings it there
     async with Durable(dsn) as app:
         worker = worker_of(app)
         worker._lease.beaten_since -= 60.0
