@@ -248,6 +248,28 @@ async def test_a_replica_and_an_old_postgres_are_refused(
         await connect(dsn, application="test", lock_timeout=1)
 
 
+async def test_a_session_that_is_ended_while_it_is_prepared_is_no_fault_of_the_url(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a pooler each call is a transaction, and a closed connection takes no rollback."""
+    ends = ", pg_terminate_backend(pg_backend_pid())"
+    monkeypatch.setattr(connecting, "_DIRECT", "select where {pid} = 0")
+    monkeypatch.setattr(connecting, "_WARM", connecting._WARM + ends)
+    with pytest.raises(StoreUnavailable, match="administrator command"):
+        await connect(dsn, application="test", lock_timeout=1)
+
+
+async def test_a_connection_that_is_lost_between_two_questions_is_no_fault_of_the_url(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closes(connection: asyncpg.Connection[Any]) -> None:
+        connection.terminate()
+
+    monkeypatch.setattr(connecting, "_keep_alive", closes)
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await connect(dsn, application="test", lock_timeout=1)
+
+
 async def test_a_database_that_comes_back_is_found_again(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:

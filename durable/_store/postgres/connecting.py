@@ -83,7 +83,8 @@ class Session:
         try:
             result = await do(connection)
         except (asyncpg.PostgresError, ValueError):
-            await connection.execute("/* durable: rollback */ rollback")
+            if not connection.is_closed():  # else the error is that it was ended
+                await connection.execute("/* durable: rollback */ rollback")
             raise
         await connection.execute("/* durable: commit */ commit")
         return result
@@ -129,6 +130,9 @@ async def _opened(dsn: str, application: str, lock_timeout: float, idle: float) 
             pooled = await connection.execute(direct) == "SELECT 0"
             if not pooled or "statement_cache_size" in caching:
                 return await _prepared(connection, lock_timeout, idle, pooled=pooled)
+        except asyncpg.InterfaceError as error:  # it was open, and was lost since
+            connection.terminate()
+            raise ConnectionError(str(error)) from error
         except BaseException:
             connection.terminate()
             raise
