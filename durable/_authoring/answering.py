@@ -16,7 +16,7 @@ from .._core.operation import Operation
 from .._core.replayer import Replayer
 from .._core.updates import Handler
 from ..errors import InvalidCall
-from .channels import Exact, Query, Signal, Update
+from .channels import Exact, Query, Signal, Update, expect
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -33,6 +33,7 @@ class Answering:
             async for parcel in ctx.messages(shipped):
                 await ctx.activity(book, parcel)
         """
+        expect(signal, Signal)
         return Messages(self._replayer, signal)
 
     @overload
@@ -69,8 +70,7 @@ class Answering:
         Example:
             ctx.on(add, put_in, check=is_sold_here)
         """
-        if not isinstance(update, Update):
-            raise InvalidCall(f"ctx.on({update!r:.100}, ...): it takes an Update.")
+        expect(update, Update)
 
         async def run(argument: Any) -> tuple[bytes, bytes]:
             answer = fn(argument)
@@ -93,8 +93,7 @@ class Answering:
         Example:
             ctx.answer(content, lambda: items)
         """
-        if not isinstance(query, Query):
-            raise InvalidCall(f"ctx.answer({query!r:.100}, ...): it takes a Query.")
+        expect(query, Query)
 
         def answer() -> bytes:
             value = fn()

@@ -16,6 +16,7 @@ from ..errors import DecodeError, DefinitionError, InvalidCall, shorten
 from . import registry
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 A = TypeVar("A")
 R = TypeVar("R")
 A_contra = TypeVar("A_contra", contravariant=True)
@@ -77,7 +78,7 @@ class Channel:
             ) from None
 
 
-class Signal(Channel, Generic[T]):
+class Signal(Channel, Generic[T_co]):
     """A message to a run, which it takes when it likes: sent, kept in order, received exactly once.
 
     Example:
@@ -89,10 +90,13 @@ class Signal(Channel, Generic[T]):
 
     kind = "signal"
 
+    if TYPE_CHECKING:
+        exact: list[tuple[T_co, None]]  # a list is of just its type: see Exact
+
     @overload
     def __call__(self: Signal[None], /, *, key: str | None = None) -> Message[None]: ...
     @overload
-    def __call__(self, value: T, /, *, key: str | None = None) -> Message[None]: ...
+    def __call__(self: Exact[T, None], value: T, /, *, key: str | None = None) -> Message[None]: ...
     def __call__(self, value: Any = None, /, *, key: str | None = None) -> Message[None]:
         """A message to send, as ``start(..., message=shipped(parcel))`` does; see there."""
         return Message(self, self.encode(value), key)
@@ -139,11 +143,13 @@ class Query(Channel, Generic[R_co]):
 
 
 class Exact(Protocol[A, R]):
-    """For type checkers: an update, or a query, whose handler must answer with just its type. Who
-    asks may take the answer for something wider."""
+    """For type checkers: a channel that takes values, or answers, of just its type. Who reads
+    may take them for something wider."""
 
     name: str
     exact: list[tuple[A, R]]
+
+    def encode(self, value: Any, nth: int = 0) -> bytes: ...
 
 
 class Message(Generic[R_co]):
@@ -164,6 +170,15 @@ class Message(Generic[R_co]):
 
     def __repr__(self) -> str:
         return f"<Message for {self.channel!r}>"
+
+
+def expect(channel: object, kind: type[Channel]) -> None:
+    """
+    Raises:
+        InvalidCall: it is no channel of this kind.
+    """
+    if not isinstance(channel, kind):
+        raise InvalidCall(f"{shorten(channel)} is no {kind.__name__}, which this call takes.")
 
 
 def check() -> None:

@@ -22,9 +22,9 @@ from .._codec.values import digest
 from .._core.operation import Operation
 from .._core.replayer import Replayer
 from .._core.retries import Duration, seconds
-from ..errors import InvalidCall, PayloadTooLarge, shorten
+from ..errors import InvalidCall, PayloadTooLarge
 from .answering import Answering
-from .channels import Channel, Signal
+from .channels import Channel, Exact, Signal, expect
 from .children import ANY, Parent, checked_name
 from .definitions import Definition, activity_of, transaction_of, with_options
 from .logs import RunLog
@@ -194,13 +194,14 @@ class Context(Answering, Parent):
             async with asyncio.timeout(3600):
                 parcel = await ctx.receive(shipped)
         """
+        expect(signal, Signal)
         return self._replayer.ask_receive(signal.name, signal.decode)
 
     @overload
     def send(self, to: str, signal: Signal[None], /) -> None: ...
     @overload
-    def send(self, to: str, signal: Signal[T], value: T, /) -> None: ...
-    def send(self, to: str, signal: Signal[Any], value: Any = None, /) -> None:
+    def send(self, to: str, signal: Exact[T, None], value: T, /) -> None: ...
+    def send(self, to: str, signal: Any, value: Any = None, /) -> None:
         """Send a signal to another run, by its id. It goes with this turn, exactly once; in
         order. If there is no such run, or it is closed, a warning is logged, and the journal tells.
 
@@ -208,6 +209,7 @@ class Context(Answering, Parent):
             InvalidCall: the value is not of the signal's type.
             EncodeError: it cannot be recorded.
         """
+        expect(signal, Signal)
         payload = signal.encode(value)
         self._replayer.send(
             checked_name(to, "id"), signal.kind, signal.name, digest(payload), payload
@@ -237,8 +239,7 @@ class Context(Answering, Parent):
         self._show(Stream, stream, value)
 
     def _show(self, kind: type[Channel], channel: Any, value: Any) -> None:
-        if not isinstance(channel, kind):
-            raise InvalidCall(f"{shorten(channel)} is no {kind.__name__}, which this call takes.")
+        expect(channel, kind)
         payload = channel.encode(value)
         size = len(payload)
         if not self._replayer.publish(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from .._authoring.channels import Channel, Message
+from .._authoring.channels import Channel, Message, expect
 from .._codec.failures import decode_failure
 from .._store.protocol import Answer, Letter
 from ..errors import (
@@ -29,8 +29,7 @@ def message(channel: Any, value: Any, key: str | None, kind: type[Channel]) -> M
         EncodeError, PayloadTooLarge: the value cannot be recorded.
     """
     is_ready = isinstance(channel, Message)
-    if not isinstance(channel.channel if is_ready else channel, kind):
-        raise InvalidCall(f"{channel!r:.100} is no {kind.__name__}, which this call takes.")
+    expect(channel.channel if is_ready else channel, kind)
     if is_ready and (value is not None or key is not None):
         raise InvalidCall(f"{channel!r} has its value and its key already.")
     made: Message[Any] = channel if is_ready else channel(value, key=key)

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from .._authoring.channels import Message, Query, Signal, Update
+from .._authoring.channels import Exact, Message, Query, Signal, Update, expect
 from .._authoring.definitions import Definition
 from .._authoring.registry import is_name
 from .._authoring.streams import State, Stream
@@ -196,7 +196,7 @@ class Handle(Generic[R]):
     ) -> None: ...  # fmt: skip
     @overload
     async def signal(
-        self, signal: Signal[T], value: T, /, *, key: str | None = None,
+        self, signal: Exact[T, None], value: T, /, *, key: str | None = None,
         connection: Connection = None,
     ) -> None: ...  # fmt: skip
     async def signal(
@@ -270,6 +270,7 @@ class Handle(Generic[R]):
         Example:
             items = await app.handle("cart-7").query(content)
         """
+        expect(query, Query)
         payload = await self._client._replayed(await self._resolved(), query.name)
         answer: A = query.decode(payload)
         return answer

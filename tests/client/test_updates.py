@@ -197,10 +197,16 @@ async def test_a_channel_of_another_kind_is_no_handler(app: Durable) -> None:
 
     @workflow(name="handles_wrongly")
     async def handles_wrongly(ctx: Context) -> None:
-        with pytest.raises(InvalidCall, match="takes an Update"):
+        with pytest.raises(InvalidCall, match="is no Update"):
             ctx.on(odd, lambda _: None)
-        with pytest.raises(InvalidCall, match="takes a Query"):
+        with pytest.raises(InvalidCall, match="is no Query"):
             ctx.answer(odd, lambda: None)
+        odder: Any = add
+        for call in ctx.receive, ctx.messages:
+            with pytest.raises(InvalidCall, match="is no Signal"):
+                call(odder)
+        with pytest.raises(InvalidCall, match="is no Signal"):
+            ctx.send("other", odder, 1)
 
     async with Durable(app._dsn, serve=[handles_wrongly]) as other:
         await other.run(handles_wrongly)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PROGRAMS = 2_000
+PROGRAMS = 1_500
 
 # Interpreters that have Durable's dependencies, for replay across versions.
 PYTHONS = os.environ.get("DURABLE_TEST_PYTHONS", "").split()

@@ -223,6 +223,7 @@ async def cleared(_: None) -> int:
 
 async def asked(ctx: Context, app: Durable, conn: asyncpg.Connection) -> None:
     assert_type(await ctx.receive(noted), str)
+    print(await ctx.receive(noted))
     async for text in ctx.messages(noted):
         assert_type(text, str)
     ctx.send("other", noted, "x")

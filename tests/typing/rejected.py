@@ -100,7 +100,7 @@ async def mistakes_with_messages(ctx: Context, app: Durable) -> None:
     handle = app.handle("x")
     await handle.signal(noted, 5)  # type: ignore[misc]
     await handle.signal(noted)  # type: ignore[arg-type]
-    await handle.signal(add, "x")  # type: ignore[call-overload]
+    await handle.signal(add, "x")  # type: ignore[arg-type]
     await handle.update(add, 5)  # type: ignore[misc]
     await handle.query(add)  # type: ignore[arg-type]
     ctx.send("other", noted, 5)  # type: ignore[misc]

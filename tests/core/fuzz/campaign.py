@@ -10,15 +10,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from durable import Context
+from durable._codec.values import encode
 from durable._core import commands, events
 from durable._core.replayer import Replayer
 from durable.errors import Divergence
 
-from . import scopes
+from . import messages, scopes
 from .programs import BRANCHES, KINDS, LEAVES, Mishap, Node, Program, grow
 
 KINDS |= LEAVES | BRANCHES
-assert scopes
+assert messages and scopes
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 EVENTS_MAX = 80
@@ -26,12 +27,15 @@ EVENTS_MAX = 80
 # Of a hundred answers so many are failures; of a hundred runs so many are cancelled.
 FAILURES, CANCELS = 12, 20
 
+# Of a hundred events so many are messages.
+MESSAGES = 15
+
 
 class Fact(NamedTuple):
     """One recorded event, small enough for a line of JSON."""
 
-    kind: str  # "answer", "failure", "timer", "cancel"
-    op: int
+    kind: str  # "answer", "failure", "timer", "cancel", "signal", "update"
+    op: int  # of a message: its value
     micros: int  # since the start
 
 
@@ -68,6 +72,12 @@ class Run:
         at = self.now = START + timedelta(microseconds=fact.micros)
         if fact.kind == "cancel":
             return events.CancelRequested(self.position, at)
+        if fact.kind == "signal":
+            name, value = f"fuzz.{fact.op % 3}", encode(fact.op)
+            return events.Received(self.position, at, "signal", name, value)
+        if fact.kind == "update":
+            name, value = f"fuzz.{fact.op % 3}", encode(fact.op)
+            return events.Asked(self.position, at, self.position, name, value, None)
         command = self.replayer.open.get(fact.op)
         digest = getattr(command, "digest", b"")
         if fact.kind == "timer":
@@ -128,6 +138,12 @@ def _next(chance: random.Random, run: Run, cancel: bool) -> Fact | None:
     now = run.now + timedelta(microseconds=chance.randrange(2_000_000))
     if cancel:
         return Fact("cancel", 0, _micros(now))
+    opened = run.replayer.open.values()
+    wanted = {each.name for each in opened if isinstance(each, commands.Receive)}
+    if chance.randrange(100) < (MESSAGES if ops or waits else 100 * bool(wanted)):
+        kind = chance.choice(["signal", "update"]) if ops or waits else "signal"
+        numbers = [n for n in range(30) if ops or waits or f"fuzz.{n % 3}" in wanted]
+        return Fact(kind, chance.choice(numbers), _micros(now))
     if waits and (not ops or waits[0][0] <= now or chance.random() < 0.3):
         due, op = waits[0]
         return Fact("timer", op, _micros(max(due, run.now)))
