@@ -174,7 +174,7 @@ class Instance:
             self.published = bool(advance.publishes or advance.replies)
             self.sent = bool(advance.deliveries or advance.children)
             self.effects, self.streaming = [], {}
-        advance.heir = births.to_heir(self.outcome)
+        advance.heir = None if self.outcome is None else births.to_heir(self.outcome)
         if self.position >= self.long_from:
             self._tell_length()
         if self.notes or self.noted:
