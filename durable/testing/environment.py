@@ -15,7 +15,7 @@ from .._authoring.definitions import Definition
 from .._client.waiting import Waiting
 from .._core.retries import Duration, seconds
 from .._runtime.worker import LiveWorker
-from .._store.protocol import News, Outcome, Watched
+from .._store.protocol import Answer, News, Outcome, Watched
 from .._store.verbs import Store
 from ..errors import InvalidCall
 from .cast import NOTHING, Call, Cast
@@ -265,6 +265,7 @@ class Environment(Durable):
         assert self._world is not None
         waiting = _Awaited(store, is_live=self._is_live, env=self)
         self._waiting, self._watching = waiting, waiting.watching
+        self._answering = waiting.answering
         self._passage = Passage(
             self._clock, self._world, self._environment_worker, waiting, patience=self._patience
         )
@@ -319,7 +320,7 @@ class _Patient(Waiting[K, A]):
 
 
 class _Awaited(_Patient[int, Outcome]):
-    """Who awaits results, and who reads what runs show."""
+    """Who awaits results or answers of updates, and who reads what runs show."""
 
     def __init__(self, store: Store, *, is_live: Callable[[int], bool], env: Environment) -> None:
         super().__init__(
@@ -331,11 +332,17 @@ class _Awaited(_Patient[int, Outcome]):
         self.watching = _Patient[Watched, News](
             store.streams.news, key=lambda news: news.watched, listen=store.listen_for_published
         )
-        self.env = self.watching.env = env
+        self.answering = _Patient[tuple[int, str], Answer](
+            store.inbox.answers,
+            key=lambda answer: (answer.run, answer.key),
+            listen=store.listen_for_published,
+        )
+        self.env = self.watching.env = self.answering.env = env
         self._store = store
 
     def awaited(self) -> list[int]:
-        return [*self._waiters, *(each.run for each in self.watching._waiters)]
+        shown = (each.run for each in self.watching._waiters)
+        return [*self._waiters, *shown, *(run for run, _ in self.answering._waiters)]
 
     async def tell_settled(self) -> bool:
         """Tell of runs that are over or stuck, by whoever, and of what they show; True if there
@@ -347,11 +354,16 @@ class _Awaited(_Patient[int, Outcome]):
         shown = await self._store.streams.news(read) if read else []
         for news in shown:
             self.watching.tell(news)
-        return bool(outcomes or shown)
+        asked = list(self.answering._waiters)
+        answers = await self._store.inbox.answers(asked) if asked else []
+        for answer in answers:
+            self.answering.tell(answer)
+        return bool(outcomes or shown or answers)
 
     def fail(self, error: Exception) -> None:
         super().fail(error)
         self.watching.fail(error)
+        self.answering.fail(error)
 
 
 def _in_attempt() -> bool:

@@ -322,3 +322,36 @@ async def test_what_is_no_message_is_refused(app: Durable) -> None:
         await app.start(basket, 1, message=odd)
     with pytest.raises(InvalidCall, match="key="):
         leave(key="")
+
+
+# Runs that go on as new ones
+
+
+@workflow
+async def moves_on(ctx: Context, generation: int) -> int:
+    if generation == 0:
+        await ctx.receive(leave)
+        ctx.continue_as_new(1)
+
+    async def put(item: int) -> list[int]:
+        return [generation, item]
+
+    ctx.on(add, put)
+    await ctx.receive(leave)
+    return generation
+
+
+async def test_who_asks_a_run_that_goes_on_is_answered_by_its_heir(dsn: str) -> None:
+    async with Durable(dsn, serve=[moves_on]) as app:
+        handle = await app.start(moves_on, 0, id="m")
+        asking = asyncio.create_task(handle.update(add, 2, key="two"))
+
+        async def has_come() -> bool:
+            return "update" in [each["kind"] for each in await app.history("m")]
+
+        await until(has_come)
+        await app.handle("m").signal(leave)
+        assert await asking == [1, 2]
+        assert await app.handle("m").update(add, 2, key="two") == [1, 2]
+        await app.handle("m").signal(leave)
+        assert await app.handle("m").result() == 1

@@ -9,7 +9,16 @@ from uuid import uuid4
 
 import pytest
 
-from durable import Context, Retry, RunCancelled, RunFailed, Status, activity, workflow
+from durable import (
+    Context,
+    Retry,
+    RunCancelled,
+    RunFailed,
+    Status,
+    Update,
+    activity,
+    workflow,
+)
 from durable.testing import Environment, Stalled
 
 from .conftest import BEGIN
@@ -162,6 +171,27 @@ async def test_a_message_that_the_test_sends_meanwhile_is_waited_for(env: Enviro
         with pytest.raises(RunCancelled):
             await handle.result()
     assert env.now() == BEGIN
+
+
+slow_add = Update[int, int]("testing/slow_add")
+
+
+@workflow(name="testing/adds_slowly")
+async def adds_slowly(ctx: Context) -> None:
+    async def add(number: int) -> int:
+        await ctx.sleep(days=number)
+        return number
+
+    ctx.on(slow_add, add)
+    await ctx.sleep(days=99)
+
+
+async def test_who_asks_for_an_update_lets_time_pass_until_it_is_answered(
+    env: Environment,
+) -> None:
+    handle = await env.start(adds_slowly)
+    assert await handle.update(slow_add, 3) == 3
+    assert env.now() == BEGIN + timedelta(days=3)
 
 
 async def test_a_worker_lives_through_years(env: Environment) -> None:
