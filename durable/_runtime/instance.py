@@ -175,7 +175,7 @@ class Instance:
             self.sent = bool(advance.deliveries or advance.children)
             self.effects, self.streaming = [], {}
         advance.heir = None if self.outcome is None else births.to_heir(self.outcome)
-        if self.position >= self.long_from:
+        if self.position >= self.long_from and self.close is None:
             self._tell_length()
         if self.notes or self.noted:
             advance.notes, advance.ended = self._take_notes()

@@ -158,7 +158,14 @@ async def test_a_long_journal_is_told_of_with_its_line(
     monkeypatch.setattr(instance, "LONG_FROM", 10)
     handle = await app.start(endless, 25, id="endless")
     with caplog.at_level(logging.WARNING):
-        for n in range(25):
+        for n in range(15):
+            await handle.signal(number, n)
+
+        async def is_told() -> bool:
+            return "events, at" in caplog.text
+
+        await until(is_told)
+        for n in range(15, 25):
             await handle.signal(number, n)
         await handle.signal(word, "enough")
         await handle.result()
