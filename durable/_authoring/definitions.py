@@ -12,9 +12,9 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, TypeVar, Unpack, get_origin, overload
 
-from .._codec.signatures import Signature
+from .._codec.signatures import Signature, first_annotation
 from .._core.loop import running_loop
 from ..errors import CalledDirectly, DefinitionError, NotRegistered
 from . import registry
@@ -38,6 +38,7 @@ class Definition:
     signature: Signature
     is_async: bool
     options: ActivityOptions = field(default_factory=ActivityOptions)
+    library: str = ""  # of a transaction: which its first parameter speaks
     is_plain: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -188,10 +189,26 @@ def transaction_of(fn: Callable[..., Any]) -> Definition:
         )
     options = options.changed(NEVER_UNKNOWN)
     signature = Signature.of(inner, skip=1)
-    known = Definition("transaction", name, inner, _place(inner), signature, True, options)
+    known = Definition(
+        "transaction", name, inner, _place(inner), signature, True, options, _library_of(inner)
+    )
     if "<locals>" not in inner.__qualname__:  # closures would pile up
         _transactions[fn] = known
     return known
+
+
+def _library_of(fn: Callable[..., Any]) -> str:
+    """By what the first parameter is annotated with; asyncpg if nothing tells."""
+    annotation = first_annotation(fn)
+    origin = get_origin(annotation) or annotation
+    package = getattr(origin, "__module__", "").partition(".")[0]
+    told = annotation if isinstance(annotation, str) else ""  # imported for types alone
+    if package == "psycopg" or "psycopg" in told:
+        return "psycopg"
+    if package == "sqlalchemy" or "AsyncSession" in told:
+        session = "Session" in (told or getattr(origin, "__name__", ""))
+        return "sqlalchemy.session" if session else "sqlalchemy.connection"
+    return "asyncpg"
 
 
 _transactions: dict[Callable[..., Any], Definition] = {}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 from .._core.retries import Duration, Retry, seconds
+
+Isolation: TypeAlias = Literal["read_committed", "repeatable_read", "serializable"]
 
 
 class Given(TypedDict, total=False):
@@ -17,6 +19,7 @@ class Given(TypedDict, total=False):
     heartbeat_timeout: Duration | None
     raises: tuple[type[Exception], ...] | None
     record_start: bool | None
+    isolation: Isolation | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,7 @@ class ActivityOptions:
     heartbeat_timeout: float | None = None
     raises: tuple[type[Exception], ...] = ()
     record_start: bool | None = None
+    isolation: Isolation | None = None  # of a transaction
 
     def changed(self, given: Given) -> ActivityOptions:
         """
@@ -51,6 +55,10 @@ class ActivityOptions:
             changes["retry"] = changes["retry"] or Retry()
             if not isinstance(changes["retry"], Retry):
                 raise TypeError(f"retry={changes['retry']!r}: it takes a Retry(attempts=...)")
+        if changes.get("isolation") not in (None, *get_args(Isolation)):
+            raise ValueError(
+                f"isolation={changes['isolation']!r}: it takes one of {get_args(Isolation)}"
+            )
         raises = changes.get("raises") or ()
         if not isinstance(raises, tuple) or not all(map(_is_exception, raises)):
             raise ValueError(

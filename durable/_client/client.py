@@ -9,8 +9,6 @@ from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
-import asyncpg
-
 from .._authoring.children import checked_name
 from .._authoring.context import Context
 from .._store.opening import open_store
@@ -191,8 +189,8 @@ class Client(Lists):
                 it may begin, or an aware datetime.
             message: for a signal or an update, as ``shipped(parcel)`` makes it: the run has it
                 before it begins, or gets it if it is there already. Both, or neither.
-            connection: an asyncpg connection of yours; the start joins its transaction and
-                is undone if that is rolled back.
+            connection: of yours (asyncpg, psycopg, SQLAlchemy); the start joins its transaction
+                and is undone if that is rolled back.
 
         Raises:
             RunClosed: there is a message, and the id names a run that is closed.
@@ -219,7 +217,7 @@ class Client(Lists):
         return Handle(self, id, run=run, definition=start.definition)
 
     async def start_many(
-        self, starts: Iterable[Start[R]], /, *, connection: asyncpg.Connection | None = None
+        self, starts: Iterable[Start[R]], /, *, connection: Any = None
     ) -> builtins.list[Started[R]]:
         """Start many runs in few round trips: 625 of them are one.
 
@@ -229,7 +227,7 @@ class Client(Lists):
 
         Args:
             starts: :class:`Start` for each; it takes what ``start`` takes.
-            connection: an asyncpg connection of yours; all of them join its transaction.
+            connection: of yours (asyncpg, psycopg, SQLAlchemy); all of them join its transaction.
 
         Raises:
             InvalidCall: one of them is no ``Start``; nothing was written.
@@ -280,15 +278,13 @@ class Client(Lists):
 
     # Promises
 
-    async def resolve(
-        self, token: str, value: object, /, *, connection: asyncpg.Connection | None = None
-    ) -> bool:
+    async def resolve(self, token: str, value: object, /, *, connection: Any = None) -> bool:
         """Answer a promise by its token: whatever an e-mail or a webhook brings.
 
         Args:
             token: of ``ctx.promise(...)``.
             value: what ``await`` gives to the workflow.
-            connection: an asyncpg connection of yours; the answer joins its transaction.
+            connection: of yours (asyncpg, psycopg, SQLAlchemy); the answer joins its transaction.
 
         Returns:
             True; False if the promise was answered before: that answer stands.
@@ -305,9 +301,7 @@ class Client(Lists):
         """
         return await self._answer(token, value, rejects=False, connection=connection)
 
-    async def reject(
-        self, token: str, message: str, /, *, connection: asyncpg.Connection | None = None
-    ) -> bool:
+    async def reject(self, token: str, message: str, /, *, connection: Any = None) -> bool:
         """Let ``await promise`` raise ``PromiseRejected(message)`` in the workflow. All else as
         ``resolve``."""
         return await self._answer(token, message, rejects=True, connection=connection)

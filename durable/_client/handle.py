@@ -8,8 +8,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 from uuid import uuid4
 
-import asyncpg
-
 from .._authoring.channels import Exact, Message, Query, Signal, Update, expect
 from .._authoring.definitions import Definition
 from .._authoring.registry import is_name
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 T = TypeVar("T")
 A = TypeVar("A")
-Connection: TypeAlias = "asyncpg.Connection | None"
+Connection: TypeAlias = Any  # of asyncpg or psycopg, or what SQLAlchemy has
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +118,16 @@ class Handle(Generic[R]):
             return await self.status()
         raise RunNotFound(id=self.id)
 
-    async def cancel(self) -> bool:
+    async def cancel(self, *, connection: Connection = None) -> bool:
         """Ask the run to stop: ``asyncio.CancelledError`` is raised where its code waits, and
         ``finally`` blocks run, with durable steps if they like. Returns at once; a run that
         completes meanwhile has completed.
 
         A paused run hears of it when it is resumed, a stuck one when fitting code runs.
+
+        Args:
+            connection: of yours (asyncpg, psycopg, SQLAlchemy); the request joins its
+                transaction.
 
         Returns:
             True if the request was accepted, False if the run was closed already.
@@ -134,11 +136,18 @@ class Handle(Generic[R]):
             RunNotFound: no such id.
         """
         answer = await self._client.store.inbox.deliver(
-            id=self.id, kind="cancel", name=None, key=str(uuid4()), payload=None, meant=self._run
+            id=self.id,
+            kind="cancel",
+            name=None,
+            key=str(uuid4()),
+            payload=None,
+            meant=self._run,
+            connection=connection,
         )
         if answer.state == "absent":
             raise RunNotFound(id=self.id)
-        await self._client._news_for(answer.run)
+        if connection is None:
+            await self._client._news_for(answer.run)
         return answer.state == "accepted"
 
     async def terminate(self, reason: str | None = None) -> bool:
@@ -211,8 +220,8 @@ class Handle(Generic[R]):
             value: of the channel's type; None by default.
             key: your name for this message: the run takes one of each key, so a send can be
                 repeated. A random one by default.
-            connection: an asyncpg connection of yours; the message joins its transaction and is
-                undone if that is rolled back.
+            connection: of yours (asyncpg, psycopg, SQLAlchemy); the message joins its
+                transaction and is undone if that is rolled back.
 
         Raises:
             RunNotFound, RunClosed: nobody is there to receive it; nothing was sent.

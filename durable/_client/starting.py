@@ -24,8 +24,6 @@ from typing import (
 )
 from uuid import UUID
 
-import asyncpg
-
 from .._authoring import registry
 from .._authoring.channels import Message
 from .._authoring.children import ANY, PRIORITIES, checked_name
@@ -74,7 +72,7 @@ class StartOptions(TypedDict, total=False):
 
 class JoinedOptions(StartOptions, total=False):
     message: Message[Any] | None
-    connection: asyncpg.Connection | None
+    connection: Any
 
 
 class Options(NamedTuple):

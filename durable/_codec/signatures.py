@@ -284,6 +284,17 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature:
         return inspect.signature(lambda *args, **kwargs: None)  # noqa: ARG005
 
 
+def first_annotation(fn: Any) -> Any:
+    """That of a function's first parameter: a type, or the text of one that cannot be found."""
+    first = next(iter(_signature(fn).parameters.values()), None)
+    if first is None:
+        return None
+    try:
+        return _resolved(first.annotation, fn)
+    except Exception:  # noqa: BLE001 - imported for types alone, or a type to checkers only
+        return first.annotation
+
+
 def _resolved(annotation: Any, fn: Any) -> Any:
     """One annotation as a type, seen from where the function was written."""
     while isinstance(fn, functools.partial):

@@ -176,8 +176,9 @@ class Attempts:
         return len(self._under_way)
 
     def runs(self, *, noted: bool = False) -> set[int]:
-        """Those of which something is under way here; ``noted``: for long."""
-        return {run for (run, _), work in self._under_way.items() if work.noted or not noted}
+        """Those of which something is under way here; ``noted``: for long, or in doubt."""
+        works = self._under_way.values()
+        return {each.key[0] for each in works if each.noted or each.is_doubted or not noted}
 
     async def drain(self, grace: float) -> list[Work]:
         """Give what is under way ``grace`` seconds, then tell it to stop; returns what was cut
@@ -344,6 +345,7 @@ class Attempts:
         if isinstance(error, Disowned):
             if work.instance.lost:
                 raise error
+            work.is_doubted = True
             work.pause = DISOWNED_PAUSE
             return None
         if isinstance(error, GeneratorExit) and self._host.is_closed():

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import asyncpg
+import logging
+import random
+from typing import TYPE_CHECKING, Any
 
 from .._authoring import attempts as authoring
 from .._store.protocol import Unavailable
@@ -23,11 +23,14 @@ from .work import Disowned, Unfit, Work, arguments, encoded
 if TYPE_CHECKING:
     from .worker import LiveWorker
 
-Connection: TypeAlias = "asyncpg.Connection[Any]"
+log = logging.getLogger("durable.activity")
 
-# SQLSTATEs of conflicts between transactions: nothing is wrong with the code, try again.
+# SQLSTATEs of conflicts between transactions: nothing is wrong with the code, try again, with
+# pauses that double up to a second. What conflicts so often in a row has failed in this attempt.
 _CONFLICTS = frozenset({"40001", "40P01"})
-_CONFLICT_PAUSE = 0.02
+_CONFLICTS_MAX = 10
+_CONFLICT_PAUSE, _CONFLICT_PAUSE_MAX = 0.02, 1.0
+_UNIQUE = "23505"
 _LOST_PAUSE = 0.1
 
 
@@ -41,10 +44,11 @@ class Transactions:
         outcomes = self._worker.store.outcomes
         # A run that was loaded may have done it already, in another process.
         recorded = await self._recorded(work) if work.may_have_run else None
+        conflicts = 0
         while recorded is None:
             backend: Any = None
             try:
-                async with outcomes.connection() as connection:
+                async with outcomes.connection(work.call.definition.library) as connection:
                     backend = outcomes.backend(connection)
                     attempt = functools.partial(self._attempt, work, connection)
                     return await within(work, self._worker.clock, attempt)
@@ -52,32 +56,37 @@ class Transactions:
                 recorded = await self._after_lost_connection(work, backend)
                 if recorded is None:
                     raise
-            except asyncpg.UniqueViolationError:
-                recorded = await self._recorded(work)
-                if recorded is None:
-                    raise  # the user's own
-            except asyncpg.PostgresError as error:
-                if error.sqlstate not in _CONFLICTS:
-                    raise
-                await asyncio.sleep(_CONFLICT_PAUSE)
             except Unavailable:
                 recorded = await self._after_lost_connection(work, backend)
+            except Exception as error:
+                state = sqlstate(error)
+                if state == _UNIQUE:
+                    recorded = await self._recorded(work)
+                if recorded is None and state not in _CONFLICTS:  # the user's own, if unique
+                    raise
+                if recorded is None:
+                    conflicts += 1
+                    if conflicts == _CONFLICTS_MAX:
+                        raise
+                    await _yield(work, conflicts, error)
         return recorded
 
-    async def _attempt(self, work: Work, connection: Connection) -> tuple[bytes, Any]:
+    async def _attempt(self, work: Work, connection: Any) -> tuple[bytes, Any]:
         definition, worker = work.call.definition, self._worker
+        outcomes = worker.store.outcomes
         args, kwargs = arguments(work.call)
         authoring.enter(work.attempt)
-        async with worker.store.outcomes.transaction(connection):
-            value = await definition.fn(connection, *args, **kwargs)
+        async with outcomes.transaction(connection, definition.options.isolation):
+            async with outcomes.handed(connection) as given:
+                value = await definition.fn(given, *args, **kwargs)
             payload, seen = encoded(definition.signature, value)
-            if not connection.is_in_transaction():
+            if not outcomes.is_in_transaction(connection):
                 raise InvalidCall(
                     f"Transaction {definition.name!r} ended the transaction it runs in: leave "
                     "commit and rollback to ctx.transaction()."
                 )
             try:
-                await worker.store.outcomes.record(
+                await outcomes.record(
                     connection,
                     worker=worker.registration.worker,
                     run=work.instance.run,
@@ -123,3 +132,19 @@ class Transactions:
                     return await self._recorded(work)
             except Unavailable:
                 continue  # the database is still away
+
+
+async def _yield(work: Work, conflicts: int, error: Exception) -> None:
+    """Let whoever it met go first."""
+    pause = min(_CONFLICT_PAUSE * 2 ** (conflicts - 1), _CONFLICT_PAUSE_MAX)
+    pause *= random.uniform(0.5, 1.5)  # noqa: S311 - so that two do not meet again
+    log.warning("transaction %r of run %r met another one (%s); trying again in %.2f s, %d of %d",
+                work.command.name, work.instance.id, error, pause, conflicts, _CONFLICTS_MAX,
+                extra=work.facts)  # fmt: skip
+    await asyncio.sleep(pause)
+
+
+def sqlstate(error: Exception) -> str | None:
+    """Of an error of a driver, or of SQLAlchemy around one."""
+    state = getattr(getattr(error, "orig", error), "sqlstate", None)
+    return state if isinstance(state, str) else None

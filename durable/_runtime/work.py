@@ -75,6 +75,7 @@ class Work:
     vanished: Vanished | None = None  # nobody knows how the last attempt ended
     waits = False  # for its turn, or between two attempts
     abandoned = False  # nobody waits for it any more
+    is_doubted = False  # the database took its run for another worker's
     stopped = False  # the attempt under way passed a limit; its thread may go on
     task: Task | None = None
     thread: threads.Call | None = None  # of this attempt, or of one that was stopped

@@ -35,13 +35,21 @@ class Outcomes:
     def read(self, run: int, op: int) -> Recorded | None:
         return self._tables.outcome.get((run, op))
 
-    def connection(self) -> AbstractAsyncContextManager[Any]:
+    def connection(self, name: str = "asyncpg") -> AbstractAsyncContextManager[Any]:
         _refuse()
 
     async def record(self, connection: Any, **_: Any) -> None:
         _refuse()
 
-    def transaction(self, connection: Any) -> AbstractAsyncContextManager[None]:
+    def transaction(
+        self, connection: Any, isolation: str | None = None
+    ) -> AbstractAsyncContextManager[None]:
+        _refuse()
+
+    def handed(self, connection: Any) -> AbstractAsyncContextManager[Any]:
+        _refuse()
+
+    def is_in_transaction(self, connection: Any) -> bool:
         _refuse()
 
     async def settle(self, backend: Any) -> bool:

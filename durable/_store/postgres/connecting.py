@@ -121,8 +121,7 @@ async def _opened(dsn: str, application: str, lock_timeout: float, idle: float) 
         connection = await asyncpg.connect(
             dsn,
             timeout=CONNECT_SECONDS,
-            # The end of a name is what tells it from its neighbours'.
-            server_settings={"application_name": f"durable:{application[-55:]}"},
+            server_settings={"application_name": application_name(application)},
             **caching,
         )
         try:
@@ -140,21 +139,34 @@ async def _opened(dsn: str, application: str, lock_timeout: float, idle: float) 
         caching = {"statement_cache_size": 0}  # names of prepared statements would clash
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a session of ours is set: the statement, all its arguments but the last (see there), and
+    the same for one transaction."""
+
+    query: str
+    arguments: tuple[str, ...]
+    local: str
+
+
+def settings(*, lock_timeout: float, idle: float) -> Settings:
+    lock_ms, idle_ms = round(lock_timeout * 1000), round(idle * 1000)
+    numbers = (_KEEPALIVE_IDLE, _KEEPALIVE_INTERVAL, _KEEPALIVE_COUNT, _USER_TIMEOUT_MS)
+    return Settings(_SETTINGS, (f"{idle_ms}ms", f"{lock_ms}ms", *map(str, numbers)),
+                    _LOCAL.format(lock=lock_ms, idle=idle_ms))  # fmt: skip
+
+
+def application_name(name: str) -> str:
+    """What sessions are called. The end of a name is what tells it from its neighbours'."""
+    return f"durable:{name[-55:]}"
+
+
 async def _prepared(
     connection: asyncpg.Connection[Any], lock_timeout: float, idle: float, *, pooled: bool
 ) -> Session:
     _keep_alive(connection)
-    lock_ms, idle_ms = round(lock_timeout * 1000), round(idle * 1000)
-    row = await connection.fetchrow(
-        _SETTINGS,
-        f"{idle_ms}ms",
-        f"{lock_ms}ms",
-        str(_KEEPALIVE_IDLE),
-        str(_KEEPALIVE_INTERVAL),
-        str(_KEEPALIVE_COUNT),
-        str(_USER_TIMEOUT_MS),
-        pooled,
-    )
+    told = settings(lock_timeout=lock_timeout, idle=idle)
+    row = await connection.fetchrow(told.query, *told.arguments, pooled)
     assert row is not None
     if row["replica"]:
         raise ConfigurationError(
@@ -165,8 +177,7 @@ async def _prepared(
         raise ConfigurationError(
             f"This is Postgres {row['version'] // 10_000}; Durable needs {POSTGRES_MIN} or newer."
         )
-    local = _LOCAL.format(lock=lock_ms, idle=idle_ms)
-    session = Session(connection, row["pid"], row["started"], pooled, local)
+    session = Session(connection, row["pid"], row["started"], pooled, told.local)
     await session.use(lambda c: c.fetchrow(_WARM, [], [], [], [], [], [], []))
     return session
 

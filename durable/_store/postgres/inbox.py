@@ -8,6 +8,7 @@ from uuid import UUID
 
 from ..protocol import Answer, Delivered, Message, Unavailable
 from . import statements
+from .libraries import join
 from .line import Line
 from .patience import Patience
 
@@ -40,7 +41,7 @@ class Inbox:
         """
         sent = self._sql["deliver"], id, kind, name, key, payload
         if connection is not None:
-            return Delivered(*await connection.fetchrow(*sent, False, meant))
+            return Delivered(*(await join(connection, *sent, False, meant))[0])
         try:
             row = await self._patience.fetchrow(f"run {id!r}", *sent, False, meant)
         except Unavailable:

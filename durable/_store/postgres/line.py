@@ -29,7 +29,7 @@ CALL_SECONDS = 30.0
 _PAUSE_FIRST, _PAUSE_MAX = 0.05, 3.0
 
 # The server ended the session, or may not be written to any more (a failover).
-_LOST_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25006"})
+LOST_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25006"})
 
 
 class Line:
@@ -211,7 +211,7 @@ class Line:
 def is_lost(error: asyncpg.PostgresError) -> bool:
     """Whether it tells the end of a session, and nothing about a statement."""
     state = error.sqlstate or ""
-    return state.startswith("08") or state in _LOST_STATES
+    return state.startswith("08") or state in LOST_STATES
 
 
 def _fail(future: asyncio.Future[Any], error: BaseException) -> None:

@@ -1,4 +1,5 @@
-"""The ``outcome`` table, and the connections on which ``ctx.transaction`` runs user code.
+"""The ``outcome`` table, and the connections on which ``ctx.transaction`` runs user code, in the
+library that it speaks.
 
 A transaction's outcome is written last of all in the user's own transaction, so it is there
 if and only if the transaction happened.
@@ -7,8 +8,9 @@ if and only if the transaction happened.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -17,24 +19,22 @@ import asyncpg
 from ...errors import LeaseLost, StoreError
 from ..protocol import Recorded, Unavailable
 from . import statements
-from .connecting import Session, connect
-from .line import Line, is_lost
+from .libraries import Library, Seat, library, tells_the_end
+from .line import Line
 
 CONNECTIONS_MAX = 4
-
-# User code may compute between two statements for this long before Postgres ends its session;
-# a worker that hangs must not hold rows for ever.
-IDLE_SECONDS = 60.0
 
 
 class Backend:
     """Who runs a transaction on the server: the session, and, once its outcome is recorded, the
     transaction itself. Only after that can it commit."""
 
-    __slots__ = ("session", "xact")
+    __slots__ = ("isolation", "library", "session", "xact")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Seat, spoken: Library) -> None:
         self.session = session
+        self.library = spoken
+        self.isolation: str | None = None
         self.xact: str | None = None
 
 
@@ -48,8 +48,8 @@ class Outcomes:
         *,
         dsn: str,
         application: str,
-        on_open: Callable[[Session], None],
-        on_close: Callable[[Session], None],
+        on_open: Callable[[Seat], None],
+        on_close: Callable[[Seat], None],
         connections_max: int,
     ) -> None:
         self._line = line
@@ -59,8 +59,8 @@ class Outcomes:
         self._on_open = on_open
         self._on_close = on_close
         self._slots = asyncio.Semaphore(connections_max)
-        self._idle: list[Session] = []
-        self._busy: dict[asyncpg.Connection[Any], Backend] = {}
+        self._idle: defaultdict[str, list[Seat]] = defaultdict(list)  # by library
+        self._busy: dict[Any, Backend] = {}
 
     async def read(self, run: int, op: int) -> Recorded | None:
         """The outcome of an op, if its transaction has happened."""
@@ -68,50 +68,61 @@ class Outcomes:
         return None if row is None else Recorded(*row)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[asyncpg.Connection[Any], None]:
-        """A connection to run user code on. One that was interrupted, or is not at rest when
-        it comes back, is never used again.
+    async def connection(self, name: str = "asyncpg") -> AsyncGenerator[Any, None]:
+        """A connection to run user code on, of the library ``name``. One that was interrupted, or
+        is not at rest when it comes back, is never used again.
 
         Raises:
             Unavailable: it cannot be had now, or it was lost on the way: see whether the
                 outcome stands.
+            InvalidCall: there is no such library here.
         """
+        spoken = library(name)
         async with self._slots:
-            session = await self._take()
+            session = await self._take(name, spoken)
             connection = session.connection
             at_rest = False
-            self._busy[connection] = Backend(session)
+            self._busy[connection] = Backend(session, spoken)
             try:
                 yield connection
-                at_rest = not connection.is_closed() and not connection.is_in_transaction()
-            except asyncpg.PostgresError as error:
-                if is_lost(error):
+                at_rest = _is_at_rest(spoken, connection)
+            except Exception as error:
+                if tells_the_end(error, closed=spoken.is_closed(connection)):
                     raise Unavailable(f"the connection was lost: {error}") from error
-                at_rest = not connection.is_closed() and not connection.is_in_transaction()
-                raise
-            except (ConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-                if connection.is_closed() or isinstance(error, asyncpg.InternalClientError):
-                    raise Unavailable(f"the connection was lost: {error}") from error
+                at_rest = _is_at_rest(spoken, connection)
                 raise
             finally:
                 del self._busy[connection]
                 if at_rest:
-                    self._idle.append(session)
+                    self._idle[name].append(session)
                 else:
-                    self._drop(session)
+                    self._drop(session, spoken)
 
     @asynccontextmanager
-    async def transaction(self, connection: asyncpg.Connection[Any]) -> AsyncGenerator[None, None]:
+    async def transaction(
+        self, connection: Any, isolation: str | None = None
+    ) -> AsyncGenerator[None, None]:
         """A transaction on a connection in use, set as all of ours are."""
-        session = self._busy[connection].session
-        async with connection.transaction(isolation="read_committed" if session.pooled else None):
+        backend = self._busy[connection]
+        session, spoken = backend.session, backend.library
+        backend.isolation = isolation or "read_committed"
+        async with spoken.transaction(connection, backend.isolation):
             if session.pooled:
-                await connection.execute(f"/* durable: begin */ {session.local}")
+                for each in session.local.split(";"):
+                    await spoken.fetch(connection, f"/* durable: begin */ {each}")
             yield
+
+    def handed(self, connection: Any) -> AbstractAsyncContextManager[Any]:
+        """What user code gets of a connection in a transaction."""
+        backend = self._busy[connection]
+        return backend.library.handed(connection, backend.isolation)
+
+    def is_in_transaction(self, connection: Any) -> bool:
+        return self._busy[connection].library.is_in_transaction(connection)
 
     async def record(
         self,
-        connection: asyncpg.Connection[Any],
+        connection: Any,
         *,
         worker: UUID,
         run: int,
@@ -126,16 +137,17 @@ class Outcomes:
 
         Raises:
             LeaseLost: the worker was declared dead, or the run is not its own any more.
-            asyncpg.UniqueViolationError: it has happened already.
+            Exception: the library's own, of SQLSTATE 23505: it has happened already.
         """
-        fence = await connection.fetchrow(self._sql["fence"], worker, run, claim)
-        assert fence is not None
-        if not fence["alive"]:
+        backend = self._busy[connection]
+        fetch = backend.library.fetch
+        ((alive, owns),) = await fetch(connection, self._sql["fence"], worker, run, claim)
+        if not alive:
             raise LeaseLost(f"worker {worker} was declared dead")
-        if not fence["owns"]:
+        if not owns:
             raise LeaseLost(f"run {run} is not this worker's any more")
-        self._busy[connection].xact = await connection.fetchval(
-            self._sql["record"], run, op, name, digest, result
+        ((backend.xact,),) = await fetch(
+            connection, self._sql["record"], run, op, name, digest, result
         )
 
     async def settle(self, backend: Backend) -> bool:
@@ -155,34 +167,35 @@ class Outcomes:
             return True  # a number that this server, restored or failed over, has not come to
         return over
 
-    def backend(self, connection: asyncpg.Connection[Any]) -> Backend:
+    def backend(self, connection: Any) -> Backend:
         """Who a connection in use is on the server, for ``settle``."""
         return self._busy[connection]
 
     async def close(self) -> None:
-        while self._idle:
-            session = self._idle.pop()
-            await session.close()
-            self._on_close(session)
+        for seats in self._idle.values():
+            while seats:
+                session = seats.pop()
+                await session.close()
+                self._on_close(session)
 
-    async def _take(self) -> Session:
-        while self._idle:
-            session = self._idle.pop()
-            if not session.connection.is_closed():
+    async def _take(self, name: str, spoken: Library) -> Seat:
+        idle = self._idle[name]
+        while idle:
+            session = idle.pop()
+            if not spoken.is_closed(session.connection):
                 return session
-            self._drop(session)
+            self._drop(session, spoken)
         try:
-            session = await connect(
-                self._dsn,
-                application=self._application,
-                lock_timeout=0,
-                idle_in_transaction=IDLE_SECONDS,
-            )
+            session = await spoken.open(self._dsn, self._application)
         except StoreError as error:
             raise Unavailable(str(error)) from error
         self._on_open(session)
         return session
 
-    def _drop(self, session: Session) -> None:
-        session.connection.terminate()
+    def _drop(self, session: Seat, spoken: Library) -> None:
+        spoken.terminate(session.connection)
         self._on_close(session)
+
+
+def _is_at_rest(spoken: Library, connection: Any) -> bool:
+    return not spoken.is_closed(connection) and not spoken.is_in_transaction(connection)

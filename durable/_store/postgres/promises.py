@@ -6,6 +6,7 @@ from typing import Any
 
 from ..protocol import Answered, Unavailable
 from . import statements
+from .libraries import join
 from .patience import Patience
 
 
@@ -25,7 +26,7 @@ class Promises:
         """
         sent = self._sql["answer"], token, answer, kind, kind is None
         if connection is not None:
-            return Answered(*await connection.fetchrow(*sent, False))
+            return Answered(*(await join(connection, *sent, False))[0])
         try:
             row = await self._patience.fetchrow("the promise's run", *sent, False)
         except Unavailable:  # it may have arrived

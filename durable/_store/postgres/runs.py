@@ -23,6 +23,7 @@ from ..protocol import (
 )
 from . import statements
 from .journal import FENCED
+from .libraries import join
 from .line import Line
 from .patience import Patience
 
@@ -63,7 +64,7 @@ class Runs:
         if first is not None:
             sent = (self._sql["start_with_message"], *new, *first)
         if connection is not None:
-            return Started(*await connection.fetchrow(*sent))
+            return Started(*(await join(connection, *sent))[0])
         what = f"id {new.id!r}"
         return Started(*await twice(lambda: self._patience.fetchrow(what, *sent)))
 
@@ -74,7 +75,7 @@ class Runs:
         holds, or whose values the database refuses, costs the others nothing."""
         query, arguments = self._sql["start_many"], list(zip(*new, strict=True))
         if connection is not None:
-            return [Started(*row) for row in await connection.fetch(query, *arguments)]
+            return [Started(*row) for row in await join(connection, query, *arguments)]
         if len(new) == 1:
             return [await self._start_alone(new[0])]
         if len(new) <= START_MAX and sum(len(each.input) for each in new) <= START_BYTES:

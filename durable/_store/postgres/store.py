@@ -22,6 +22,7 @@ from .attempts import Attempts
 from .connecting import Session
 from .inbox import Inbox
 from .journal import Journal
+from .libraries import Seat
 from .line import Line
 from .listing import Listing
 from .outcomes import CONNECTIONS_MAX, Outcomes
@@ -162,11 +163,11 @@ class Store:
     # Sessions, so that a takeover of this worker can end them. Also called in the heartbeat's
     # thread: single operations on a dict are safe.
 
-    def _opened(self, session: Session) -> None:
+    def _opened(self, session: Seat) -> None:
         if not session.pooled:
             self._sessions[session.pid] = session.started
 
-    def _closed(self, session: Session) -> None:
+    def _closed(self, session: Seat) -> None:
         self._sessions.pop(session.pid, None)
 
     def _backends(self) -> list[tuple[int, datetime]]:
