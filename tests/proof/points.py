@@ -28,6 +28,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +39,7 @@ from durable._store.postgres.migrate import migrate
 from durable.embedded import EmbeddedPostgres
 from tests.conftest import at_database
 from tests.end_to_end.test_faults import open_directory, restarted
-from tests.proof import replays
+from tests.proof import history, replays
 from tests.proof.canon import CASES, Case
 from tests.proof.checkers import check
 from tests.proof.proxy import Point
@@ -243,7 +244,7 @@ class Crashes:
         if self._standing >= self._performing:
             self._all_stand.set()
 
-    async def round(self, performances: list[Awaitable[None]]) -> None:
+    async def round(self, trials: list[Trial], performances: list[Awaitable[None]]) -> None:
         self._standing, self._performing = 0, len(performances)
         self._all_stand.clear()
         self._over = asyncio.Event()
@@ -268,8 +269,15 @@ class Crashes:
                 restarted, self.server, 3, settings=self.SETTINGS
             )  # SIGQUIT: immediate
             self.count += 1
+            for trial in trials:  # also those that have not come to their point
+                copy_context().run(_was_away, trial.folder)
         self._over.set()
         await asyncio.gather(*tasks)
+
+
+def _was_away(folder: Path) -> None:
+    history.write_own_to(folder / "history")
+    history.note("away")
 
 
 @asynccontextmanager
@@ -295,9 +303,10 @@ async def try_all_in_rounds(
     rounds = [ordered[n : n + size] for n in range(0, len(ordered), size)]
     chance.shuffle(rounds)
     while rounds and time.monotonic() < until:
-        await crashes.round([
+        now = rounds.pop()
+        await crashes.round(trials[: len(now)], [
             try_one(trial, one, report, journals)
-            for trial, one in zip(trials, rounds.pop(), strict=False)
+            for trial, one in zip(trials, now, strict=False)
         ])  # fmt: skip
     report.left = sum(map(len, rounds))
     report.broken += await journals.differing()
