@@ -319,9 +319,9 @@ class Instance:
 
     def put_away(self) -> None:
         """It has no owner any more. What came while that was being written stays in its inbox, and
-        on its row, for the next one."""
+        on its row, for the next one; what attempts tell that it has given up is for nobody."""
         self.arrivals.clear()
-        self.seen = self.fed
+        self.notes, self.streaming, self.seen = {}, {}, self.fed
 
     # What is under way for it
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 from .._authoring import guards
@@ -90,10 +90,10 @@ class LiveWorker:
         self.attempts = Attempts(
             clock=self.clock,
             activities_max=options.activities_max,
-            may_begin=self._may_begin,
+            may_begin=lambda: self._lease.may_begin(),  # noqa: PLW0108 - leases change
             on_result=self._result_arrived,
             on_unfit=self._refused,
-            on_note=self.committer.submit,
+            on_note=self._has_news,
             run_transaction=Transactions(self),
             meter=self.meter,
         )
@@ -163,9 +163,6 @@ class LiveWorker:
             *self._lags,
         )
 
-    def _may_begin(self) -> Awaitable[None] | None:
-        return self._lease.may_begin()  # of the lease that stands now
-
     @property
     def room(self) -> int:
         """How many more runs fit."""
@@ -226,8 +223,12 @@ class LiveWorker:
     # News
 
     def _result_arrived(self, instance: Instance, result: Result) -> None:
-        if not instance.lost:
+        if self.active.get(instance.run) is instance:  # not lost, and not put away
             instance.arrivals.append(result)
+            self.committer.submit(instance)
+
+    def _has_news(self, instance: Instance) -> None:
+        if self.active.get(instance.run) is instance:
             self.committer.submit(instance)
 
     def _timer_due(self, run: int, op: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -11,7 +13,18 @@ from typing import Any
 import asyncpg
 import pytest
 
-from durable import Client, Context, Durable, RunFailed, Start, workflow
+from durable import (
+    Client,
+    Context,
+    Durable,
+    RunFailed,
+    Signal,
+    Start,
+    Stream,
+    activity,
+    attempt,
+    workflow,
+)
 from durable._runtime import cache as cache_room
 from durable._runtime.clock import Clock
 from durable._store.postgres.line import Line
@@ -174,3 +187,45 @@ async def test_sleepers_started_by_a_client_wake_on_time(dsn: str) -> None:
         answers = await client.start_many(Start(nap, due) for due in dues)
         late = await asyncio.gather(*(each.handle.result() for each in answers))
     assert min(late) >= 0
+
+
+@activity
+async def will_not_be_told() -> str:
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+    return "late"
+
+
+@activity
+async def tells_all_the_while() -> None:
+    while True:
+        attempt().publish(words, "word")
+        await asyncio.sleep(0)
+
+
+wake_up = Signal[str]("wake_up")
+words = Stream[str]("words")
+
+
+@workflow
+async def gives_up_and_waits(ctx: Context, talks: bool) -> str:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await ctx.activity(tells_all_the_while if talks else will_not_be_told)
+    return await ctx.receive(wake_up)
+
+
+@pytest.mark.parametrize("talks", [False, True])
+async def test_what_an_abandoned_attempt_still_says_leaves_a_sleeper_alone(
+    dsn: str, database: asyncpg.Connection[Any], caplog: pytest.LogCaptureFixture, talks: bool
+) -> None:
+    async with Durable(dsn, serve=[gives_up_and_waits]) as app:
+        handle = await app.start(gives_up_and_waits, talks)
+        await asleep(database, 1)
+        async with asyncio.timeout(10):
+            while app.health().activities:
+                await asyncio.sleep(0.01)
+        await handle.signal(wake_up, "up")
+        async with asyncio.timeout(10):
+            assert await handle.result() == "up"
+    assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
