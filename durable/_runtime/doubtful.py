@@ -25,6 +25,9 @@ CRASHES_MAX = 5
 # What kills its worker most often does so at once, in its replay or in its next step.
 TRIAL_SECONDS = 10.0
 
+# So many at most are on trial together: if one of them kills, each is tried alone after that.
+TOGETHER_MAX = 128
+
 
 class _Trial(NamedTuple):
     instance: Instance
@@ -64,8 +67,10 @@ class Doubtful:
                 acquitted.append(instance.run)
             else:
                 self._trials.append(trial)
-        if held and not self._trials:
-            self._allowed *= 2
+        if not held:  # the last of them is over: what comes next is another story
+            self._allowed = 1
+        elif not self._trials:
+            self._allowed = min(self._allowed * 2, TOGETHER_MAX)
         return acquitted
 
 
