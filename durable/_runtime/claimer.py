@@ -45,6 +45,7 @@ class Claimer:
         self._mail = False
         self._backlog = False  # the last claim was full: more is due
         self._looking = False
+        self._me = worker.registration.worker  # whose claims are being loaded
         self._asks = False  # whether what is busy for long is ours still
         self._doubtful = Doubtful()
         self._wake: Alarm | None = None
@@ -88,6 +89,7 @@ class Claimer:
         self._poked.clear()
         self._looking = True
         me, asked_at = self._worker.registration.worker, time.monotonic()
+        self._me = me
         try:
             await self._look()
         except LeaseLost:
@@ -272,6 +274,9 @@ class Claimer:
 
     def _go_on(self, instance: Instance, redo: JournalRow | None, messages: list[Message]) -> None:
         worker = self._worker
+        if self._me != worker.registration.worker:
+            worker.forget(instance)  # this worker died meanwhile: it is somebody else's
+            return
         if redo is not None:
             instance.arrivals.append(Redo(redo))
             instance.seen = max(instance.seen, redo.seq or 0)  # it brings its message along
@@ -335,7 +340,7 @@ class Claimer:
     async def _reconcile(self) -> None:
         """Adopt what is marked as ours and is not in memory; drop what is not ours any more."""
         worker = self._worker
-        me = worker.registration.worker
+        me = self._me = worker.registration.worker
         before = dict(worker.active)
         owned = await worker.store.runs.owned(me)
         if me != worker.registration.worker:

@@ -6,12 +6,15 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 
 from durable import Context, Durable, activity, attempt, workflow
+from durable._runtime.claimer import Claimer
 from durable._runtime.instance import Instance
+from durable._runtime.worker import LiveWorker
 from durable._store.protocol import Verdict
 
 from .takeovers import evict, fall_silent, until_rows, worker_of
@@ -158,3 +161,37 @@ async def test_a_run_that_leaves_memory_after_every_turn_comes_to_the_same_end(
     monkeypatch.setattr(worker.committer, "_on_written", then_evict)
     assert await app.run(of_every_kind) == [1, 2, 2, 2]
     assert len(evicted) >= 5
+
+
+@pytest.mark.once
+async def test_what_was_claimed_before_a_death_is_not_taken_up_after_it(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each in (seen, doors):
+        each.clear()
+    async with Durable(dsn, serve=[one_wait], grace=0.01) as app:
+        handle = await app.start(one_wait, "w")
+        await until(lambda: len(seen) == 1)
+    read, died = Claimer._read_messages, list[UUID]()
+    take_up, claims = LiveWorker.take_up, list[int]()
+
+    async def dies(self: Claimer, instances: list[Instance]) -> Any:
+        if instances and not died:
+            worker = self._worker
+            died.append(worker.registration.worker)
+            await worker.store.workers.take_over(died[0])
+            worker.lost(died[0])
+        return await read(self, instances)
+
+    def takes_up(self: LiveWorker, instance: Instance) -> None:
+        claims.append(instance.claim)
+        take_up(self, instance)
+
+    monkeypatch.setattr(Claimer, "_read_messages", dies)
+    monkeypatch.setattr(LiveWorker, "take_up", takes_up)
+    async with Durable(dsn, serve=[one_wait]) as app:
+        await until(lambda: len(seen) == 2)
+        for n in (1, 2, 3):
+            door(f"w {n}").set()
+        await app.handle(handle.id, one_wait).result()
+    assert claims == [3], "the second was another's by then"
