@@ -218,8 +218,8 @@ class Chores:
             return
         try:
             went = await worker.store.runs.hand_back(worker.registration.worker, runs)
-            for run in went:
-                worker.forget(worker.active[run])
+            for gone in [worker.active[run] for run in went if run in worker.active]:
+                worker.forget(gone)
             if went:
                 await worker.store.notify()
         except StoreUnavailable as error:

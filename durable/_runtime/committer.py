@@ -218,9 +218,12 @@ class Committer:
             await self._send(batch[:middle])
             await self._send(batch[middle:])
             return
-        instance, _ = batch[0]
+        self._unwritable(batch[0][0], error)
+
+    def _unwritable(self, instance: Instance, error: Unwritable) -> None:
         instance.in_flight = False
-        self._on_refused(instance, f"the database refused what the run wants written: {error}")
+        if not instance.lost:
+            self._on_refused(instance, f"the database refused what the run wants written: {error}")
 
     def _set_aside(self, instance: Instance, advance: Advance) -> None:
         """A stranger holds a lock that this turn needs: it waits alone, in the lock queue."""
@@ -231,6 +234,9 @@ class Committer:
                     (verdict,) = await self._commit([advance], patient=True)
                 except LeaseLost:
                     verdict = Verdict.LOST
+                except Unwritable as error:
+                    self._unwritable(instance, error)
+                    return
                 if verdict is not LEFT_OUT:
                     self._settle(instance, verdict)
                     return

@@ -17,7 +17,7 @@ from durable._runtime.committer import Committer
 from durable._runtime.instance import Instance
 from durable._runtime.metrics import Meter
 from durable._runtime.watchdog import Watchdog
-from durable._store.protocol import Advance, Unavailable, Verdict
+from durable._store.protocol import Advance, Unavailable, Unwritable, Verdict
 from tests.end_to_end.processes import until
 
 from .takeovers import worker_of
@@ -95,6 +95,41 @@ async def test_a_turn_that_waits_aside_ends_with_its_worker() -> None:
         while asyncio.all_tasks() != before:
             await asyncio.sleep(0.005)
     assert not committer.busy()
+    instance.replayer.close()
+
+
+class Refuses(Held):
+    async def commit(
+        self, worker: UUID, advances: Sequence[Advance], *, patient: bool = False
+    ) -> list[Verdict]:
+        if patient:
+            raise Unwritable("no such value")
+        return [Verdict.LEFT_OUT for _ in advances]
+
+
+async def test_a_turn_that_waits_aside_and_cannot_be_written_sets_its_run_aside() -> None:
+    refused: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    worker = uuid4()
+    committer = Committer(
+        Refuses(),  # type: ignore[arg-type]  # as above
+        Clock(),
+        worker=lambda: worker,
+        on_written=_unexpected,
+        on_refused=lambda _, report: refused.set_result(report),
+        on_fenced=_unexpected,
+        watchdog=Watchdog(),
+        meter=Meter(None),
+    )
+    sender = asyncio.create_task(committer.once())
+    definition: Any = doubles.__durable__[1]  # type: ignore[attr-defined]
+    payload = definition.signature.encode_call((1,), {})
+    instance = Instance(1, id="a", claim=1, seed=bytes(16), definition=definition, input=payload)
+    instance.arrivals.append(Begin())
+    committer.submit(instance)
+    async with asyncio.timeout(20):
+        assert "no such value" in await refused
+    assert not instance.in_flight
+    await sender
     instance.replayer.close()
 
 
