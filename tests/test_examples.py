@@ -127,3 +127,8 @@ def test_an_account_lives_on_and_answers_where_no_worker_lives(dsn: str) -> None
         "  book +500 for ada: wages", "500", "500 (once)", "no: only 500 left",
         "  book -200 for ada: rent", "300", "balance: 300", "closed with 300",
     ]  # fmt: skip
+
+
+def test_a_thousand_children_are_fetched_and_those_that_fail_are_told(dsn: str) -> None:
+    (line,) = output(run_example(dsn, "fan_out.py"))
+    assert line == "999 pages of 9880 bytes; missing: [404]"

@@ -28,9 +28,8 @@ async def counts(ctx: Context, left: int, seen: list[int]) -> list[int]:
     seen += [await ctx.receive(number) for _ in range(3)]
     if left:
         ctx.continue_as_new(left - 1, seen)
-    text = await ctx.receive(word)
-    seen.append(len(text))
-    return seen
+    last = await ctx.receive(word)
+    return [*seen, len(last)]
 
 
 @workflow(name="continuing.in_a_group")

@@ -84,7 +84,7 @@ class Run:
             digest = digest if isinstance(command, commands.Wait) else b""
             return events.TimerFired(self.position, at, fact.op, digest)
         kind, name = "activity", "fuzz"
-        if isinstance(command, commands.Promise):
+        if isinstance(command, commands.Promise | commands.Spawn):
             kind, name = command.kind, command.name
         told = self.position, at, fact.op, kind, name, digest
         if fact.kind == "answer":
@@ -100,6 +100,8 @@ def _told(command: commands.Command) -> str:
             return f"{op} wait {due}"
         case commands.Promise(op, name):
             return f"{op} promise {name}"
+        case commands.Spawn(op, kind, name, to, digest, _, call):
+            return f"{op} {kind} {name} {to} {digest.hex()} {call.id}"
         case commands.Publish(op, kind, name, _, value):
             return f"{op} publish {kind} {name} {value!r}"
         case commands.Say(level, message, args):
@@ -133,7 +135,7 @@ def _next(chance: random.Random, run: Run, cancel: bool) -> Fact | None:
     waits = sorted(
         (each.due, op) for op, each in run.replayer.open.items() if isinstance(each, commands.Wait)
     )
-    asked = commands.Run | commands.Promise
+    asked = commands.Run | commands.Promise | commands.Spawn
     ops = [op for op, each in run.replayer.open.items() if isinstance(each, asked)]
     now = run.now + timedelta(microseconds=chance.randrange(2_000_000))
     if cancel:

@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-from durable import Context, State, Stream, activity
+from durable import Context, Signal, State, Stream, activity
 
 Node = list[Any]  # [kind, number, children]
 
@@ -19,6 +19,7 @@ class Mishap(Exception):
     """An activity of a random program has failed."""
 
 
+heard = Signal[int]("fuzz.heard")
 told, where = Stream[str]("fuzz.told"), State[int]("fuzz.where")
 
 
@@ -109,6 +110,31 @@ async def two(p: Program, n: int, _: list[Node]) -> None:
 @leaf
 async def forgotten(p: Program, n: int, _: list[Node]) -> None:
     p.ctx.activity(act, "forgotten", n)
+
+
+@leaf
+async def child(p: Program, n: int, _: list[Node]) -> None:
+    p.note(await p.ctx.child("fuzz.child", n, id=f"named {n}" if n % 4 == 0 else None))
+
+
+@leaf
+async def kept_child(p: Program, n: int, _: list[Node]) -> None:
+    kept = await p.ctx.start_child("fuzz.child", n)
+    if n % 3:
+        kept.signal(heard, n)
+    if n % 4 == 0:
+        kept.cancel()
+    if n % 5:
+        p.note(await kept.result(), kept.id)
+
+
+@leaf
+async def hurried_child(p: Program, n: int, _: list[Node]) -> None:
+    try:
+        async with asyncio.timeout(n / 5):
+            p.note(await p.ctx.child("fuzz.child", n))
+    except TimeoutError:
+        p.note("too late for", n)
 
 
 @leaf

@@ -1,3 +1,15 @@
+-- The run that a run goes on as, and so on; itself if it does not. Null for null.
+create or replace function durable.latest(of_run bigint) returns bigint
+language sql stable as $$
+with recursive chain (run, heir) as (
+    select of_run, (select e.heir from durable.result e where e.run = of_run)
+    union all
+    select c.heir, (select e.heir from durable.result e where e.run = c.heir)
+    from chain c where c.heir is not null
+)
+select c.run from chain c where c.heir is null
+$$;
+
 -- To which runs a commit's deliveries go: each names one by its key, by its id, or as the child that
 -- its sender began by an operation. Null for what is not there.
 create or replace function durable.addressed(
@@ -6,7 +18,7 @@ create or replace function durable.addressed(
 language sql stable as $$
 select array_agg(d.run order by d.n),
     array_agg(case
-        when d.target is not null then d.target
+        when d.target is not null then durable.latest(d.target)
         when d.child is not null then (
             select r.run from durable.run r
             where r.parent_run = d.run and r.parent_op = d.child and r.current)
@@ -149,18 +161,6 @@ begin
         where r.run = next_run;
     end loop;
 end
-$$;
-
--- The run that a run goes on as, and so on; itself if it does not. Null for null.
-create or replace function durable.latest(of_run bigint) returns bigint
-language sql stable as $$
-with recursive chain (run, heir) as (
-    select of_run, (select e.heir from durable.result e where e.run = of_run)
-    union all
-    select c.heir, (select e.heir from durable.result e where e.run = c.heir)
-    from chain c where c.heir is not null
-)
-select c.run from chain c where c.heir is null
 $$;
 
 -- A parent is retried: what its open ops wait for must come. A child that has completed meanwhile

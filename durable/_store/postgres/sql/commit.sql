@@ -141,7 +141,8 @@ begin
         select hung || coalesce(array_agg(d.run), '{}') into hung
         from unnest(delivery_run, delivery_to) d(run, target)
         left join durable.run r on r.run = d.target
-        where d.target <> all(held) and (r.run is not null or d.target = any(hung));
+        where d.target <> all(held) and (r.run is not null or d.target = any(hung))
+            or r.status = 'continued';  -- since it was looked up: the next try finds its heir
         -- A closed target is answered for by a message to the sender, whose row that updates.
         select array_agg(distinct d.run) into senders
         from unnest(delivery_run, delivery_to) d(run, target)

@@ -18,7 +18,6 @@ declare
     target bigint;
     old record;
 begin
-    meant := durable.latest(meant);
     loop
         select r.run into target from durable.run r where r.id = to_id and r.current;
         if not found then
@@ -46,6 +45,10 @@ begin
                 return;
             end if;
         end if;
+        meant := durable.latest(meant);
+        -- It may have gone on as another since the id was looked up.
+        continue when target <> meant and exists (
+            select from durable.run r where r.run = meant and r.id = to_id and r.current);
         if target <> meant then
             select r.run, r.status into run, status from durable.run r where r.run = meant;
             state := case when found then 'closed' else 'absent' end;

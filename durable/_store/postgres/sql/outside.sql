@@ -7,14 +7,16 @@ language plpgsql as $$
 declare
     target bigint;
 begin
-    meant := durable.latest(meant);
     loop
         select r.run into target from durable.run r where r.id = named and r.current;
         if not found and current_setting('transaction_isolation')
                 in ('repeatable read', 'serializable') then
             raise exception 'run % is not visible to this transaction', named using errcode = '40001';
         end if;
-        if not found or target <> meant then
+        meant := durable.latest(meant);
+        continue when target <> meant and exists (
+            select from durable.run r where r.run = meant and r.id = named and r.current);
+        if target is null or target <> meant then
             -- What an id does not name any more is closed, or deleted.
             return (select r.run from durable.run r where r.run = meant);
         end if;
