@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PROGRAMS = 1_500
+PROGRAMS = 2_000
 
 # Interpreters that have Durable's dependencies, for replay across versions.
 PYTHONS = os.environ.get("DURABLE_TEST_PYTHONS", "").split()
@@ -36,6 +36,7 @@ def fuzz(*arguments: str, python: str = sys.executable, journals: str = "") -> s
     return done.stdout.strip()
 
 
+@pytest.mark.timeout(180)
 def test_random_programs_replay_in_another_process_as_they_ran() -> None:
     seed = os.environ.get("DURABLE_TEST_SEED", str(random.randrange(10**6)))
     print(f"DURABLE_TEST_SEED={seed}")
