@@ -18,7 +18,11 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["activities", "children", "messages", "starting", "streams"])
+PROGRAMS = ["activities", "cancellation", "children", "messages", "starting", "streams",
+            "transactions"]  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PROGRAMS)
 def test_the_blocks_of_a_page_are_one_program(dsn: str, tmp_path: Path, page: str) -> None:
     program = tmp_path / "program.py"
     program.write_text("\n".join(blocks(f"{page}.md", "python")))
