@@ -128,7 +128,7 @@ class Attempts:
         if before is not None:
             self._abandon(before)
             work.before, work.pause = before, work.pause or 0.0
-        if work.is_plain and self._slots.free and not self._is_measured:
+        if work.is_plain and self._slots.is_free and not self._is_measured:
             self._slots.free -= 1
             self._quick.add(work)
         else:

@@ -48,6 +48,8 @@ async def _hand_back_idle(worker: LiveWorker, over: asyncio.Event) -> None:
     while not over.is_set():
         busy = worker.attempts.runs()
         idle = [each for each in worker.active.values() if each.is_idle and each.run not in busy]
+        for each in idle:  # the answer may be lost: no news may move what may be gone
+            each.holding = True
         await worker.chores.hand_back(idle)
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):

@@ -13,6 +13,11 @@ class Slots:
         self.free = count
         self._waiters: deque[asyncio.Future[None]] = deque()
 
+    @property
+    def is_free(self) -> bool:
+        """Whether there is one for who comes now: not if others wait."""
+        return self.free > 0 and not self._waiters
+
     async def wait(self) -> None:
         while not self.free:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

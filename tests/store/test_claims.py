@@ -326,3 +326,16 @@ async def test_a_run_that_is_stuck_begins_with_fewer_doubts(stage: Stage) -> Non
     assert claim.crashes == 4
     await stage.store.runs.set_stuck(worker, run, claim.claim, report="it kills", build="b1")
     assert (await stage.run(run))["crashes"] == 2
+
+
+async def test_a_backlog_leaves_room_for_a_doubtful_run(stage: Stage) -> None:
+    doubtful = (await stage.start("doubtful")).run
+    for _ in range(2):
+        worker = await stage.worker()
+        await stage.store.runs.claim(worker, limit=9)
+        await stage.store.workers.take_over(worker)
+    for n in range(5):
+        await stage.start(f"n{n}")
+    taken = await stage.store.runs.claim(await stage.worker(), limit=2)
+    assert len(taken) == 2
+    assert [each.run for each in taken if each.is_doubtful] == [doubtful]

@@ -101,12 +101,13 @@ class Runs:
             if run.worker is None and run.status in CLAIMABLE
             and run.due_at is not None and run.due_at <= moment and by.serves(run)
         )  # fmt: skip
-        clear = [key for _, _, key in due if tables.run[key].crashes < DOUBTFUL_FROM][:limit]
+        clear = [key for _, _, key in due if tables.run[key].crashes < DOUBTFUL_FROM]
         doubtful = [key for _, _, key in due if tables.run[key].crashes >= DOUBTFUL_FROM]
         doubtful.sort(key=lambda key: -tables.run[key].crashes)
         if doubtful and tables.run[doubtful[0]].crashes > DOUBTFUL_FROM:
             doubtful_max = min(doubtful_max, 1)
-        doubtful = doubtful[: min(doubtful_max, limit - len(clear))]
+        doubtful = doubtful[: min(doubtful_max, max(1, limit // 2))]
+        clear = clear[: limit - len(doubtful)]
         claimed: list[Claimed] = []
         for key in clear + doubtful:
             run, length = tables.run[key], len(tables.journal[key])

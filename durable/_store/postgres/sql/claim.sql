@@ -26,6 +26,34 @@ begin
         raise exception 'worker % is not alive any more', by_worker using errcode = 'DU001';
     end if;
 
+    -- First, or there would never be room for them under a standing backlog.
+    if doubtful_max > 0 then
+        select array_agg(due.run) into doubtful
+        from (
+            select r.run from durable.run r
+            where r.crashes >= 2 and r.worker is null and r.status in ('pending', 'waiting')
+                and r.queue = any(serves.queues) and r.due_at <= durable.now()
+                and r.workflow = any(serves.workflows)
+                and r.crashes >= 3
+            order by r.crashes desc, random()
+            limit least(1, runs_max)
+            for update skip locked
+        ) due;
+    end if;
+    if doubtful_max > 0 and doubtful is null then
+        select array_agg(due.run) into doubtful
+        from (
+            select r.run from durable.run r
+            where r.crashes >= 2 and r.worker is null and r.status in ('pending', 'waiting')
+                and r.queue = any(serves.queues) and r.due_at <= durable.now()
+                and r.workflow = any(serves.workflows)
+                and r.crashes = 2
+            order by random()
+            limit least(doubtful_max, greatest(1, runs_max / 2))
+            for update skip locked
+        ) due;
+    end if;
+
     -- One probe per queue and priority: a single range over both would walk all future runs of
     -- a priority before it came to the next.
     select array_agg(due.run) into taken
@@ -47,35 +75,8 @@ begin
             limit runs_max
             for update skip locked
         ) found
-        limit runs_max
+        limit runs_max - coalesce(cardinality(doubtful), 0)
     ) due;
-
-    if doubtful_max > 0 then
-        select array_agg(due.run) into doubtful
-        from (
-            select r.run from durable.run r
-            where r.crashes >= 2 and r.worker is null and r.status in ('pending', 'waiting')
-                and r.queue = any(serves.queues) and r.due_at <= durable.now()
-                and r.workflow = any(serves.workflows)
-                and r.crashes >= 3
-            order by r.crashes desc, random()
-            limit least(1, runs_max - coalesce(cardinality(taken), 0))
-            for update skip locked
-        ) due;
-    end if;
-    if doubtful_max > 0 and doubtful is null then
-        select array_agg(due.run) into doubtful
-        from (
-            select r.run from durable.run r
-            where r.crashes >= 2 and r.worker is null and r.status in ('pending', 'waiting')
-                and r.queue = any(serves.queues) and r.due_at <= durable.now()
-                and r.workflow = any(serves.workflows)
-                and r.crashes = 2
-            order by random()
-            limit least(doubtful_max, runs_max - coalesce(cardinality(taken), 0))
-            for update skip locked
-        ) due;
-    end if;
 
     -- A younger snapshot than the locks.
     return query
