@@ -133,6 +133,22 @@ async def cancelled(ctx: Context) -> None:
         await ctx.activity(act, "clean-up")
 
 
+@workflow(name="canon.terminated")
+async def terminated(ctx: Context) -> None:
+    try:
+        await ctx.activity(act, "before")
+        await ctx.sleep(3600)
+    except asyncio.CancelledError:
+        await ctx.activity(act, "never")
+
+
+@workflow(name="canon.held")
+async def held(ctx: Context) -> str:
+    await ctx.activity(act, "before")
+    await ctx.sleep(0.3)
+    return await ctx.activity(act, "after")
+
+
 @workflow(name="canon.timed")
 async def timed(ctx: Context) -> str:
     try:
@@ -290,6 +306,26 @@ async def _cancel(client: Client, handle: Handle[Any]) -> None:
     history.note("sent", run=handle.id, what="cancel", accepted=accepted)
 
 
+async def _terminate(client: Client, handle: Handle[Any]) -> None:
+    while True:
+        with suppress(StoreUnavailable):
+            if await client.store.journal.read([(handle._run or 0, 1)]):
+                await handle.terminate("enough")
+                return
+        await asyncio.sleep(0.01)
+
+
+async def _hold(client: Client, handle: Handle[Any]) -> None:
+    """Until it stands still, or is over already."""
+    for verb, ends in ((handle.pause, ("paused",)), (handle.resume, ())):
+        while True:
+            with suppress(StoreUnavailable):
+                is_open = await verb()
+                if not is_open or not ends or (await handle.status()).value in ends:
+                    break
+            await asyncio.sleep(0.01)
+
+
 async def _answer(client: Client, handle: Handle[Any]) -> None:
     accepted = None
     while accepted is None:
@@ -341,6 +377,8 @@ FIRST_SIX = (
 )
 CASES = (
     *FIRST_SIX,
+    Case(terminated, "terminated", _terminate),
+    Case(held, meanwhile=_hold),
     Case(timed),
     Case(raced),
     Case(compensated, "failed"),

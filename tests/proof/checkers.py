@@ -11,6 +11,7 @@ from durable._authoring import registry
 from durable._authoring.definitions import Definition
 from durable._codec.values import decode
 from durable._core import commands
+from durable._core.statuses import Status, may_become
 from durable._runtime import rows
 from durable._runtime.closing import closing
 from durable._runtime.instance import Instance
@@ -228,6 +229,20 @@ def cancel_reaches_open_runs(evidence: Evidence) -> Iterator[str]:
                 yield f"run {run} was asked to cancel, and is {status} without having seen it"
 
 
+def runs_move_as_the_table_of_statuses_says(evidence: Evidence) -> Iterator[str]:
+    """Promise 1: what is paused is taken up by nobody; and nothing follows what was terminated."""
+    before: dict[int, Status] = {}
+    for write in evidence.writes("run", "insert", "update"):
+        old, new = before.get(write["run"]), Status(write["row"]["status"])
+        if old not in (None, new) and not may_become(Status(old), new):
+            yield f"run {write['run']}: it was {old} and became {new}"
+        before[write["run"]] = new
+    for run, journal in evidence.journals.items():
+        for row in journal[:-1]:
+            if row.kind == "terminated":
+                yield f"run {run}: terminated at position {row.position} of {len(journal)}"
+
+
 def a_graceful_stop_hands_back(evidence: Evidence) -> Iterator[str]:
     """Promise 9: whoever left in order owns nothing, and has no row."""
     left = {each["pid"] for each in evidence.seen("left")}
@@ -285,6 +300,7 @@ CHECKERS: tuple[Checker, ...] = (
     replay_equals_the_original,
     open_runs_progress_or_are_listed,
     cancel_reaches_open_runs,
+    runs_move_as_the_table_of_statuses_says,
     a_graceful_stop_hands_back,
     what_is_shown_is_what_the_code_showed,
 )

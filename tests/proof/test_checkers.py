@@ -283,6 +283,29 @@ async def test_history_read_before_the_claim_runs_a_step_again(
 
 
 @each_way
+async def test_a_paused_run_that_is_claimed_is_seen(
+    audited: str, tmp_path: Path, bug: bool
+) -> None:
+    if bug:
+        right = "('pending', 'waiting')\n                and r.queue = place.queue"
+        wrong = right.replace("('", "('paused', '")
+        await execute(audited, planted("claim", (right, wrong)))
+    async with Client(audited) as client:
+        handle = await client.start(canon.steps, id="a")
+        await handle.pause()
+        async with Durable(audited, serve=[canon]) as app:
+            claimer_of = worker_of(app).claimer
+            claimer_of.poke()
+            async with asyncio.timeout(20):
+                while claimer_of.busy():
+                    await asyncio.sleep(0.005)
+                await handle.resume()
+                await handle.result()
+    found = await said(audited, tmp_path)
+    verdict(found, bug, checkers.runs_move_as_the_table_of_statuses_says)
+
+
+@each_way
 async def test_a_worker_that_leaves_without_handing_back_is_seen(
     audited: str, tmp_path: Path, bug: bool, monkeypatch: Patch
 ) -> None:

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from durable import Client, DurableError, Handle, RunCancelled, RunFailed
+from durable import Client, DurableError, Handle, RunCancelled, RunFailed, RunTerminated
 from durable.errors import RunStuck
 from tests.proof import evidence, history
 from tests.proof.canon import AWAY, Case
@@ -197,7 +197,7 @@ class Trial:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 if meanwhile:
                     await meanwhile
-                with suppress(RunFailed, RunCancelled, RunStuck):
+                with suppress(RunFailed, RunCancelled, RunTerminated, RunStuck):
                     await persistent(handle.result)
                 history.note("result", run=case.name)
                 if self.proxy.struck.is_set():

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any, assert_type
 
 import asyncpg
+import psycopg
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from durable import (
     Client,
@@ -246,3 +248,22 @@ async def asked(ctx: Context, app: Durable, conn: asyncpg.Connection) -> None:
     assert_type(await app.start(bare, id="x", message=add("x")), Handle[None])
     wider: object = await handle.update(add, "x")
     print(wider, await handle.update(add, "x"), await handle.query(listed))
+
+
+async def with_psycopg(conn: psycopg.AsyncConnection, sku: str) -> int:
+    return len(sku)
+
+
+async def with_session(session: AsyncSession, sku: str) -> int:
+    return len(sku)
+
+
+async def from_outside(ctx: Context, app: Durable, session: AsyncSession) -> None:
+    handle = app.handle("x", bare)
+    assert_type(await handle.terminate("enough"), bool)
+    assert_type(await handle.pause(), bool)
+    assert_type(await handle.resume(), bool)
+    assert_type(await handle.cancel(connection=session), bool)
+    assert_type(await ctx.transaction(with_psycopg, "socks"), int)
+    assert_type(await ctx.options(isolation="serializable").transaction(with_session, "x"), int)
+    await app.start(bare, id="x", connection=session)
