@@ -28,7 +28,7 @@ from .._core.operation import Operation
 from .._core.replayer import Replayer
 from .._core.retries import Duration
 from ..errors import DecodeError, InvalidCall, NotRegistered
-from .channels import Signal
+from .channels import Exact, Signal, expect
 from .definitions import Definition, workflow_of
 from .moments import aware, length
 from .registry import NAME_MAX, is_name
@@ -109,9 +109,10 @@ class Child(Generic[R]):
     @overload
     def signal(self, signal: Signal[None], /) -> None: ...
     @overload
-    def signal(self, signal: Signal[T], value: T, /) -> None: ...
-    def signal(self, signal: Signal[Any], value: Any = None, /) -> None:
+    def signal(self, signal: Exact[T, None], value: T, /) -> None: ...
+    def signal(self, signal: Any, value: Any = None, /) -> None:
         """Send the child a message, as ``ctx.send`` does."""
+        expect(signal, Signal)
         payload = signal.encode(value)
         children, spawn = self._replayer.children, self._ending.asked
         children.send(spawn, signal.kind, signal.name, digest(payload), payload)  # type: ignore[arg-type]

@@ -252,6 +252,38 @@ async def promised(ctx: Context) -> str:
     return await ctx.activity(act, await answer)
 
 
+@workflow(name="canon.part")
+async def part(ctx: Context, name: str) -> str:
+    return await ctx.activity(act, name)
+
+
+@workflow(name="canon.endless_part")
+async def endless_part(ctx: Context) -> None:
+    try:
+        await ctx.sleep(3600)
+    finally:
+        await ctx.activity(act, "part cleans up")
+
+
+@workflow(name="canon.family")
+async def family(ctx: Context) -> list[str]:
+    done = await asyncio.gather(*(ctx.child(part, name) for name in "ab"))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await ctx.child(endless_part)
+    return [*done, await ctx.activity(act, "after them")]
+
+
+@workflow(name="canon.continued")
+async def continued(ctx: Context, left: int = 2) -> int:
+    """Three runs of one id: what activities do is counted by ids, so there are none."""
+    ctx.set(stands, left)
+    await ctx.sleep(0.02)
+    if left:
+        ctx.continue_as_new(left - 1)
+    return left
+
+
 @activity(name="canon.labour", retry=Retry(attempts=50, delay=0.02, delay_max=0.2))
 async def labour(name: str) -> str:
     begun(name)
@@ -390,6 +422,8 @@ CASES = (
     Case(by_chance),
     Case(shown),
     Case(promised, meanwhile=_answer),
+    Case(family),
+    Case(continued),
 )
 
 # Too many round trips to try each, and the more for chaos.

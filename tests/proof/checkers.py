@@ -15,7 +15,7 @@ from durable._core.statuses import Status, may_become
 from durable._runtime import rows
 from durable._runtime.closing import closing
 from durable._runtime.instance import Instance
-from tests.proof.evidence import Evidence
+from tests.proof.evidence import Evidence, Row
 
 Checker = Callable[[Evidence], Iterator[str]]
 
@@ -289,6 +289,36 @@ def what_is_shown_is_what_the_code_showed(evidence: Evidence) -> Iterator[str]:
                 yield f"run {run}: the offsets of {name!r} are {seqs}"
 
 
+def children_are_begun_once_and_their_ends_are_told(evidence: Evidence) -> Iterator[str]:
+    """Promise 4 for children: one for each that the code asked for, and no other; and what its
+    parent was told of its end is how it ended."""
+    children = defaultdict[int, list[Row]](list)
+    for row in evidence.tables["run"]:
+        if row["parent_run"] in evidence.journals and row["current"]:
+            children[row["parent_run"]].append(row)
+    for parent in (row for row in evidence.tables["run"] if row["workflow"] in _workflows()):
+        run, journal = parent["run"], evidence.journals[parent["run"]]
+        if any(each.kind == "voided" for each in journal):
+            continue
+        refused = {each.op or 0 for each in journal if each.kind == "refused"}
+        asked = sorted(_begun_at(evidence, run) - refused)
+        begun = sorted(child["parent_op"] for child in children[run])
+        if asked != begun:
+            yield f"run {run}: its code asked for children by ops {asked}, there are {begun}"
+        told = {each.op: each for each in journal if each.kind == "child"}
+        mail = {each["op"] for each in evidence.tables["inbox"]
+                if each["run"] == run and each["kind"] == "child"}  # fmt: skip
+        for child in children[run]:
+            op, status = child["parent_op"], child["status"]
+            if op in told and (told[op].failure is None) != (status == "completed"):
+                yield f"run {run}: its child {child['id']} is {status}; it was told otherwise"
+            outlived = parent["closed_at"] is None or (
+                child["closed_at"] is not None and child["closed_at"] < parent["closed_at"]
+            )
+            if status in CLOSED and outlived and op not in mail:
+                yield f"run {run} was never told that its child {child['id']} is {status}"
+
+
 CHECKERS: tuple[Checker, ...] = (
     journals_have_no_gaps_no_forks_and_never_change,
     attempts_begin_only_for_what_is_not_journaled,
@@ -303,6 +333,7 @@ CHECKERS: tuple[Checker, ...] = (
     runs_move_as_the_table_of_statuses_says,
     a_graceful_stop_hands_back,
     what_is_shown_is_what_the_code_showed,
+    children_are_begun_once_and_their_ends_are_told,
 )
 
 
@@ -344,6 +375,21 @@ def _shown_at(
     finally:
         instance.replayer.close()
     return streams, states
+
+
+def _begun_at(evidence: Evidence, run: int) -> set[int]:
+    """By which ops the code has asked for children, as replay tells."""
+    ops: set[int] = set()
+    instance = _instance(evidence, run)
+    try:
+        for event in rows.read(evidence.journals[run]).rows:
+            asked = instance.replayer.feed(rows.to_event(event, instance.replayer.open))
+            ops.update(each.op for each in asked if isinstance(each, commands.Spawn))
+    except Exception:  # for another checker to tell
+        return ops
+    finally:
+        instance.replayer.close()
+    return ops
 
 
 def _asked_at(evidence: Evidence, run: int) -> dict[int, tuple[int, object]]:

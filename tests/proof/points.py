@@ -100,7 +100,7 @@ async def broken(
     """Broken promises of one trial."""
     found = await trial.run(case, point, fault)
     results = check(found)
-    (run,) = (row for row in found.tables["run"] if row["current"])
+    (run,) = (row for row in found.tables["run"] if row["current"] and row["parent_run"] is None)
     if run["status"] != case.status:
         results["the end"] = [f"it ended {run['status']}, not {case.status}: {run['report']}"]
     trial.found = found

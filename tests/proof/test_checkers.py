@@ -20,6 +20,7 @@ from durable._runtime import (
     activities,
     arrivals,
     attempts,
+    births,
     chores,
     claimer,
     committer,
@@ -98,6 +99,16 @@ def shows_again(patch: Patch, app: Durable) -> None:
     patch.setattr(instances, "gathered", gathered)
 
 
+def begets_again(patch: Patch, app: Durable) -> None:
+    right = births.to_children
+
+    def to_children(effects: Any) -> Any:
+        begun = right(effects)
+        return [*begun, *(each._replace(op=each.op + 100, id=each.id + "b") for each in begun)]
+
+    patch.setattr(births, "to_children", to_children)
+
+
 def deaf(patch: Patch, app: Durable) -> None:
     async def mail(worker: Any) -> list[int]:
         return []
@@ -162,6 +173,7 @@ async def to_its_end(app: Durable, flow: Any, cancel: bool) -> None:
         (let_out_early, canon.steps, checkers.what_was_let_out_rests_on_journaled_results),
         (reads_again, cleans_up, checkers.messages_are_read_exactly_once_and_in_order),
         (shows_again, canon.shown, checkers.what_is_shown_is_what_the_code_showed),
+        (begets_again, canon.family, checkers.children_are_begun_once_and_their_ends_are_told),
         (deaf, cleans_up, checkers.cancel_reaches_open_runs),
     ],
     ids=lambda each: getattr(each, "__name__", None),
@@ -170,7 +182,7 @@ async def test_a_bug_of_a_worker_is_seen(
     audited: str, tmp_path: Path, bug: bool, seed: Seed, flow: Any, checker: checkers.Checker,
     monkeypatch: Patch,
 ) -> None:  # fmt: skip
-    async with Durable(audited, serve=[flow], grace=0.01) as app:
+    async with Durable(audited, serve=[flow, canon], grace=0.01) as app:
         if bug:
             seed(monkeypatch, app)
         await to_its_end(app, flow, cancel=flow is cleans_up)

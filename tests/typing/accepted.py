@@ -11,6 +11,7 @@ import psycopg
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from durable import (
+    Child,
     Client,
     Compensation,
     Context,
@@ -221,6 +222,22 @@ def counted(name: str) -> int:
 
 async def cleared(_: None) -> int:
     return 0
+
+
+async def parents(ctx: Context) -> int:
+    assert_type(ctx.child(order, "visa", 5), Operation[float])
+    assert_type(await ctx.child(order, "visa", 5, id="o", on_parent_close="abandon"), float)
+    assert_type(await ctx.child("elsewhere", 1, "two", queue="other", priority=1, delay=5), Any)
+    child = await ctx.start_child(order, "visa", 5, deadline=60)
+    assert_type(child, Child[float])
+    assert_type(await child.result(), float)
+    child.signal(noted, "x")
+    child.signal(halt)
+    child.cancel()
+    assert_type(await (await ctx.start_child("elsewhere")).result(), Any)
+    if ctx.events < 100:
+        return 5
+    return ctx.continue_as_new(1, "two")
 
 
 async def asked(ctx: Context, app: Durable, conn: asyncpg.Connection) -> None:

@@ -96,6 +96,14 @@ async def mistakes_with_what_is_shown(ctx: Context, app: Durable) -> None:
     await app.reject("token", 7)  # type: ignore[arg-type]
 
 
+async def mistakes_with_children(ctx: Context) -> None:
+    await ctx.child(order, 5, 5)  # type: ignore[arg-type, call-arg]
+    await ctx.child(order, "visa")  # type: ignore[arg-type]
+    await ctx.child(order, "visa", 5, on_parent_close="soon")  # type: ignore[call-arg, call-overload]
+    child = await ctx.start_child(order, "visa", 5)
+    child.signal(noted, 5)  # type: ignore[misc]
+
+
 async def mistakes_with_messages(ctx: Context, app: Durable) -> None:
     handle = app.handle("x")
     await handle.signal(noted, 5)  # type: ignore[misc]
