@@ -72,6 +72,7 @@ class Lists(ABC):
         workflow: str | None = None,
         queue: str | None = None,
         id_prefix: str | None = None,
+        parent: str | None = None,
         created_since: datetime | None = None,
         created_until: datetime | None = None,
         closed_since: datetime | None = None,
@@ -85,6 +86,7 @@ class Lists(ABC):
 
         Args:
             id_prefix: how their ids begin; only runs that these ids name now.
+            parent: the id of the run that has begun them as its children.
             created_since, created_until, closed_since, closed_until: aware datetimes; *until*
                 is not included.
             limit: how many at most; None: all.
@@ -101,6 +103,7 @@ class Lists(ABC):
             "workflow": workflow,
             "queue": queue,
             "id_prefix": id_prefix,
+            "parent": parent,
             "created_since": created_since and aware(created_since, "created_since"),
             "created_until": created_until and aware(created_until, "created_until"),
             "closed_since": closed_since and aware(closed_since, "closed_since"),

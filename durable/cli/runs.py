@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .. import Client, Description
 
 STATUSES = tuple(status.value for status in Status)
+# Of the children of a run so many are shown with it.
+CHILDREN_MAX = 20
+
 ENDS = tuple(status.value for status in Status if status in CLOSED)
 
 
@@ -28,6 +31,7 @@ ENDS = tuple(status.value for status in Status if status in CLOSED)
 @click.option("--workflow", help="only runs of this workflow")
 @click.option("--queue", help="only runs of this queue")
 @click.option("--id-prefix", metavar="TEXT", help="only ids that begin so")
+@click.option("--parent", metavar="ID", help="only children of this run")
 @click.option("--created-since", type=moment, help="not older than that")
 @click.option("--created-until", type=moment, help="older than that")
 @click.option("--closed-since", type=moment, help="ended then or later")
@@ -62,17 +66,25 @@ def list_command(dsn: str | None, schema: str, output: str, **filters: Any) -> N
 def show_command(dsn: str | None, schema: str, output: str, id: str) -> None:
     """Show one run: where it is, what happened, why. Needs no live worker."""
 
-    async def use(client: Client) -> tuple[Description, list[dict[str, Any]]]:
-        return await client.handle(id).describe(), await client.history(id)
+    async def use(client: Client) -> tuple[Description, list[dict[str, Any]], list[Description]]:
+        run, history = await client.handle(id).describe(), await client.history(id)
+        return run, history, await client.list(parent=id, order="oldest", limit=CHILDREN_MAX + 1)
 
-    run, history = with_client(dsn, schema, use)
+    run, history, children = with_client(dsn, schema, use)
     if output == "json":
-        click.echo(as_json({**dataclasses.asdict(run), "history": history}))
+        named = [each.id for each in children[:CHILDREN_MAX]]
+        click.echo(as_json({**dataclasses.asdict(run), "history": history, "children": named}))
         return
     click.echo(f"{clean(run.id)}  {clean(run.workflow)}  {run.status.value}")
     click.echo(f"  created {cell(run.created_at)}, started {cell(run.started_at) or 'not yet'}"
                + (f", closed {cell(run.closed_at)}" if run.closed_at else ""))  # fmt: skip
     click.echo(f"  input   {cell(run.input, 100)}")
+    if run.parent is not None:
+        click.echo(f"  parent  {clean(run.parent)}")
+    for child in children[:CHILDREN_MAX]:
+        click.echo(f"  child   {clean(child.id)}  {clean(child.workflow)}  {child.status.value}")
+    if len(children) > CHILDREN_MAX:
+        click.echo(f"  ...     more: durable list --parent {clean(run.id)}")
     for event in history:
         click.echo("  " + event_line(event))
     click.echo(ending(run))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -322,3 +324,20 @@ async def test_bad_calls_are_refused_where_they_are_made(app: Durable) -> None:
 async def _is_there(app: Client, id: str, status: Status | None = None) -> bool:
     found = [each.status for each in await app.list(id_prefix=id)]
     return bool(found) and status in (None, found[0])
+
+
+@pytest.mark.once
+async def test_people_are_shown_who_has_begun_whom(app: Durable, dsn: str) -> None:
+    await app.run(family, 25, id="shown")
+    assert [each.parent for each in await app.list(parent="shown")] == 25 * ["shown"]
+    (grandchild,) = await app.list(parent="shown", limit=1, order="oldest")
+
+    def told(*command: str) -> str:
+        words = [sys.executable, "-m", "durable", *command, "--database", dsn]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+    text = await asyncio.to_thread(told, "show", "shown")
+    assert text.count("  child   shown/") == 20 and "more: durable list --parent shown" in text
+    assert "  parent  shown\n" in await asyncio.to_thread(told, "show", grandchild.id)
+    listed = await asyncio.to_thread(told, "list", "--parent", "shown")
+    assert listed.count("child.doubles") == 25

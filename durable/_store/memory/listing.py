@@ -15,6 +15,7 @@ FILTERS: dict[str, Callable[[Run, Any], bool]] = {
     "status": lambda run, wanted: run.status == wanted,
     "workflow": lambda run, wanted: run.workflow == wanted,
     "queue": lambda run, wanted: run.queue == wanted,
+    "parent": lambda run, wanted: run.current and run.parent_run == wanted,
     "id_prefix": lambda run, wanted: run.current and run.id.startswith(wanted),
     "created_since": lambda run, wanted: run.created_at >= wanted,
     "created_until": lambda run, wanted: run.created_at < wanted,
@@ -42,6 +43,9 @@ class Listing:
         limit: int,
         beyond: tuple[datetime, int] | None,
     ) -> list[dict[str, Any]]:
+        if "parent" in filters:
+            parent = self._tables.named(filters["parent"])
+            filters = {**filters, "parent": parent.run if parent is not None else -1}
         found = sorted(
             (run.created_at, run.run)
             for run in self._tables.run.values()

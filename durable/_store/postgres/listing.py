@@ -18,7 +18,8 @@ from .line import Line
 DELETE_RUNS, DELETE_EVENTS = 1_000, 20_000
 
 # With none of these, a list probes workflow after workflow.
-_PICKY = {"running", "uncommon", "workflow", "id_prefix", "closed_since", "closed_until"}
+_PICKY = {"running", "uncommon", "workflow", "id_prefix", "parent", "closed_since",
+          "closed_until"}  # fmt: skip
 
 
 class Listing:

@@ -72,6 +72,10 @@ and r.workflow = ?
 -- name: filter_queue
 and r.queue = ?
 
+-- name: filter_parent
+and r.current and r.parent_run = (
+    select c.run from durable.run c where c.id = ? and c.current)
+
 -- name: filter_id_prefix
 and r.id like ? and r.current
 
