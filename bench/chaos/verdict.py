@@ -11,6 +11,7 @@ from typing import Any
 from durable._codec.failures import decode_failure
 from tests.proof import checkers
 from tests.proof.evidence import Evidence, Row
+from tests.proof.replayed import workflows
 
 from . import sightings
 
@@ -101,7 +102,7 @@ def clients_were_told_what_stands(evidence: Evidence) -> Iterator[str]:
                 yield f"run {run} was told to be {told['status']}, and is {row['status']}"
             result = next((r for r in evidence.tables["result"] if r["run"] == run), None)
             if told["status"] == "completed" and result is not None and result["result"]:
-                definition = checkers._workflows()[row["workflow"]]
+                definition = workflows()[row["workflow"]]
                 stands = repr(definition.signature.decode_result(result["result"]))
                 if told["value"] != stands:
                     yield f"run {run}: {told['value']} was told, {stands} stands"

@@ -4,7 +4,7 @@ activities tell the history that they have begun, and under which key."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +12,8 @@ from typing import Any
 import asyncpg
 
 from durable import (
-    Client,
     Compensation,
     Context,
-    Handle,
     Retry,
     State,
     Stream,
@@ -24,9 +22,8 @@ from durable import (
     workflow,
 )
 from durable._authoring import attempts
-from durable._codec.values import decode
-from durable.errors import OutcomeUnknown, RetryRefused, StoreUnavailable
-from tests.proof import history
+from durable.errors import OutcomeUnknown
+from tests.proof import history, visitors
 
 QUICK = Retry(attempts=3, delay=0.01)
 
@@ -309,89 +306,13 @@ async def ticking(ctx: Context) -> int:
     return 40
 
 
-Meanwhile = Callable[[Client, Handle[Any]], Coroutine[Any, Any, None]]
-
-
-# What a client sees of a database that is not there, by ours or by asyncpg.
-AWAY = (
-    StoreUnavailable,
-    OSError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-)
-
-
-async def _cancel(client: Client, handle: Handle[Any]) -> None:
-    accepted = None
-    while accepted is None:  # a repeated request is the same one: it has one key
-        with suppress(StoreUnavailable):
-            if await client.store.journal.read([(handle._run or 0, 1)]):
-                answer = await client.store.inbox.deliver(
-                    id=handle.id, kind="cancel", name=None, key="once", payload=None,
-                    meant=handle._run)  # fmt: skip
-                accepted = answer.state == "accepted"
-                await client._news_for(answer.run)
-        await asyncio.sleep(0.01)
-    history.note("sent", run=handle.id, what="cancel", accepted=accepted)
-
-
-async def _terminate(client: Client, handle: Handle[Any]) -> None:
-    while True:
-        with suppress(StoreUnavailable):
-            if await client.store.journal.read([(handle._run or 0, 1)]):
-                await handle.terminate("enough")
-                return
-        await asyncio.sleep(0.01)
-
-
-async def _hold(client: Client, handle: Handle[Any]) -> None:
-    """Until it stands still, or is over already."""
-    for verb, ends in ((handle.pause, ("paused",)), (handle.resume, ())):
-        while True:
-            with suppress(StoreUnavailable):
-                is_open = await verb()
-                if not is_open or not ends or (await handle.status()).value in ends:
-                    break
-            await asyncio.sleep(0.01)
-
-
-async def _answer(client: Client, handle: Handle[Any]) -> None:
-    accepted = None
-    while accepted is None:
-        with suppress(StoreUnavailable):
-            for row in await client.store.journal.read([(handle._run or 0, 1)]):
-                (token,) = decode(row.input or b"")
-                accepted = await client.resolve(token, "yes")
-                break
-        await asyncio.sleep(0.01)
-    history.note("sent", run=handle.id, what="answer", accepted=accepted)
-
-
-async def _retry(client: Client, handle: Handle[Any]) -> None:
-    unsure = False
-    while True:
-        try:
-            if unsure or (await handle.status()).value == "failed":
-                await handle.retry()
-                return
-        except StoreUnavailable:
-            unsure = True
-        except RetryRefused:
-            if unsure and (await handle.status()).value != "failed":
-                return  # it was accepted unseen
-        await asyncio.sleep(0.01)
-
-
 @dataclass(frozen=True)
 class Case:
     """A workflow, how it ends, and what a client does meanwhile."""
 
     workflow: Callable[..., Any]
     status: str = "completed"
-    meanwhile: Meanwhile | None = None
+    meanwhile: visitors.Meanwhile | None = None
     options: tuple[tuple[str, Any], ...] = ()
 
     @property
@@ -405,23 +326,23 @@ FIRST_SIX = (
     Case(parked),
     Case(booked),
     Case(retried),
-    Case(cancelled, "cancelled", _cancel),
+    Case(cancelled, "cancelled", visitors.cancel),
 )
 CASES = (
     *FIRST_SIX,
-    Case(terminated, "terminated", _terminate),
-    Case(held, meanwhile=_hold),
+    Case(terminated, "terminated", visitors.terminate),
+    Case(held, meanwhile=visitors.hold),
     Case(timed),
     Case(raced),
     Case(compensated, "failed"),
-    Case(reopened, "failed", _retry),
+    Case(reopened, "failed", visitors.retry),
     Case(recorded_start),
     Case(booked_twice),
     Case(overdue, "cancelled", options=(("deadline", 0.3),)),
     Case(in_threads),
     Case(by_chance),
     Case(shown),
-    Case(promised, meanwhile=_answer),
+    Case(promised, meanwhile=visitors.answer),
     Case(family),
     Case(continued),
 )

@@ -7,15 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
-from durable._authoring import registry
-from durable._authoring.definitions import Definition
 from durable._codec.values import decode
 from durable._core import commands
 from durable._core.statuses import Status, may_become
 from durable._runtime import rows
 from durable._runtime.closing import closing
-from durable._runtime.instance import Instance
 from tests.proof.evidence import Evidence, Row
+from tests.proof.replayed import asked_at, begun_at, instance_of, shown_at, workflows
 
 Checker = Callable[[Evidence], Iterator[str]]
 
@@ -75,11 +73,11 @@ def what_was_let_out_rests_on_journaled_results(evidence: Evidence) -> Iterator[
     written = {(w["run"], w["row"]["position"]): w["at"]
                for w in evidence.writes("journal", "insert")}  # fmt: skip
     for run in evidence.journals:
-        asked_at = _asked_at(evidence, run)
+        asked = asked_at(evidence, run)
         for begun in evidence.seen("begin"):
-            if begun["run"] != evidence.id_of[run] or begun["op"] not in asked_at:
+            if begun["run"] != evidence.id_of[run] or begun["op"] not in asked:
                 continue
-            position, name = asked_at[begun["op"]]
+            position, name = asked[begun["op"]]
             if begun["name"] != name:
                 yield f"run {run}: {begun['name']} began where the journal leads to {name}"
             if begun["at"] + evidence.late < written.get((run, position), 0.0):
@@ -173,7 +171,7 @@ def replay_equals_the_original(evidence: Evidence) -> Iterator[str]:
         if row["status"] not in ("completed", "failed", "cancelled"):
             continue
         run = row["run"]
-        instance = _instance(evidence, run)
+        instance = instance_of(evidence, run)
         ended: list[commands.Command] = []
         try:
             for each in rows.read(evidence.journals[run]).rows:
@@ -265,11 +263,11 @@ def what_is_shown_is_what_the_code_showed(evidence: Evidence) -> Iterator[str]:
     offsets without gaps."""
     for run in evidence.journals:
         row = next(each for each in evidence.tables["run"] if each["run"] == run)
-        if row["workflow"] not in _workflows() or any(
+        if row["workflow"] not in workflows() or any(
             each.kind == "voided" for each in evidence.journals[run]
         ):
             continue
-        streams, states = _shown_at(evidence, run)
+        streams, states = shown_at(evidence, run)
         stood = {each["name"]: each["value"] for each in evidence.tables["state"]
                  if each["run"] == run}  # fmt: skip
         if stood != states:
@@ -296,12 +294,12 @@ def children_are_begun_once_and_their_ends_are_told(evidence: Evidence) -> Itera
     for row in evidence.tables["run"]:
         if row["parent_run"] in evidence.journals and row["current"]:
             children[row["parent_run"]].append(row)
-    for parent in (row for row in evidence.tables["run"] if row["workflow"] in _workflows()):
+    for parent in (row for row in evidence.tables["run"] if row["workflow"] in workflows()):
         run, journal = parent["run"], evidence.journals[parent["run"]]
         if any(each.kind == "voided" for each in journal):
             continue
         refused = {each.op or 0 for each in journal if each.kind == "refused"}
-        asked = sorted(_begun_at(evidence, run) - refused)
+        asked = sorted(begun_at(evidence, run) - refused)
         begun = sorted(child["parent_op"] for child in children[run])
         if asked != begun:
             yield f"run {run}: its code asked for children by ops {asked}, there are {begun}"
@@ -341,70 +339,3 @@ def check(evidence: Evidence) -> dict[str, list[str]]:
     """Broken promises, by the checker that says so."""
     found = {checker.__name__: list(checker(evidence)) for checker in CHECKERS}
     return {name: broken for name, broken in found.items() if broken}
-
-
-def _workflows() -> dict[str, Definition]:
-    """Those of these tests: other tests of the process may use the same names for nothing."""
-    known = registry.workflows().items()
-    return {name: each for name, each in known if each.fn.__module__.startswith(__package__ or "")}
-
-
-def _instance(evidence: Evidence, run: int) -> Instance:
-    row = next(each for each in evidence.tables["run"] if each["run"] == run)
-    args = next(each["args"] for each in evidence.tables["input"] if each["run"] == run)
-    definition = _workflows()[row["workflow"]]
-    return Instance(run, id=row["id"], claim=1, seed=row["seed"], definition=definition, input=args)
-
-
-def _shown_at(
-    evidence: Evidence, run: int
-) -> tuple[dict[str, list[bytes]], dict[str, bytes | None]]:
-    """What the code has published by stream, and set by state, as replay tells."""
-    instance = _instance(evidence, run)
-    streams: dict[str, list[bytes]] = {}
-    states: dict[str, bytes | None] = {}
-    try:
-        for event in rows.read(evidence.journals[run]).rows:
-            for each in instance.replayer.feed(rows.to_event(event, instance.replayer.open)):
-                if isinstance(each, commands.Publish) and each.kind == "stream":
-                    streams.setdefault(each.name, []).append(each.value)
-                elif isinstance(each, commands.Publish):
-                    states[each.name] = each.value
-    except Exception:  # for another checker to tell
-        return streams, states
-    finally:
-        instance.replayer.close()
-    return streams, states
-
-
-def _begun_at(evidence: Evidence, run: int) -> set[int]:
-    """By which ops the code has asked for children, as replay tells."""
-    ops: set[int] = set()
-    instance = _instance(evidence, run)
-    try:
-        for event in rows.read(evidence.journals[run]).rows:
-            asked = instance.replayer.feed(rows.to_event(event, instance.replayer.open))
-            ops.update(each.op for each in asked if isinstance(each, commands.Spawn))
-    except Exception:  # for another checker to tell
-        return ops
-    finally:
-        instance.replayer.close()
-    return ops
-
-
-def _asked_at(evidence: Evidence, run: int) -> dict[int, tuple[int, object]]:
-    """Where the code asked for each op, and with which first argument, as replay tells."""
-    row = next(each for each in evidence.tables["run"] if each["run"] == run)
-    if not evidence.journals[run] or row["workflow"] not in _workflows():
-        return {}
-    instance, asked = _instance(evidence, run), dict[int, tuple[int, object]]()
-    try:
-        for event in rows.read(evidence.journals[run]).rows:
-            for each in instance.replayer.feed(rows.to_event(event, instance.replayer.open)):
-                if isinstance(each, commands.Run):
-                    asked[each.op] = event.position, next(iter(each.call.arguments()[0]), None)
-    except Exception:  # for another checker to tell
-        return asked
-    finally:
-        instance.replayer.close()
-    return asked

@@ -21,8 +21,8 @@ from durable._runtime import rows
 from durable._runtime.closing import closing
 from durable._runtime.instance import Instance
 from durable._store.protocol import JournalRow
-from tests.proof import checkers
 from tests.proof.evidence import Evidence
+from tests.proof.replayed import workflows
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = ("0", "7", "4242")
@@ -79,7 +79,7 @@ async def _replayed(path: Path, seed: str) -> list[str]:
 
 def asked(journal: Journal) -> str:
     """A digest of all that the code asks for, and the last words of it."""
-    known = checkers._workflows()[journal.workflow]
+    known = workflows()[journal.workflow]
     instance = Instance(journal.run, id=journal.id, claim=1, seed=journal.seed, definition=known,
                         input=journal.args)  # fmt: skip
     said: list[str] = []

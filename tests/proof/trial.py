@@ -19,9 +19,10 @@ import asyncpg
 from durable import Client, DurableError, Handle, RunCancelled, RunFailed, RunTerminated
 from durable.errors import RunStuck
 from tests.proof import evidence, history
-from tests.proof.canon import AWAY, Case
+from tests.proof.canon import Case
 from tests.proof.evidence import Evidence
 from tests.proof.proxy import Link, Parted, Point, Proxy
+from tests.proof.visitors import AWAY
 from tests.proof.worker import CALL_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
