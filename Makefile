@@ -20,9 +20,10 @@ test: $(READY)
 chaos: $(READY)
 	$(BIN)/python -m bench chaos --seed 1 --minutes 1
 
-# Every fault point of the canonical workflows: minutes, and so a command of its own.
+# Every fault point of the canonical workflows, and every pair of verbs as two sessions: minutes, and
+# so a command of its own.
 proof: $(READY)
-	$(BIN)/python -m pytest -m points --dist load -rP tests/proof $(ARGS)
+	$(BIN)/python -m pytest -m points --dist load -rP tests/proof tests/store/test_races.py $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

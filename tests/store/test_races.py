@@ -23,6 +23,8 @@ from tests.conftest import _create, _drop, at_database
 from .races import Race, Script, Statement, Told, World, prepare, race
 from .stage import NOW, birth, completed, message, new_run, parked, turn
 
+pytestmark = pytest.mark.points  # half a minute: by `make proof`
+
 FIRST_KEY = bytes(16)  # of each journal's first row
 
 SQL = {
