@@ -32,6 +32,11 @@ ENDINGS: dict[type[Exception], str] = {
     RunFailed: "failed", RunCancelled: "cancelled", RunTerminated: "terminated"}  # fmt: skip
 
 
+# Children, and runs that go on as new ones, are tried at every fault point (`make proof`); the
+# checkers cannot follow them yet through what happens to all runs at once.
+STRUCK = [case for case in CASES if case.name not in {"family", "continued"}]
+
+
 class Ledger:
     """Survives its writer: a line is one write."""
 
@@ -88,7 +93,7 @@ class Teller:
         if kind < REPLACED:
             await self._replaced(id, chance.expovariate(4))
             return
-        case = LABORIOUS if kind < REPLACED + LABOURS else chance.choice(CASES)
+        case = LABORIOUS if kind < REPLACED + LABOURS else chance.choice(STRUCK)
         start = self._starting(case.workflow, id, **dict(case.options))
         handle = await self._sure("start", id, start)
         note("started", run=id, case=case.name, ends=[case.status])
