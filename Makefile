@@ -23,7 +23,8 @@ chaos: $(READY)
 # Every fault point of the canonical workflows, and every pair of verbs as two sessions: minutes, and
 # so a command of its own.
 proof: $(READY)
-	$(BIN)/python -m pytest -m points --dist load -rP tests/proof tests/store/test_races.py $(ARGS)
+	$(BIN)/python -m pytest -m points --dist load -rP \
+		tests/proof tests/store/test_races.py tests/models $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

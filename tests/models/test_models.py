@@ -22,9 +22,10 @@ STATES_MAX_DEPTH = 100_000
 
 LINE = re.compile(r"^ +(holds|fails): ((?:[A-Z_]+(?:=[0-9])? ?)+)", re.MULTILINE)
 
-pytestmark = pytest.mark.skipif(
+_wanting = pytest.mark.skipif(
     not (SPIN and GCC), reason="spin and gcc are not installed (on Debian: apt install spin gcc)"
 )
+pytestmark = [pytest.mark.points, _wanting]  # half a minute: by `make proof`
 
 
 def variants() -> list[tuple[str, bool, str]]:
