@@ -10,7 +10,10 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import psycopg
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 
 from durable import Client, Context, Durable, activity, workflow
 from durable._store.postgres.connecting import connect
@@ -90,6 +93,71 @@ async def test_runs_go_through_it_and_leave_no_trace_in_its_sessions(
     await stranger.close()
     for session in await sessions(pooled_dsn):
         assert session == ("0", "0", 0)
+
+
+KEEP = """
+insert into kept values ({}, current_setting('idle_in_transaction_session_timeout'),
+    current_setting('transaction_isolation'))"""
+
+
+async def keep_by_asyncpg(conn: asyncpg.Connection, n: int) -> None:
+    await conn.execute(KEEP.format("$1::int"), n)
+
+
+async def keep_by_psycopg(conn: psycopg.AsyncConnection, n: int) -> None:
+    for _ in range(6):  # after five of one text psycopg would prepare it
+        await conn.execute("select %s::int", (n,))
+    await conn.execute(KEEP.format("%s::int"), (n,))
+
+
+async def keep_by_session(session: AsyncSession, n: int) -> None:
+    await session.execute(text("select cast(:n as int)"), {"n": n})
+    await session.execute(text(KEEP.format("cast(:n as int)")), {"n": n})
+
+
+async def keep_by_connection(conn: AsyncConnection, n: int) -> None:
+    await conn.execute(text(KEEP.format("cast(:n as int)")), {"n": n})
+
+
+KEEPING: list[Any] = [keep_by_asyncpg, keep_by_psycopg, keep_by_session, keep_by_connection]
+
+
+@workflow
+async def pooled_transactions(ctx: Context, n: int) -> None:
+    await ctx.options(isolation="serializable").transaction(KEEPING[n % 4], n)
+
+
+async def test_transactions_of_every_library_go_through_it_once_and_set_as_ours(
+    pooled_dsn: str, dsn: str
+) -> None:
+    direct = await asyncpg.connect(dsn)
+    await direct.execute("create table kept (n int, idle text, isolation text)")
+    async with Durable(pooled_dsn, transactions_max=8) as app:
+        await asyncio.gather(*(app.run(pooled_transactions, n, id=f"t{n}") for n in range(32)))
+    kept = [tuple(each) for each in await direct.fetch("select * from kept order by n")]
+    assert kept == [(n, "1min", "serializable") for n in range(32)]
+    assert await direct.fetchval("select count(*) from durable.outcome") == 32
+    await direct.close()
+
+
+async def test_starts_join_transactions_of_every_library_through_it(pooled_dsn: str) -> None:
+    async def connected() -> asyncpg.Connection:
+        return await asyncpg.connect(pooled_dsn, statement_cache_size=0)
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connected)
+    mine = await connected()
+    other = await psycopg.AsyncConnection.connect(pooled_dsn, prepare_threshold=None)
+    async with Client(pooled_dsn) as client:
+        for n in range(3):
+            async with mine.transaction(), other.transaction():
+                await client.start("pooled_run", n, id=f"a{n}", connection=mine)
+                await client.start("pooled_run", n, id=f"p{n}", connection=other)
+            async with AsyncSession(engine) as session, session.begin():
+                await client.start("pooled_run", n, id=f"s{n}", connection=session)
+        assert (await client.count_by_status())["pending"] == 9
+    await mine.close()
+    await other.close()
+    await engine.dispose()
 
 
 async def sessions(dsn: str) -> list[tuple[str, str, int]]:
