@@ -20,6 +20,7 @@
     + RunNotFound  RunClosed  RunExists  IdReused  RetryRefused  TokenRefused
     + UpdateRejected  UpdateFailed  what ``handle.update()`` raises
     + Divergence                    your code changed under an open run
+    + HistoryUnreadable             a file of histories that was cut, or is something else
     + StoreError                    your database
       + StoreUnavailable  ConfigurationError  SchemaMismatch
     + LeaseLost                     another worker has it now; never reaches workflow code
@@ -402,6 +403,19 @@ class Divergence(DurableError):
         self.recorded = recorded
         self.asked = asked
         self.site = site
+
+
+class HistoryUnreadable(DurableError):
+    """A file holds no histories, or not whole ones. ``source`` names it; ``line``, ``why``."""
+
+    def __init__(self, *, source: str, line: int, why: str) -> None:
+        super().__init__(
+            f"{source}, line {line}: {why}. Histories are written by `durable export`, or by "
+            "durable.testing.History.save; export them again."
+        )
+        self.source = source
+        self.line = line
+        self.why = why
 
 
 class StoreError(DurableError):

@@ -27,6 +27,9 @@ MAY_IMPORT = {
     "embedded": {"errors", "_postgres"},
     "_surroundings": {"errors", "embedded"},
     "_queries": {*INNER, "_authoring", "_store", "_client", "_runtime"},
+    "_histories": {*INNER, "_store", "_runtime", "_queries", "_history_lines"},
+    "_history_lines": {*INNER, "_store", "_runtime", "_histories"},
+    "_replaying": {*INNER, "_authoring", "_store", "_runtime", "_histories"},
     "_app": {*INNER, "_authoring", "_store", "_client", "_runtime", "_queries"},
 }
 ROOMS = {path.relative_to(HOUSE).with_suffix("").parts[0] for path in HOUSE.rglob("*.py")}
@@ -48,6 +51,9 @@ OUTSIDE = {
     "_surroundings": set(),
     "_app": set(),
     "_queries": set(),
+    "_histories": {"msgspec"},
+    "_history_lines": {"msgspec"},
+    "_replaying": set(),
 }
 
 

@@ -23,7 +23,8 @@ workflow
 ERRORS = """
 ActivityError ActivityTimedOut CalledDirectly ChildError ChildRefused CodecError
 ConfigurationError DecodeError
-DefinitionError Divergence DurableError EncodeError IdReused InternalError InvalidCall LeaseLost
+DefinitionError Divergence DurableError EncodeError HistoryUnreadable IdReused
+InternalError InvalidCall LeaseLost
 NotInWorkflow NotRegistered OutcomeUnknown PayloadTooLarge PromiseRejected RetryRefused RunCancelled
 RunClosed
 RunError RunExists RunFailed RunNotFound RunStuck RunTerminated SchemaMismatch StoreError
@@ -38,7 +39,8 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_so_are_those_for_tests() -> None:
-    assert sorted(testing.__all__) == ["Call", "Environment", "Stalled"]
+    names = ["Call", "Environment", "History", "Replayed", "Stalled", "replay"]
+    assert sorted(testing.__all__) == names
     for name in testing.__all__:
         assert inspect.getdoc(getattr(testing, name)), f"{name} has no docstring"
 

@@ -10,8 +10,10 @@
 ``async with Environment() as durable``. See docs/testing.md.
 """
 
+from .._histories import History
+from .._replaying import Replayed, replay
 from .cast import Call
 from .environment import Environment
 from .passage import Stalled
 
-__all__ = ["Call", "Environment", "Stalled"]
+__all__ = ["Call", "Environment", "History", "Replayed", "Stalled", "replay"]

@@ -84,6 +84,11 @@ class Listing:
         return [] if run is None else [_event(row) for row in self._tables.journal[run.run]]
 
     @verb
+    def recorded(self, runs: Sequence[int]) -> list[dict[str, Any]]:
+        return [self._recorded(self._tables.run[run]) for run in sorted(runs)
+                if run in self._tables.run]  # fmt: skip
+
+    @verb
     def counts(self) -> dict[str, int]:
         return dict(Counter(run.status for run in self._tables.run.values()))
 
@@ -115,6 +120,22 @@ class Listing:
             "input": readable(args),
             "result": readable(ended.result) if ended else None,
             "failure": readable_failure(ended.failure) if ended else None,
+        }
+
+    def _recorded(self, run: Run) -> dict[str, Any]:
+        same = ("run", "id", "workflow", "queue", "priority", "status", "seed", "versions",
+                "created_at", "started_at", "closed_at", "deadline", "report", "parent_op",
+                "on_parent_close", "depth")  # fmt: skip
+        args, digest = self._tables.input[run.run]
+        ended = self._tables.result.get(run.run)
+        ends = ("result", "failure", "failed_at", "next_op", "reason")
+        return {
+            **{name: getattr(run, name) for name in same},
+            "parent": run.parent_run,
+            "input": args,
+            "input_digest": digest,
+            **{name: getattr(ended, name) if ended else None for name in ends},
+            "events": len(self._tables.journal[run.run]),
         }
 
 

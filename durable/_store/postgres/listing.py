@@ -70,6 +70,10 @@ class Listing:
         """The events of the run that the id names, payloads readable."""
         return [_described(row) for row in await self._line.fetch(self._sql["history"], id)]
 
+    async def recorded(self, runs: Sequence[int]) -> list[dict[str, Any]]:
+        """What replay needs of these runs beside their journals; ``events``: how long those are."""
+        return [dict(row) for row in await self._line.fetch(self._sql["recorded"], list(runs))]
+
     async def counts(self) -> dict[str, int]:
         """How many runs stand in each status."""
         rows = await self._line.fetch(self._sql["counts"])

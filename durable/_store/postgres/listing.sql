@@ -101,6 +101,20 @@ from durable.history h
 where h.id = $1 and h.current
 order by h.position
 
+-- name: recorded
+-- What replay needs of runs beside their journals, and how long those are now: what is read of a
+-- journal up to there is what stands in it as of this statement.
+select r.run, r.id, r.workflow, r.queue, r.priority, r.status, r.seed, r.versions, r.created_at,
+    r.started_at, r.closed_at, r.deadline, r.report, i.args as input, i.digest as input_digest,
+    e.result, e.failure, e.failed_at, e.next_op, e.reason, r.parent_run as parent, r.parent_op,
+    r.on_parent_close, r.depth,
+    (select coalesce(max(j.position) + 1, 0) from durable.journal j where j.run = r.run) as events
+from durable.run r
+join durable.input i on i.run = r.run
+left join durable.result e on e.run = r.run
+where r.run = any($1::bigint[])
+order by r.run
+
 -- name: counts
 select r.status, count(*) as count from durable.run r group by r.status
 
