@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import functools
 import os
 from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
@@ -13,7 +14,7 @@ from .._authoring.children import checked_name
 from .._authoring.context import Context
 from .._store.opening import open_store
 from .._store.protocol import Answer as Answered
-from .._store.protocol import News, Outcome, Watched
+from .._store.protocol import Hint, News, Outcome, Watched
 from .._store.protocol import Started as Answer
 from .._store.verbs import Store
 from .._surroundings import Place, find_place, notifies
@@ -115,11 +116,13 @@ class Client(Lists):
         self._waiting = Waiting(
             store.runs.settled,
             key=lambda outcome: outcome.run,
-            listen=store.listen_for_ends,
+            listen=functools.partial(store.listen, Hint.ENDED),
             is_live=self._is_live,
         )
         self._watching = Waiting(
-            store.streams.news, key=lambda news: news.watched, listen=store.listen_for_published
+            store.streams.news,
+            key=lambda news: news.watched,
+            listen=functools.partial(store.listen, Hint.PUBLISHED),
         )
         self._answering = Waiting(
             store.inbox.answers, key=lambda each: (each.run, each.key), listen=self._listen
@@ -127,8 +130,8 @@ class Client(Lists):
 
     async def _listen(self, hear: Callable[..., None]) -> None:
         """A run that ends answers, too."""
-        await self.store.listen_for_published(hear)
-        await self.store.listen_for_ends(hear)
+        await self.store.listen(Hint.PUBLISHED, hear)
+        await self.store.listen(Hint.ENDED, hear)
 
     async def _close(self) -> None:
         """Leave, whatever happens to the caller meanwhile."""
@@ -373,7 +376,7 @@ class Client(Lists):
 
     async def _started_elsewhere(self) -> None:
         """Runs are due: whoever works should look."""
-        await self.store.notify()
+        await self.store.notify(Hint.DUE)
 
     async def _news_for(self, run: int | None) -> None:
-        await self.store.notify()
+        await self.store.notify(Hint.DUE)

@@ -15,7 +15,7 @@ from .._authoring.streams import State, Stream
 from .._codec.failures import decode_failure
 from .._codec.values import decode
 from .._core.statuses import Status
-from .._store.protocol import Outcome
+from .._store.protocol import Hint, Outcome
 from ..errors import (
     InternalError,
     InvalidCall,
@@ -171,7 +171,7 @@ class Handle(Generic[R]):
             raise InvalidCall(f"reason={reason!r:.300} is no text that Postgres takes.")
         closed = await self._from_outside("terminate", reason)
         if closed:
-            await self._client.store.notify_ends()
+            await self._client.store.notify(Hint.ENDED)
         return closed
 
     async def pause(self) -> bool:

@@ -32,7 +32,7 @@ from .._authoring.definitions import Definition, workflow_of
 from .._authoring.moments import aware, length
 from .._codec import sameness
 from .._core.retries import Duration
-from .._store.protocol import NewRun
+from .._store.family import NewRun
 from .._store.protocol import Started as Answer
 from ..errors import (
     DecodeError,

@@ -13,13 +13,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._core import commands
 from .._core.leases import seconds_left
-from .._store.protocol import HandBack, Suspect
+from .._store.protocol import HandBack, Hint, Suspect
+from .._store.verbs import Store
 from ..errors import StoreUnavailable
 from . import process
 from .instance import Instance
@@ -35,7 +36,7 @@ SWEEP_SECONDS = 5.0
 # A judge that comes in time comes so much later.
 MARGIN_SECONDS = 0.01
 
-# Hints that runs have closed are at least this far apart.
+# Hints of one kind are at least this far apart.
 ANNOUNCE_SECONDS = 0.02
 
 DEREGISTER_TRIES = 2
@@ -44,16 +45,14 @@ DEREGISTER_TRIES = 2
 REPORT_CHARS_MAX = 8 * 1024
 
 
-Chore: TypeAlias = Callable[[], Awaitable[None]]
+Chore: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Chores:
     def __init__(self, worker: LiveWorker) -> None:
         self._worker = worker
         self._poked = asyncio.Event()
-        self._ended = asyncio.Event()
-        self._published = asyncio.Event()
-        self._sent = asyncio.Event()
+        self._announcers = {hint: Announcer(worker.store, hint) for hint in Hint}
         self._wanted: dict[Chore, None] = {}  # in the order of being asked for, each once
         self._swept_at = time.monotonic()
 
@@ -74,17 +73,13 @@ class Chores:
         """A run has ended that has begun others."""
         self._want(self._tell_children)
 
-    def run_closed(self) -> None:
+    def announce(self, hint: Hint) -> None:
         """Somebody may be waiting for that elsewhere."""
-        self._ended.set()
+        self._announcers[hint].news.set()
 
-    def run_published(self) -> None:
-        """As above."""
-        self._published.set()
-
-    def run_sent(self) -> None:
-        """Runs are due elsewhere, or may be."""
-        self._sent.set()
+    def rounds(self) -> list[Chore]:
+        """What is to be done again and again, side by side."""
+        return [self.once, *(each.once for each in self._announcers.values())]
 
     async def greet(self) -> None:
         """At the start: take over from processes of this machine that are gone, and bring back
@@ -152,36 +147,14 @@ class Chores:
         worker = self._worker
         if await worker.store.runs.expire():
             worker.claimer.mail_came()
-            await worker.store.notify()
+            await worker.store.notify(Hint.DUE)
             worker.look_again()  # there may be more of them
 
     async def _tell_children(self) -> None:
         worker = self._worker
         while await worker.store.runs.tell_children():
             worker.claimer.mail_came()
-            self.run_sent()
-
-    async def announce(self) -> None:
-        """Hint to those who wait for results elsewhere that runs have closed; hints that come
-        together are one."""
-        await self._announce(self._ended, self._worker.store.notify_ends)
-
-    async def announce_published(self) -> None:
-        """The same to those who read what runs publish."""
-        await self._announce(self._published, self._worker.store.notify_published)
-
-    async def announce_sent(self) -> None:
-        """A hint to other workers that something came for a run, or that there is a new one."""
-        await self._announce(self._sent, self._worker.store.notify)
-
-    async def _announce(self, event: asyncio.Event, notify: Callable[[], Awaitable[None]]) -> None:
-        await event.wait()
-        event.clear()
-        try:
-            await notify()
-        except StoreUnavailable as error:
-            log.debug("nobody was told of news (%s); they ask anyway", error)
-        await asyncio.sleep(ANNOUNCE_SECONDS)
+            self.announce(Hint.DUE)
 
     async def set_stuck(
         self, facts: dict[str, Any], claim: int, report: str, cause: Exception | None = None
@@ -221,7 +194,7 @@ class Chores:
             for gone in [worker.active[run] for run in went if run in worker.active]:
                 worker.forget(gone)
             if went:
-                await worker.store.notify()
+                await worker.store.notify(Hint.DUE)
         except StoreUnavailable as error:
             log.warning("the database did not answer a hand-back: %s", error)
 
@@ -234,6 +207,24 @@ class Chores:
                 return
             except StoreUnavailable as error:
                 log.warning("the database did not answer a farewell: %s", error)
+
+
+class Announcer:
+    """One kind of hint; those that come together are one."""
+
+    def __init__(self, store: Store, hint: Hint) -> None:
+        self.news = asyncio.Event()
+        self._store = store
+        self._hint = hint
+
+    async def once(self) -> None:
+        await self.news.wait()
+        self.news.clear()
+        try:
+            await self._store.notify(self._hint)
+        except StoreUnavailable as error:
+            log.debug("nobody was told of news (%s); they ask anyway", error)
+        await asyncio.sleep(ANNOUNCE_SECONDS)
 
 
 def writable(report: str) -> str:

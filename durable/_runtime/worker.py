@@ -18,7 +18,7 @@ from uuid import UUID
 from .._authoring import guards
 from .._authoring.definitions import Definition
 from .._core import commands
-from .._store.protocol import Beat, Outcome, Registration, Verdict
+from .._store.protocol import Beat, Hint, Outcome, Registration, Verdict
 from .._store.verbs import Store
 from ..errors import LeaseLost
 from . import process
@@ -106,11 +106,9 @@ class LiveWorker:
         """Register and begin to work."""
         await self._acquire()
         self._watchdog.start()
-        chores = self.chores
-        rounds = (self.committer.once, self.claimer.once, self.attempts.watch, chores.once)
-        self._background.keep(*rounds, chores.announce, chores.announce_published,
-                              chores.announce_sent)  # fmt: skip
-        await chores.greet()
+        rounds = (self.committer.once, self.claimer.once, self.attempts.watch)
+        self._background.keep(*rounds, *self.chores.rounds())
+        await self.chores.greet()
         self.claimer.poke()
 
     async def drain(self) -> None:
@@ -276,10 +274,10 @@ class LiveWorker:
         if instance.sent:
             instance.sent = False
             self.claimer.mail_came()  # for runs of this worker, or a refusal
-            self.chores.run_sent()
+            self.chores.announce(Hint.DUE)
         if instance.published:
             instance.published = False
-            self.chores.run_published()
+            self.chores.announce(Hint.PUBLISHED)
         self._let_out(instance, parked=verdict is PARKED)
         if instance.close is not None:
             self._closed(instance)
@@ -315,7 +313,7 @@ class LiveWorker:
     def _closed(self, instance: Instance) -> None:
         close = instance.close
         assert close is not None
-        self.chores.run_closed()
+        self.chores.announce(Hint.ENDED)
         name, ended = instance.definition.name, (close.status, close.result, close.failure)
         if close.status == "continued":
             self.claimer.poke()
@@ -323,7 +321,7 @@ class LiveWorker:
             self._on_closed(Outcome(instance.run, instance.id, name, *ended, None, close.reason))
         if close.parent is not None:
             self.claimer.mail_came()
-            self.chores.run_sent()
+            self.chores.announce(Hint.DUE)
         if close.has_children:
             self.chores.tell_children()
         self.meter.count("durable_runs_closed_total", workflow=name, status=close.status)

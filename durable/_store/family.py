@@ -1,9 +1,28 @@
-"""Runs that come of others: children, and what a run goes on as."""
+"""Runs to be begun: by a client, as a child, or as what another run goes on as."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
+
+
+class NewRun(NamedTuple):
+    """A run to be started, if its id is free or ``if_exists`` allows it. Times are times, or
+    lengths from now; the deadline's is counted from when the run may begin."""
+
+    id: str
+    workflow: str
+    queue: str
+    priority: int
+    input: bytes
+    input_digest: bytes
+    if_exists: str
+    explicit_id: bool  # False: a random id, which needs no lock
+    seed: bytes  # tells a start that is sent again from another one
+    begins_at: datetime | None = None
+    begins_after: timedelta | None = None
+    ends_at: datetime | None = None
+    ends_after: timedelta | None = None
 
 
 class NewChild(NamedTuple):

@@ -4,8 +4,7 @@ verbs. All times are aware datetimes; all payloads are opaque bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
@@ -122,11 +121,10 @@ class Note(NamedTuple):
 
 
 class Advance(msgspec.Struct, gc=False):
-    """What the turns of one run since its last commit want written: all or nothing.
-
-    ``rows`` have contiguous positions; they may be empty to park, or for notes alone. The key of
-    the row they follow tells whether that one still stands: positions and claims alone repeat
-    after a failover that lost some."""
+    """What the turns of one run since its last commit want written: all or nothing. ``rows`` have
+    contiguous positions; they may be empty to park, or for notes alone. The key of the row they
+    follow tells whether that one still stands: positions and claims alone repeat after a failover
+    that lost some."""
 
     run: int
     claim: int
@@ -207,6 +205,14 @@ class Delivered(NamedTuple):
     status: str | None  # of the run
 
 
+class Hint(StrEnum):
+    """What whoever listens is told, by the channel of Postgres. Never needed: they poll."""
+
+    DUE = "durable"  # a run may be
+    ENDED = "durable_ends"  # a run has
+    PUBLISHED = "durable_published"  # a run has shown something, or answered
+
+
 class Letter(NamedTuple):
     """A message as its sender writes it."""
 
@@ -221,10 +227,9 @@ class Answer(NamedTuple):
 
     run: int
     key: str
-    status: (
-        str  # its own, if `result` or `failure` is there; else of the run, which will not answer:
-    )
-    # closed in some way, stuck, absent, or unknown if it has no such message
+    # Its own, if `result` or `failure` is there; else of the run, which will not answer: closed in
+    # some way, stuck, absent, or unknown if it has no such message.
+    status: str
     result: bytes | None
     failure: bytes | None
     report: str | None  # why it is stuck
@@ -275,25 +280,6 @@ class HandBack(NamedTuple):
     due_at: datetime | None  # None: only a message brings it back
     waits_for: str | None
     waits_at: str | None
-
-
-class NewRun(NamedTuple):
-    """A run to be started, if its id is free or ``if_exists`` allows it. Times are times, or
-    lengths from now; the deadline's is counted from when the run may begin."""
-
-    id: str
-    workflow: str
-    queue: str
-    priority: int
-    input: bytes
-    input_digest: bytes
-    if_exists: str
-    explicit_id: bool  # False: a random id, which needs no lock
-    seed: bytes  # tells a start that is sent again from another one
-    begins_at: datetime | None = None
-    begins_after: timedelta | None = None
-    ends_at: datetime | None = None
-    ends_after: timedelta | None = None
 
 
 class Started(NamedTuple):
@@ -376,8 +362,7 @@ class Suspect(NamedTuple):
     server_up_for: float
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(NamedTuple):
     """What a worker tells about itself when it begins."""
 
     worker: UUID

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
@@ -15,7 +16,7 @@ from .._authoring.definitions import Definition
 from .._client.waiting import Waiting
 from .._core.retries import Duration, seconds
 from .._runtime.worker import LiveWorker
-from .._store.protocol import Answer, News, Outcome, Watched
+from .._store.protocol import Answer, Hint, News, Outcome, Watched
 from .._store.verbs import Store
 from ..errors import InvalidCall
 from .cast import NOTHING, Call, Cast
@@ -326,16 +327,17 @@ class _Awaited(_Patient[int, Outcome]):
         super().__init__(
             store.runs.settled,
             key=lambda outcome: outcome.run,
-            listen=store.listen_for_ends,
+            listen=functools.partial(store.listen, Hint.ENDED),
             is_live=is_live,
         )
+        published = functools.partial(store.listen, Hint.PUBLISHED)
         self.watching = _Patient[Watched, News](
-            store.streams.news, key=lambda news: news.watched, listen=store.listen_for_published
+            store.streams.news, key=lambda news: news.watched, listen=published
         )
         self.answering = _Patient[tuple[int, str], Answer](
             store.inbox.answers,
             key=lambda answer: (answer.run, answer.key),
-            listen=store.listen_for_published,
+            listen=published,
         )
         self.env = self.watching.env = self.answering.env = env
         self._store = store

@@ -16,6 +16,7 @@ from uuid import UUID
 import asyncpg
 from msgspec.structs import replace
 
+from durable._store.family import NewRun
 from durable._store.memory.store import Store as MemoryStore
 from durable._store.memory.tables import Tables
 from durable._store.postgres import journal, statements
@@ -27,7 +28,6 @@ from durable._store.protocol import (
     Delivered,
     Delivery,
     JournalRow,
-    NewRun,
     Park,
     Registration,
     Started,

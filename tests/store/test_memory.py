@@ -19,6 +19,7 @@ from durable._store.memory.readable import readable, readable_failure
 from durable._store.memory.store import Store
 from durable._store.memory.tables import Tables
 from durable._store.postgres.statements import with_schema
+from durable._store.protocol import Hint
 from durable.errors import InvalidCall
 
 from ..codec.test_readable import ODD, agrees, plain_keys
@@ -76,8 +77,8 @@ async def test_stores_of_one_database_see_each_other_and_hints_cross_threads() -
     heartbeat = await Store(tables).open_heartbeat()
     heartbeat.on_news = heard.set
 
-    await asyncio.to_thread(asyncio.run, Store(tables).notify())
+    await asyncio.to_thread(asyncio.run, Store(tables).notify(Hint.DUE))
 
     await heard.wait()
     await heartbeat.close()
-    assert not tables.listeners
+    assert not tables.listeners[Hint.DUE]

@@ -10,13 +10,13 @@ from typing import Any
 from uuid import UUID
 
 from ...errors import InvalidCall, StoreError
+from ..family import NewRun
 from ..protocol import (
     DOUBTFUL_FROM,
     Claimed,
     HandBack,
     JournalRow,
     Letter,
-    NewRun,
     Outcome,
     Started,
     Swept,

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 
 from .. import verbs
+from ..protocol import Hint
 from .aside import Attempts, Outcomes
 from .inbox import Inbox
 from .journal import Journal
@@ -33,32 +34,17 @@ class Store:
     async def open_heartbeat(self) -> verbs.Heartbeat:
         return Heartbeat(self._tables)
 
-    async def notify(self) -> None:
+    async def notify(self, hint: Hint) -> None:
         with self._tables.lock:
-            for hear in list(self._tables.listeners.values()):
+            for hear in list(self._tables.listeners[hint].values()):
                 hear()
 
-    async def notify_ends(self) -> None:
-        with self._tables.lock:
-            for hear in list(self._tables.end_listeners.values()):
-                hear()
-
-    async def listen_for_ends(self, on_ends: Callable[..., None]) -> None:
+    async def listen(self, hint: Hint, hear: Callable[..., None]) -> None:
         loop = asyncio.get_running_loop()
-        self._tables.end_listeners[self, on_ends] = lambda: loop.call_soon_threadsafe(on_ends)
-
-    async def notify_published(self) -> None:
-        with self._tables.lock:
-            for hear in list(self._tables.published_listeners.values()):
-                hear()
-
-    async def listen_for_published(self, on_published: Callable[..., None]) -> None:
-        loop = asyncio.get_running_loop()
-        self._tables.published_listeners[self, on_published] = lambda: loop.call_soon_threadsafe(
-            on_published
-        )
+        self._tables.listeners[hint][self, hear] = lambda: loop.call_soon_threadsafe(hear)
 
     async def close(self) -> None:
-        for listeners in self._tables.end_listeners, self._tables.published_listeners:
+        for hint in Hint.ENDED, Hint.PUBLISHED:
+            listeners = self._tables.listeners[hint]
             for key in [key for key in listeners if key[0] is self]:
                 del listeners[key]

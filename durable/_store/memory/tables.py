@@ -20,7 +20,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
 from ...errors import LeaseLost
-from ..protocol import Item, JournalRow, Message, Note, Recorded, Registration, Reply
+from ..protocol import Hint, Item, JournalRow, Message, Note, Recorded, Registration, Reply
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -123,9 +123,7 @@ class Tables:
         self.state: dict[tuple[int, str], tuple[int, bytes]] = {}  # version and value
         self.stream: defaultdict[tuple[int, str], list[StreamRow]] = defaultdict(list)
         self.worker: dict[UUID, Worker] = {}
-        self.listeners: dict[object, Callable[[], object]] = {}  # for what is due
-        self.end_listeners: dict[tuple[object, object], Callable[[], object]] = {}
-        self.published_listeners: dict[tuple[object, object], Callable[[], object]] = {}
+        self.listeners: dict[Hint, dict[Any, Callable[[], object]]] = {hint: {} for hint in Hint}
         self.farewell: dict[int, int] = {}
         self.children: defaultdict[int, set[int]] = defaultdict(set)  # the index run_child
         self._named: dict[str, int] = {}  # the index run_id

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from ..protocol import DOUBTFUL_FROM, Beat, Registration, Suspect
+from ..protocol import DOUBTFUL_FROM, Beat, Hint, Registration, Suspect
 from .runs import is_overdue
 from .tables import CLAIMABLE, Tables, Worker, verb
 
@@ -28,7 +28,7 @@ class Heartbeat:
         self._worker: UUID | None = None
         self._loop = asyncio.get_running_loop()
         self.on_news: Callable[[], object] = lambda: None
-        tables.listeners[self] = self._hear
+        tables.listeners[Hint.DUE][self] = self._hear
 
     @verb
     def register(self, registration: Registration) -> None:
@@ -80,7 +80,7 @@ class Heartbeat:
 
     async def close(self) -> None:
         with self._tables.lock:
-            self._tables.listeners.pop(self, None)
+            self._tables.listeners[Hint.DUE].pop(self, None)
             row = self._tables.worker.get(self._worker) if self._worker is not None else None
             if row is not None:
                 row.holds_lock = False
@@ -90,7 +90,7 @@ class Heartbeat:
         try:
             self._loop.call_soon_threadsafe(self.on_news)
         except RuntimeError:
-            self._tables.listeners.pop(self, None)  # its loop is closed: nobody listens
+            self._tables.listeners[Hint.DUE].pop(self, None)  # its loop is closed: nobody listens
 
 
 class Workers:

@@ -10,11 +10,11 @@ from uuid import UUID
 import asyncpg
 
 from ...errors import LeaseLost, StoreError
+from ..family import NewRun
 from ..protocol import (
     Claimed,
     HandBack,
     Letter,
-    NewRun,
     Outcome,
     Started,
     Swept,

@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Self
 
 from .. import verbs
+from ..protocol import Hint
 from . import migrate, statements
 from .attempts import Attempts
 from .connecting import Session
@@ -40,9 +41,6 @@ LOCK_SECONDS = 0.08
 PATIENT_LOCK_SECONDS = 0.5
 
 
-ENDS, PUBLISHED = "durable_ends", "durable_published"  # as in listening.sql
-
-
 class Store:
     """Made by ``open``. Belongs to the event loop it was opened in."""
 
@@ -62,7 +60,7 @@ class Store:
         self._lines = (calls, commits, aside, lists)
         self._calls = calls
         self._sql = statements.load("listening", schema)
-        self._listening: dict[tuple[str, Callable[..., None]], Session | None] = {}
+        self._listening: dict[tuple[Hint, Callable[..., None]], Session | None] = {}
         self.runs: verbs.Runs = Runs(calls, patience, schema)
         self.journal: verbs.Journal = Journal(commits, aside, calls, schema)
         self.attempts: verbs.Attempts = Attempts(calls, schema)
@@ -119,37 +117,20 @@ class Store:
         await line.open()
         return Heartbeat(line, self._schema, self._backends, listens=self._notify)
 
-    async def notify(self) -> None:
-        """A hint to idle workers elsewhere that something is due. Never needed: they poll."""
+    async def notify(self, hint: Hint) -> None:
+        """Tell whoever listens elsewhere."""
         if self._notify:
-            await self._calls.fetch(self._sql["notify"])
+            await self._calls.fetch(self._sql["notify"], hint)
 
-    async def notify_ends(self) -> None:
-        """A hint to those who wait for results elsewhere. Never needed: they poll."""
-        if self._notify:
-            await self._calls.fetch(self._sql["notify_ends"])
-
-    async def listen_for_ends(self, on_ends: Callable[..., None]) -> None:
-        """Call ``on_ends`` at such hints, for as long as the present connection lives. Behind a
+    async def listen(self, hint: Hint, hear: Callable[..., None]) -> None:
+        """Call ``hear`` at such hints, for as long as the present connection lives. Behind a
         pooler none arrive."""
-        await self._listen(ENDS, on_ends)
-
-    async def notify_published(self) -> None:
-        """A hint to those who read states and streams elsewhere. Never needed: they poll."""
-        if self._notify:
-            await self._calls.fetch(self._sql["notify_published"])
-
-    async def listen_for_published(self, on_published: Callable[..., None]) -> None:
-        """As ``listen_for_ends``."""
-        await self._listen(PUBLISHED, on_published)
-
-    async def _listen(self, channel: str, hear: Callable[..., None]) -> None:
         session = self._calls.session
         if not self._notify or session is None or session.pooled:
             return
-        if session is not self._listening.get((channel, hear)):
-            await self._calls.call(lambda c: c.add_listener(channel, hear))
-            self._listening[channel, hear] = self._calls.session
+        if session is not self._listening.get((hint, hear)):
+            await self._calls.call(lambda c: c.add_listener(hint, hear))
+            self._listening[hint, hear] = self._calls.session
 
     def _line(self, lock_timeout: float) -> Line:
         return Line(

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ..protocol import Beat, Registration, Suspect, Unavailable
+from ..protocol import Beat, Hint, Registration, Suspect, Unavailable
 from . import statements
 from .connecting import Session
 from .line import Line
@@ -25,8 +25,6 @@ BATCH = 1_000
 # How often a takeover asks for the dead worker's row, each time for half a second; what holds
 # it longer is ended by Postgres itself (idle in transaction) or by TCP.
 TRIES = 20
-
-CHANNEL = "durable"  # as in listening.sql
 
 Backends = Callable[[], list[tuple[int, datetime]]]
 
@@ -45,22 +43,9 @@ class Heartbeat:
 
     async def register(self, registration: Registration) -> None:
         """Begin to live: the lock first, then the row that judges look at."""
-        worker = registration.worker
-        await self._settle(worker)
-        await self._line.fetch(
-            self._sql["register"],
-            worker,
-            registration.name,
-            registration.host,
-            registration.pid,
-            registration.pid_started,
-            list(registration.workflows),
-            list(registration.queues),
-            registration.build,
-            registration.lease_seconds,
-            self._holds_lock(),
-            within=BEAT_CALL_SECONDS,
-        )
+        await self._settle(registration.worker)
+        told = *registration, self._holds_lock()
+        await self._line.fetch(self._sql["register"], *told, within=BEAT_CALL_SECONDS)
 
     async def beat(self, worker: UUID) -> Beat:
         """Say that this worker lives, and learn what it wants to know; one statement.
@@ -111,7 +96,7 @@ class Heartbeat:
         """Before the beat, which finds what was due earlier. Hints are never needed."""
         session = self._line.session
         if self._listens and session is not None and not session.pooled:
-            await connection.add_listener(CHANNEL, self._heard)
+            await connection.add_listener(Hint.DUE, self._heard)
 
     def _heard(self, *_: object) -> None:
         self.on_news()
