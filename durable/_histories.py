@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from ._client.listing import checked_status
+from ._core.statuses import OPEN
 from ._runtime import rows
 from ._store.protocol import JournalRow, Message, Note
 from ._store.verbs import Store
@@ -99,6 +101,30 @@ class History(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         raise RunNotFound(id=id)
 
     @classmethod
+    async def all(
+        cls,
+        client: Client,
+        *,
+        status: str | Sequence[str] = "open",
+        workflow: str | None = None,
+        limit: int | None = None,
+    ) -> AsyncGenerator[Self, None]:
+        """The histories of all open runs, or of those that stand as ``status`` says (one or
+        several, "open" for all that are), of one ``workflow`` or of all; ``limit``: of the
+        youngest. Which runs these are is settled at one moment; each is read when its turn comes.
+
+        Raises:
+            InvalidCall: there is no such status.
+
+        Example:
+            async for history in History.all(client, workflow="order"):
+                replay(history)
+        """
+        store = client.store
+        async for history in cls.read(store, await selected(store, status, workflow, limit)):
+            yield history
+
+    @classmethod
     async def read(cls, store: Store, runs: Iterable[int]) -> AsyncGenerator[Self, None]:
         """The histories of many runs, by their keys; of those that are still there."""
         wanted = sorted(set(runs))
@@ -132,6 +158,20 @@ class History(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         from ._history_lines import written
 
         return written(self)
+
+
+async def selected(
+    store: Store, status: str | Sequence[str], workflow: str | None, limit: int | None
+) -> list[int]:
+    """Keys of runs, the youngest first.
+
+    Raises:
+        InvalidCall: there is no such status.
+    """
+    wanted = {status} if isinstance(status, str) else set(status)
+    statuses = {checked_status(each) for each in wanted - {"open"}}
+    statuses |= OPEN if "open" in wanted else set()
+    return await store.listing.selected(sorted(statuses), workflow, limit)
 
 
 async def _batch(cls: type[Any], store: Store, runs: Sequence[int]) -> AsyncGenerator[Any, None]:

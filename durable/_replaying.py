@@ -63,13 +63,17 @@ class Replayed:
     error: BaseException | None = None
 
     def __str__(self) -> str:
+        who = f"{self.history.workflow} {self.history.id!r}"
+        return f"{who} fits its {self.position} events: {self.told}"
+
+    @property
+    def told(self) -> str:
+        """How the run stands with this code, in words."""
         if self.status == WAITS:
-            how = f"waits for {self.waits_for}" + (f" at {self.waits_at}" if self.waits_at else "")
-        elif self.error is not None:
-            how = f"{self.status} with {type(self.error).__name__}: {self.error}"
-        else:
-            how = self.status + (f" with {shorten(self.result)}" if self.result is not None else "")
-        return f"{self.history.workflow} {self.history.id!r} fits its {self.position} events: {how}"
+            return f"waits for {self.waits_for}"
+        if self.error is not None:
+            return f"{self.status} with {type(self.error).__name__}: {self.error}"
+        return self.status + (f" with {shorten(self.result)}" if self.result is not None else "")
 
 
 def replay(history: History, workflow: Callable[..., Any] | None = None) -> Replayed:

@@ -27,9 +27,10 @@ MAY_IMPORT = {
     "embedded": {"errors", "_postgres"},
     "_surroundings": {"errors", "embedded"},
     "_queries": {*INNER, "_authoring", "_store", "_client", "_runtime"},
-    "_histories": {*INNER, "_store", "_runtime", "_queries", "_history_lines"},
+    "_histories": {*INNER, "_store", "_client", "_runtime", "_queries", "_history_lines"},
     "_history_lines": {*INNER, "_store", "_runtime", "_histories"},
     "_replaying": {*INNER, "_authoring", "_store", "_runtime", "_histories"},
+    "_judging": {*INNER, "_store", "_histories", "_replaying"},
     "_app": {*INNER, "_authoring", "_store", "_client", "_runtime", "_queries"},
 }
 ROOMS = {path.relative_to(HOUSE).with_suffix("").parts[0] for path in HOUSE.rglob("*.py")}
@@ -54,6 +55,7 @@ OUTSIDE = {
     "_histories": {"msgspec"},
     "_history_lines": {"msgspec"},
     "_replaying": set(),
+    "_judging": set(),
 }
 
 

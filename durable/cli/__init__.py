@@ -21,6 +21,8 @@ COMMANDS = {
     "pause": "runs",
     "resume": "runs",
     "delete": "runs",
+    "replay": "histories",
+    "export": "histories",
     "migrate": "database",
     "doctor": "doctor",
 }

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib
 import logging
 import sys
-from types import ModuleType
 
 import click
 
 from .connection import database_option, found_database, schema_option
+from .modules import imported
 from .output import as_json, output_option
 
 
@@ -54,7 +53,7 @@ def worker_command(
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    serve = [_imported(name) for name in modules]
+    serve = [imported(name) for name in modules]
 
     async def work(url: str) -> None:
         from .. import Worker
@@ -91,18 +90,3 @@ def quiet_collector() -> None:
     of its time (`python -m bench steps`), to find nothing: reference counts free them. Less often
     still saves no more, and a look at 50,000 objects holds the loop for 24 ms."""
     gc.set_threshold(10_000, 20, 50)
-
-
-def _imported(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if not f"{name}.".startswith(f"{error.name}."):  # the module is there, what it needs is not
-            raise click.ClickException(
-                f"{name!r} cannot be imported: it, or what it imports, needs {error.name!r}, which "
-                f"is not installed here. `python -c 'import {name}'` shows where."
-            ) from error
-        raise click.UsageError(
-            f"cannot import {name!r}: {error}. Give modules by their dotted names, and run this "
-            "where `python -c 'import ...'` finds them."
-        ) from error

@@ -84,6 +84,14 @@ class Listing:
         return [] if run is None else [_event(row) for row in self._tables.journal[run.run]]
 
     @verb
+    def selected(
+        self, statuses: Sequence[str], workflow: str | None, limit: int | None
+    ) -> list[int]:
+        found = (run.run for run in self._tables.run.values()
+                 if run.status in statuses and workflow in (None, run.workflow))  # fmt: skip
+        return sorted(found, reverse=True)[:limit]
+
+    @verb
     def recorded(self, runs: Sequence[int]) -> list[dict[str, Any]]:
         return [self._recorded(self._tables.run[run]) for run in sorted(runs)
                 if run in self._tables.run]  # fmt: skip

@@ -70,6 +70,14 @@ class Listing:
         """The events of the run that the id names, payloads readable."""
         return [_described(row) for row in await self._line.fetch(self._sql["history"], id)]
 
+    async def selected(
+        self, statuses: Sequence[str], workflow: str | None, limit: int | None
+    ) -> list[int]:
+        """Keys of the runs that stand so, the youngest first: all as of one moment."""
+        query = self._sql["selected_anywhere" if "completed" in statuses else "selected"]
+        rows = await self._line.fetch(query, list(statuses), workflow, limit)
+        return [row["run"] for row in rows]
+
     async def recorded(self, runs: Sequence[int]) -> list[dict[str, Any]]:
         """What replay needs of these runs beside their journals; ``events``: how long those are."""
         return [dict(row) for row in await self._line.fetch(self._sql["recorded"], list(runs))]

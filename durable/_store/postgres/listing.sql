@@ -101,6 +101,21 @@ from durable.history h
 where h.id = $1 and h.current
 order by h.position
 
+-- name: selected
+-- Keys of runs by status, the youngest first. What is said once more are the words of two indexes,
+-- by which the open ones are found among however many closed.
+select r.run from durable.run r
+where r.status = any($1::text[]) and ($2::text is null or r.workflow = $2)
+    and (r.worker is not null or r.status not in ('completed', 'running'))
+order by r.run desc
+limit $3
+
+-- name: selected_anywhere
+select r.run from durable.run r
+where r.status = any($1::text[]) and ($2::text is null or r.workflow = $2)
+order by r.run desc
+limit $3
+
 -- name: recorded
 -- What replay needs of runs beside their journals, and how long those are now: what is read of a
 -- journal up to there is what stands in it as of this statement.

@@ -1,0 +1,182 @@
+"""`durable replay` and `durable export`: recorded runs against the code at hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from durable import Context, Durable, Signal, activity, workflow
+from durable import _judging as judging
+from durable.cli import cli
+from durable.cli.output import told
+from durable.testing import History, replay
+
+HERE = __name__
+CHANGED = "DURABLE_TESTS_CODE_HAS_CHANGED"  # other processes look at it, too
+
+go = Signal[int]("replays/go")
+
+
+@activity(name="replays/price")
+async def price(what: str) -> int:
+    return len(what)
+
+
+@workflow(name="replays/order")
+async def order(ctx: Context, what: str) -> int:
+    if os.environ.get(CHANGED):
+        await ctx.sleep(1)
+    cents = await ctx.activity(price, what)
+    return cents + await ctx.receive(go)
+
+
+class Told(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Told]:
+    """Runs a command in this process."""
+
+    def run(*arguments: str) -> Told:
+        code = told(lambda: cli.main(args=list(arguments), standalone_mode=False))
+        out, err = capfdbinary.readouterr()
+        return Told(code, out.decode(), err.decode())
+
+    return run
+
+
+@pytest.fixture
+def orders(dsn: str) -> str:
+    """A database with three orders that wait, and one that is done."""
+
+    async def place() -> None:
+        async with Durable(dsn, serve=[order]) as app:
+            handles = [await app.start(order, "socks", id=f"order-{n}") for n in range(4)]
+            await handles[3].signal(go, 1)
+            await handles[3].result()
+            for each in handles[:3]:
+                while not (await each.describe()).waits_for:
+                    await asyncio.sleep(0.005)
+
+    asyncio.run(place())
+    return dsn
+
+
+def test_open_runs_fit_the_code_that_began_them_and_nothing_is_written(
+    orders: str, command: Callable[..., Told]
+) -> None:
+    def ids(*filters: str) -> list[str]:
+        given = ("replay", HERE, "--database", orders, "-o", "json", "-v", *filters)
+        return [each["id"] for each in json.loads(command(*given).out)["fits"]]
+
+    before = asyncio.run(_all_rows(orders))
+    found = command("replay", HERE, "--database", orders)
+    assert found.code == 0, found
+    assert found.out.startswith("3 runs replayed in ")
+    assert found.out.endswith(": all fit.\n")
+    told = command("replay", HERE, "--database", orders, "--verbose", "--id", "order-1").out
+    assert told.startswith("fits  replays/order  order-1  waits for a signal 'replays/go' (op 2)")
+    assert ids("--limit", "2") == ["order-1", "order-2"]
+    assert ids("--workflow", "nobody's") == []
+    assert ids("--status", "open", "--status", "completed") == [f"order-{n}" for n in range(4)]
+    assert command("replay", HERE, "--database", orders, "--id", "order-9").code == 4
+    assert asyncio.run(_all_rows(orders)) == before
+
+
+def test_runs_that_would_diverge_are_named_with_line_and_reason(
+    orders: str, command: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CHANGED, "1")
+    found = command("replay", HERE, "--database", orders)
+    assert found.code == 1
+    first, *others = found.out.splitlines()
+    assert first.startswith("replays/order at position 1, test_cli_histories.py:")
+    assert first.endswith(": would diverge (3 runs)")
+    assert others[:3] == ["  order-0", "  order-1", "  order-2"]
+    assert "the journal holds the result of activity 'replays/price' (op 1)" in found.out
+    assert others[-1].endswith("0 fit, 3 would diverge.")
+    done = command("replay", HERE, "--database", orders, "--status", "completed", "-o", "json")
+    assert [each["id"] for each in json.loads(done.out)["misfits"]] == ["order-3"]
+
+    monkeypatch.setattr(judging, "STORED", 1)  # so few would be replayed in this process
+    spread = command("replay", HERE, "--database", orders, "--jobs", "2", "-o", "json")
+    facts = json.loads(spread.out)
+    assert (facts["replayed"], facts["fit"]) == (3, 0)
+    assert [each["id"] for each in facts["misfits"]] == ["order-0", "order-1", "order-2"]
+    assert {each["kind"] for each in facts["misfits"]} == {"diverges"}
+
+
+def test_unknown_workflows_fail_unless_they_are_left_out(
+    orders: str, command: Callable[..., Told]
+) -> None:
+    asyncio.run(_forget_workflow_of(orders, "order-0"))
+    found = command("replay", HERE, "--database", orders)
+    assert found.code == 1
+    assert "replays/gone: not defined in these modules (1 run)" in found.out
+    assert command("replay", HERE, "--database", orders, "--skip-unknown").code == 0
+
+
+async def _forget_workflow_of(dsn: str, id: str) -> None:
+    import asyncpg
+
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("update durable.run set workflow = 'replays/gone' where id = $1", id)
+    await connection.close()
+
+
+def test_exported_histories_are_replayed_without_a_database(
+    orders: str, command: Callable[..., Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported = command("export", "--status", "open", "--status", "completed", "--database", orders)
+    assert (exported.code, exported.err) == (0, "4 histories\n")
+    path = tmp_path / "histories.jsonl"
+    path.write_text(exported.out, encoding="utf-8")
+    assert {replay(each).status for each in History.load(path)} == {"waits", "completed"}
+    elsewhere = ("replay", HERE, "--file", str(path))
+    assert command(*elsewhere).code == 0
+    monkeypatch.setenv(CHANGED, "1")
+    assert "4 would diverge" in command(*elsewhere).out
+    assert "1 would diverge" in command(*elsewhere, "--status", "open", "--limit", "1").out
+    path.write_text(exported.out[:-200], encoding="utf-8")
+    cut = command(*elsewhere)
+    assert cut.code == 1
+    assert "histories.jsonl, line" in cut.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("replay",), "Missing argument 'MODULES...'"),
+        (("replay", "no.such.module"), "cannot import 'no.such.module'"),
+        (("replay", HERE, "--status", "lost"), "'lost' is not one of"),
+        (("export",), "Which runs?"),
+        (("export", "a", "--status", "open"), "not both"),
+    ],
+)
+def test_wrong_usage_is_told(
+    command: Callable[..., Told], arguments: tuple[str, ...], why: str
+) -> None:
+    found = command(*arguments)
+    assert found.code == 2
+    assert why in found.err
+
+
+async def _all_rows(dsn: str) -> list[Any]:
+    import asyncpg
+
+    connection = await asyncpg.connect(dsn)
+    try:
+        found = await connection.fetch("select run.* from durable.run run order by run.run")
+        journal = await connection.fetch("select count(*) from durable.journal")
+        return [tuple(row) for row in found + journal]
+    finally:
+        await connection.close()
