@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 _ENVIRONMENT: pytest.StashKey[Environment] = pytest.StashKey()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("durable").addoption(
+        "--durable-always-replay",
+        action="store_true",
+        help="run each workflow again from its journal after every turn, whatever the marks say",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
@@ -54,6 +62,8 @@ def durable(request: pytest.FixtureRequest) -> Environment:
     options: dict[str, Any] = {}
     for marker in reversed(list(request.node.iter_markers("durable"))):  # the closest wins
         options.update(marker.kwargs)
+    if request.config.getoption("--durable-always-replay"):
+        options["replay"] = "always"
     if "database" not in options:
         options["database"] = request.getfixturevalue("durable_database_url")
     environment = Environment(**options)

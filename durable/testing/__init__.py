@@ -14,6 +14,10 @@ from .._histories import History
 from .._replaying import Replayed, replay
 from .cast import Call
 from .environment import Environment
+from .everywhere import CrashDifference, Survived
 from .passage import Stalled
 
-__all__ = ["Call", "Environment", "History", "Replayed", "Stalled", "replay"]
+__all__ = [
+    "Call", "CrashDifference", "Environment", "History", "Replayed", "Stalled", "Survived",
+    "replay",
+]  # fmt: skip

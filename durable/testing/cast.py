@@ -6,12 +6,14 @@ come and go while a run retries.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from .._authoring.attempts import attempt
 from .._authoring.definitions import Definition, activity_of, transaction_of
@@ -24,6 +26,11 @@ from .clock import VirtualClock
 
 NOTHING: Any = object()  # nothing was given
 
+When: TypeAlias = Literal["before", "after"]  # an attempt acts
+
+# By which an attempt sleeps: that of its own environment, whichever the test means by it.
+CLOCK: ContextVar[VirtualClock] = ContextVar("durable clock")
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -34,6 +41,7 @@ class Call:
         id: of the run that called.
         attempt: its number, from 1.
         at: when it began, in the environment's time.
+        key: its idempotency key (``durable.attempt().idempotency_key``).
     """
 
     args: tuple[Any, ...]
@@ -41,6 +49,7 @@ class Call:
     id: str
     attempt: int
     at: datetime
+    key: str
 
 
 class StandIn:
@@ -56,6 +65,7 @@ class StandIn:
         always = isinstance(raises, BaseException | type)
         self._always = raises if always else None
         self._raises = deque(() if isinstance(raises, BaseException | type) else raises)
+        self.part = by, tuple(self._raises) or self._always or (), returns, hang is not None
         self._by = by
         self._returns = returns
         self._hang = hang
@@ -63,7 +73,7 @@ class StandIn:
     async def play(self, *args: Any, **kwargs: Any) -> Any:
         error: Any = self._raises.popleft() if self._raises else self._always
         if error is not None:
-            raise error
+            raise error.with_traceback(None) if isinstance(error, BaseException) else error
         if self._hang is not None:
             await self._hang()
         if self._by is None:
@@ -78,13 +88,16 @@ class NoConnection(Unrecordable):
 
 class Cast:
     """The stand-ins of one environment, and the calls in it. ``connects``: transactions may run
-    for real."""
+    for real. ``die`` kills the worker."""
 
-    def __init__(self, clock: VirtualClock, *, connects: bool) -> None:
+    def __init__(self, clock: VirtualClock, *, connects: bool, die: Callable[[], None]) -> None:
         self._clock = clock
         self._connects = connects
+        self._die = die
+        self._doomed: defaultdict[Callable[..., Any], list[When]] = defaultdict(list)
         self._stand_ins: dict[Callable[..., Any], StandIn] = {}
         self._calls: defaultdict[Callable[..., Any], list[Call]] = defaultdict(list)
+        self._names: dict[Callable[..., Any], str] = {}
 
     def put(
         self, fn: Callable[..., Any], by: Any, *, raises: Any, returns: Any, hangs: bool
@@ -96,6 +109,22 @@ class Cast:
             )
         hang = self._clock.hang if hangs else None
         self._stand_ins[_function_of(fn)] = StandIn(by, raises, returns, hang)
+
+    def repeat(self, other: Cast) -> None:
+        """The stand-ins of another, as they were when they were put there."""
+        for fn, stand_in in other._stand_ins.items():
+            by, raises, returns, hangs = stand_in.part
+            self.put(fn, by, raises=raises, returns=returns, hangs=hangs)
+
+    def doom(self, fn: Callable[..., Any], when: When) -> None:
+        """The worker dies in the next attempt of it that comes so far."""
+        self._doomed[_function_of(fn)].append(when)
+
+    def known(self) -> Iterable[tuple[str, Call]]:
+        """All calls, each with the name of what was called."""
+        for fn, calls in self._calls.items():
+            name = self._names[fn]
+            yield from ((name, call) for call in calls)
 
     def calls(self, fn: Callable[..., Any]) -> list[Call]:
         return list(self._calls[_function_of(fn)])
@@ -121,27 +150,38 @@ class Cast:
             definition = asked.definition
             if kind == "activity" and definition.is_async:
                 return await inner(work)
+            self._dies(definition, "before")
             is_played = definition.fn in self._stand_ins
             if kind == "transaction" and not is_played and not self._connects:
                 raise NoConnection(NO_CONNECTION)
             other = self._played(definition) if is_played else self._watched(definition)
             work.call = asked._replace(definition=other)
             try:
-                return await (play if is_played else inner)(work)
+                ended = await (play if is_played else inner)(work)
             finally:
                 work.call = asked
+            self._dies(definition, "after")
+            return ended
 
         return run
 
     def _played(self, definition: Definition) -> Definition:
         """A stand-in needs neither thread nor connection."""
+        is_coroutine = definition.kind == "activity" and definition.is_async  # else: see `runner`
 
         async def play(*args: Any, **kwargs: Any) -> Any:
+            if is_coroutine:
+                self._dies(definition, "before")
             self._note(definition, args, kwargs)
             stand_in = self._stand_ins.get(definition.fn)
-            if stand_in is None:
-                return await definition.fn(*args, **kwargs)
-            return await stand_in.play(*args, **kwargs)
+            token = CLOCK.set(self._clock)
+            try:
+                value = await (stand_in.play if stand_in else definition.fn)(*args, **kwargs)
+            finally:
+                CLOCK.reset(token)
+            if is_coroutine:
+                self._dies(definition, "after")
+            return value
 
         return replace(definition, fn=play, is_async=True)
 
@@ -153,9 +193,18 @@ class Cast:
 
         return replace(definition, fn=call)
 
+    def _dies(self, definition: Definition, when: When) -> None:
+        doomed = self._doomed[definition.fn]
+        if when in doomed:
+            doomed.remove(when)
+            self._die()
+            raise asyncio.CancelledError  # this attempt dies with its process
+
     def _note(self, definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         current = attempt()
-        call = Call(args, kwargs, current.id, current.number, self._clock.now())
+        key = current.idempotency_key
+        call = Call(args, kwargs, current.id, current.number, self._clock.now(), key)
+        self._names[definition.fn] = current.activity
         self._calls[definition.fn].append(call)
 
 

@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 import asyncpg
 
-from .._app import Durable
-from .._authoring.attempts import attempt
 from .._authoring.definitions import Definition
-from .._client.waiting import Waiting
+from .._client.starting import Asked
 from .._core.retries import Duration, seconds
 from .._runtime.worker import LiveWorker
-from .._store.protocol import Answer, Hint, News, Outcome, Watched
 from .._store.verbs import Store
 from ..errors import InvalidCall
-from .cast import NOTHING, Call, Cast
+from .awaited import Awaited, in_attempt
+from .cast import CLOCK, NOTHING, Call, Cast
 from .clock import VirtualClock
+from .crashes import Crashes
+from .crashing import CrashingJournal, Moment, seed_of
 from .passage import Passage
 from .worker import EnvironmentWorker
 from .worlds import MemoryWorld, PostgresWorld, World
 
 P = ParamSpec("P")
 R = TypeVar("R")
-K = TypeVar("K", bound=Hashable)
-A = TypeVar("A")
 
 # Real seconds; see `patience` below.
 PATIENCE = 2.0
 
 
-class Environment(Durable):
+class Environment(Crashes):
     """All of Durable inside one test: client, worker, a store of its own, and its own time.
 
     It does all that :class:`durable.Durable` does. Time stands still while anything is under
@@ -94,7 +91,14 @@ class Environment(Durable):
         self._replays = replay == "always"
         self._patience = patience
         self._clock = VirtualClock(self._at)
-        self._cast = Cast(self._clock, connects=database is not None)
+        self._cast = Cast(
+            self._clock, connects=database is not None, die=lambda: self._environment_worker().die()
+        )
+        self._made_with: dict[str, Any] = {"time": time, "replay": replay, "patience": patience,
+                                           "serve": self._serve, **options}  # fmt: skip
+        self._moment: Moment | None = None
+        self._counts = False
+        self._crashing: CrashingJournal | None = None
         self._world: World | None = None
         self._passage: Passage | None = None
 
@@ -157,7 +161,10 @@ class Environment(Durable):
         """
         passage = self._open_passage()
         pause = _length(length, days, hours, minutes, seconds).total_seconds()
-        if not self._passes or _in_attempt():
+        if in_attempt():
+            await CLOCK.get(self._clock).sleep(pause)
+            return
+        if not self._passes:
             await self._clock.sleep(pause)
             return
         with passage.interest():
@@ -259,12 +266,24 @@ class Environment(Durable):
             self._world = MemoryWorld(self.now())
         else:
             self._world = PostgresWorld(self._database, self.now())
-        return await self._world.open()
+        store = await self._world.open()
+        if self._counts:
+            die = self._environment_worker
+            store.journal = self._crashing = CrashingJournal(
+                store.journal, lambda: die().die(), self._moment
+            )
+        return store
+
+    async def _start_here(self, start: Asked) -> int | None:
+        if self._counts:
+            seed = seed_of(start.new.id)
+            start = start._replace(new=start.new._replace(seed=seed))
+        return await super()._start_here(start)
 
     async def _attach(self, store: Store) -> None:
         await super()._attach(store)
         assert self._world is not None
-        waiting = _Awaited(store, is_live=self._is_live, env=self)
+        waiting = Awaited(store, is_live=self._is_live, env=self)
         self._waiting, self._watching = waiting, waiting.watching
         self._answering = waiting.answering
         self._passage = Passage(
@@ -286,6 +305,15 @@ class Environment(Durable):
         assert isinstance(self._worker, EnvironmentWorker)
         return self._worker
 
+    async def _come_to_rest(self) -> None:
+        await self._open_passage().advance(self.now())
+
+    def _repeated(self, moment: Moment | None) -> Environment:
+        made = Environment(self._database, at=self.now(), **self._made_with)
+        made._cast.repeat(self._cast)
+        made._counts, made._moment = True, moment
+        return made
+
     def _open_passage(self) -> Passage:
         if self._passage is None:
             assert self.store is not None  # or it says what is missing
@@ -302,78 +330,6 @@ class Environment(Durable):
             world, self._world = self._world, None
             if world is not None:
                 await world.close()
-
-
-class _Patient(Waiting[K, A]):
-    """Who waits lets time pass."""
-
-    env: Environment
-
-    async def answer(self, key: K) -> A:
-        passage = self.env._passage
-        if passage is None or not self.env._passes:
-            return await super().answer(key)
-        if _in_attempt():  # it waits as if it slept; the test's own wait lets time pass
-            with self.env._clock.sleeping():
-                return await super().answer(key)
-        with passage.interest():
-            return await super().answer(key)
-
-
-class _Awaited(_Patient[int, Outcome]):
-    """Who awaits results or answers of updates, and who reads what runs show."""
-
-    def __init__(self, store: Store, *, is_live: Callable[[int], bool], env: Environment) -> None:
-        super().__init__(
-            store.runs.settled,
-            key=lambda outcome: outcome.run,
-            listen=functools.partial(store.listen, Hint.ENDED),
-            is_live=is_live,
-        )
-        published = functools.partial(store.listen, Hint.PUBLISHED)
-        self.watching = _Patient[Watched, News](
-            store.streams.news, key=lambda news: news.watched, listen=published
-        )
-        self.answering = _Patient[tuple[int, str], Answer](
-            store.inbox.answers,
-            key=lambda answer: (answer.run, answer.key),
-            listen=published,
-        )
-        self.env = self.watching.env = self.answering.env = env
-        self._store = store
-
-    def awaited(self) -> list[int]:
-        shown = (each.run for each in self.watching._waiters)
-        return [*self._waiters, *shown, *(run for run, _ in self.answering._waiters)]
-
-    async def tell_settled(self) -> bool:
-        """Tell of runs that are over or stuck, by whoever, and of what they show; True if there
-        was anything."""
-        runs, read = list(self._waiters), list(self.watching._waiters)
-        outcomes = await self._store.runs.settled(runs) if runs else []
-        for outcome in outcomes:
-            self.tell(outcome)
-        shown = await self._store.streams.news(read) if read else []
-        for news in shown:
-            self.watching.tell(news)
-        asked = list(self.answering._waiters)
-        answers = await self._store.inbox.answers(asked) if asked else []
-        for answer in answers:
-            self.answering.tell(answer)
-        return bool(outcomes or shown or answers)
-
-    def fail(self, error: Exception) -> None:
-        super().fail(error)
-        self.watching.fail(error)
-        self.answering.fail(error)
-
-
-def _in_attempt() -> bool:
-    try:
-        attempt()
-    except InvalidCall:
-        return False
-    return True
 
 
 def _length(

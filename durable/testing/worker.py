@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from uuid import UUID
 
 from .._authoring.definitions import Definition
+from .._core import commands
+from .._runtime.arrivals import Result
 from .._runtime.instance import Instance
+from .._runtime.kept import Kept
+from .._runtime.lease import Lease
 from .._runtime.options import WorkerOptions
 from .._store.protocol import Beat, Outcome
 from .._store.verbs import Store
@@ -30,6 +35,7 @@ class EnvironmentWorker(RehearsalWorker):
         self.virtual = clock
         self.replays = replays
         self._parts = 0
+        self._killed: set[UUID] = set()
         self.attempts.chance = lambda: 0.0  # pauses between attempts in their full length
         attempts = self.attempts
         attempts.begin = cast.begin(attempts.begin)  # type: ignore[method-assign]
@@ -39,6 +45,20 @@ class EnvironmentWorker(RehearsalWorker):
     async def start(self) -> None:
         await super().start()
         self._parts = len(self._background._tasks)
+
+    def die(self) -> None:
+        """As if the process had been killed: attempts end, and nothing is left but what is
+        written. Its runs are taken over at once, by this worker under another name."""
+        for instance in list(self.active.values()):
+            self.attempts.drop_run(instance)
+        self.attempts._kept = _Nothing()
+        self._killed.add(self.registration.worker)
+        self.lost(self.registration.worker)
+
+    async def _begin_again(self, old: Lease) -> None:
+        if old.registration.worker in self._killed:
+            await self.store.workers.take_over(old.registration.worker)
+        await super()._begin_again(old)
 
     def is_at_rest(self, *, but_for_attempts: bool = False) -> bool:
         """Whether nothing goes on here unless time passes, or news comes."""
@@ -60,6 +80,13 @@ class EnvironmentWorker(RehearsalWorker):
     def _beat(self, beat: Beat, came: float) -> None:
         # When runs are due is looked up before time moves, not once a second.
         super()._beat(beat._replace(next_due=None), came)
+
+
+class _Nothing(Kept):
+    """What the dead leave behind."""
+
+    def add(self, run: int, command: commands.Run, result: Result) -> None:
+        """It is gone with its process."""
 
 
 def _has_news(run: Instance) -> bool:

@@ -129,13 +129,28 @@ def test_a_url_moves_all_tests_to_postgres(tmp_path: Path, server_url: str) -> N
     assert "6 passed" in run(tmp_path, "-p", "no:anyio")
 
 
-def test_the_first_block_of_the_docs_passes(tmp_path: Path) -> None:
+def test_the_tests_in_the_docs_pass(tmp_path: Path) -> None:
+    """They are one file: what the first block defines, the others use."""
     docs = ROOT / "docs" / "testing.md"
-    (block, *_) = re.findall(r"```python\n(.*?)```", docs.read_text(), flags=re.DOTALL)
+    first, *others = re.findall(r"```python\n(.*?)```", docs.read_text(), flags=re.DOTALL)
+    tests = [each for each in others if each.startswith("async def test_")]
     (tmp_path / "pytest.ini").write_text(AUTO)
-    (tmp_path / "test_block.py").write_text(block)
+    (tmp_path / "test_block.py").write_text("\n\n".join([first, *tests]))
     said = run(tmp_path, "-p", "no:anyio")
-    assert "1 passed" in said, said
+    assert f"{1 + len(tests)} passed" in said, said
+
+
+def test_who_doubts_the_marks_replays_always(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text(AUTO)
+    (tmp_path / "test_sample.py").write_text(
+        "import pytest\nfrom durable import Context, workflow\nran = []\n\n"
+        "@workflow\nasync def counts(ctx: Context) -> int:\n"
+        "    ran.append(1)\n    await ctx.sleep(1)\n    return len(ran)\n\n"
+        "@pytest.mark.durable(replay='never')\nasync def test_it(durable):\n"
+        "    assert await durable.run(counts) == 1\n"
+    )
+    assert "1 passed" in run(tmp_path, "-p", "no:anyio")
+    assert "1 failed" in run(tmp_path, "-p", "no:anyio", "--durable-always-replay")
 
 
 def test_the_example_passes() -> None:

@@ -37,7 +37,7 @@ from durable import (
     attempt,
     workflow,
 )
-from durable.testing import Call, Environment
+from durable.testing import Call, Environment, Survived
 
 
 @activity
@@ -112,6 +112,12 @@ async def in_tests(env: Environment) -> None:
     assert_type(env.calls(charge), list[Call])
     assert_type(await env.advance(days=30), datetime)
     assert_type(await env.run(order, "visa", 5), float)
+    assert_type(await env.crash_everywhere(order, "visa", 5, meanwhile=cancels), Survived[float])
+    env.crash_after(charge)
+
+
+async def cancels(env: Environment, handle: Handle[float]) -> None:
+    await handle.cancel()
 
 
 # Workflows of none, some and many arguments

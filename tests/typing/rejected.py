@@ -75,6 +75,7 @@ async def mistakes_in_tests(env: Environment) -> None:
     env.stand_in(reserve, other)  # type: ignore[arg-type]
     env.stand_in(charge, return_value="tx")  # type: ignore[call-overload]
     await env.advance(weeks=1)  # type: ignore[call-arg]
+    await env.crash_everywhere(order, 5)  # type: ignore[arg-type]
 
 
 @workflow  # type: ignore[type-var]
