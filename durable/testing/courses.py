@@ -83,7 +83,7 @@ def _in_journal(id: str, rows: list[JournalRow], others: list[JournalRow]) -> Di
         return None
     for row, other in zip_longest(rows, others):
         if row is None or other is None or _facts(row) != _facts(other):
-            position = (row or other).position
+            position = row.position if row is not None else len(rows)
             lines = (
                 f"The journal of run {id!r} differs from position {position} on:",
                 f"    without: {told(row)}",

@@ -71,7 +71,7 @@ class Trial(Generic[R]):
     def __init__(
         self,
         begin: Callable[[Moment | None], Environment],
-        workflow: Callable[..., Any],
+        workflow: Any,
         args: tuple[Any, ...],
         meanwhile: Callable[[Environment, Handle[R]], Awaitable[object]] | None,
         check: Callable[[Environment, Handle[R]], Awaitable[object]] | None,
