@@ -176,7 +176,7 @@ async def selected(
 
 async def _batch(cls: type[Any], store: Store, runs: Sequence[int]) -> AsyncGenerator[Any, None]:
     headers = await store.listing.recorded(runs)
-    notes = await store.attempts.read([header["run"] for header in headers])
+    notes = await store.journal.notes([header["run"] for header in headers])
     journals = _journals(store, {header["run"]: header.pop("events") for header in headers})
     found = {header["run"]: header for header in headers}
     async for run, events in journals:

@@ -89,13 +89,13 @@ def _let_out_early() -> None:
 
 def _split_effects() -> None:
     """A transaction's outcome is recorded in another transaction than its effects."""
-    right = outcomes.Outcomes.record
+    right = outcomes.Backend.record
 
-    async def record(self: Any, connection: Any, **facts: Any) -> None:
-        await connection.execute("commit; begin")
-        await right(self, connection, **facts)
+    async def record(self: Any, worker: Any, **facts: Any) -> None:
+        await self.connection.execute("commit; begin")
+        await right(self, worker, **facts)
 
-    outcomes.Outcomes.record = record  # type: ignore[method-assign]
+    outcomes.Backend.record = record  # type: ignore[method-assign]
 
 
 PLANTS = {

@@ -60,9 +60,7 @@ async def send(
         RunNotFound, RunClosed: nobody is there to take it; nothing was sent.
     """
     sent = letter(message)
-    answer = await client.store.inbox.deliver(
-        id=id, **sent._asdict(), meant=meant, connection=connection
-    )
+    answer = await client.store.inbox.deliver(id, sent, meant=meant, connection=connection)
     if answer.run is None or answer.state == "absent":
         raise RunNotFound(id=id)
     if answer.state == "closed":

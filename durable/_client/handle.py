@@ -15,7 +15,7 @@ from .._authoring.streams import State, Stream
 from .._codec.failures import decode_failure
 from .._codec.values import decode
 from .._core.statuses import Status
-from .._store.protocol import Hint, Outcome
+from .._store.protocol import Hint, Letter, Outcome
 from ..errors import (
     InternalError,
     InvalidCall,
@@ -135,14 +135,9 @@ class Handle(Generic[R]):
         Raises:
             RunNotFound: no such id.
         """
+        asked = Letter("cancel", None, str(uuid4()), None)
         answer = await self._client.store.inbox.deliver(
-            id=self.id,
-            kind="cancel",
-            name=None,
-            key=str(uuid4()),
-            payload=None,
-            meant=self._run,
-            connection=connection,
+            self.id, asked, meant=self._run, connection=connection
         )
         if answer.state == "absent":
             raise RunNotFound(id=self.id)

@@ -24,7 +24,7 @@ async def answer(
         raise InvalidCall(f"A promise is rejected with a text, not {shorten(value)}.")
     payload = values.encode(value, path="the answer")
     kind = None if rejects else kind_of(value)
-    found = await store.promises.answer(token, payload, kind, connection=connection)
+    found = await store.inbox.answer(token, payload, kind, connection=connection)
     match found.state:
         case "accepted" | "answered":
             return found.run, found.state == "accepted"

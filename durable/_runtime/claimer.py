@@ -157,7 +157,7 @@ class Claimer:
         doubtful = {each.run for each in claimed if each.is_doubtful}
         recorded = {each.run: each.versions for each in claimed}
         messages = await self._read_messages(instances)
-        notes = await self._worker.store.attempts.read([each.run for each in instances])
+        notes = await self._worker.store.journal.notes([each.run for each in instances])
         slice_end = time.monotonic() + SLICE_SECONDS
         async for instance, history in self._histories(instances):
             if history and history[-1].kind == "terminated":  # since it was claimed

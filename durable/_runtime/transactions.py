@@ -15,7 +15,8 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from .._authoring import attempts as authoring
-from .._store.protocol import Unavailable
+from .._store.protocol import Recorded, Unavailable
+from .._store.verbs import Backend
 from ..errors import DecodeError, Divergence, InvalidCall, LeaseLost
 from .limits import TimedOut, within
 from .work import Disowned, Unfit, Work, arguments, encoded
@@ -46,11 +47,10 @@ class Transactions:
         recorded = await self._recorded(work) if work.may_have_run else None
         conflicts = 0
         while recorded is None:
-            backend: Any = None
+            backend: Backend | None = None
             try:
-                async with outcomes.connection(work.call.definition.library) as connection:
-                    backend = outcomes.backend(connection)
-                    attempt = functools.partial(self._attempt, work, connection)
+                async with outcomes.backend(work.call.definition.library) as backend:
+                    attempt = functools.partial(self._attempt, work, backend)
                     return await within(work, self._worker.clock, attempt)
             except TimedOut:  # maybe while it committed
                 recorded = await self._after_lost_connection(work, backend)
@@ -71,30 +71,26 @@ class Transactions:
                     await _yield(work, conflicts, error)
         return recorded
 
-    async def _attempt(self, work: Work, connection: Any) -> tuple[bytes, Any]:
-        definition, worker = work.call.definition, self._worker
-        outcomes = worker.store.outcomes
+    async def _attempt(self, work: Work, backend: Backend) -> tuple[bytes, Any]:
+        definition, instance = work.call.definition, work.instance
         args, kwargs = arguments(work.call)
         authoring.enter(work.attempt)
-        async with outcomes.transaction(connection, definition.options.isolation):
-            async with outcomes.handed(connection) as given:
+        async with backend.transaction(definition.options.isolation):
+            async with backend.handed() as given:
                 value = await definition.fn(given, *args, **kwargs)
             payload, seen = encoded(definition.signature, value)
-            if not outcomes.is_in_transaction(connection):
+            if not backend.is_in_transaction():
                 raise InvalidCall(
                     f"Transaction {definition.name!r} ended the transaction it runs in: leave "
                     "commit and rollback to ctx.transaction()."
                 )
             try:
-                await outcomes.record(
-                    connection,
-                    worker=worker.registration.worker,
-                    run=work.instance.run,
-                    claim=work.instance.claim,
+                await backend.record(
+                    self._worker.registration.worker,
+                    run=instance.run,
+                    claim=instance.claim,
                     op=work.command.op,
-                    name=definition.name,
-                    digest=work.command.digest,
-                    result=payload,
+                    outcome=Recorded(definition.name, work.command.digest, payload),
                 )
             except LeaseLost as error:
                 raise Disowned from error
@@ -122,7 +118,9 @@ class Transactions:
         except DecodeError as error:
             raise Unfit(f"the outcome of transaction {recorded.name!r}: {error}") from error
 
-    async def _after_lost_connection(self, work: Work, backend: Any) -> tuple[bytes, Any] | None:
+    async def _after_lost_connection(
+        self, work: Work, backend: Backend | None
+    ) -> tuple[bytes, Any] | None:
         """End the transaction whose commit is unknown, see it over, and look for the outcome."""
         outcomes = self._worker.store.outcomes
         while True:

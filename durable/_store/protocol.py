@@ -293,12 +293,11 @@ class Started(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """The outcome of a ``ctx.transaction``, as its own commit left it."""
+    """The outcome of a ``ctx.transaction``, as its own commit leaves it."""
 
     name: str
     digest: bytes | None
     result: bytes | None
-    failure: bytes | None
 
 
 class Outcome(NamedTuple):

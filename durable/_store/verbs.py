@@ -62,24 +62,16 @@ class Journal(Protocol):
     ) -> list[rows.Verdict]: ...
     async def read(self, wanted: Iterable[tuple[int, int]]) -> list[rows.JournalRow]: ...
     def pages(self, wanted: Iterable[tuple[int, int]]) -> AsyncIterator[list[rows.JournalRow]]: ...
-
-
-class Attempts(Protocol):
-    async def read(self, runs: Sequence[int]) -> dict[int, list[rows.Note]]: ...
+    async def notes(self, runs: Sequence[int]) -> dict[int, list[rows.Note]]: ...
 
 
 class Inbox(Protocol):
     async def deliver(
-        self,
-        *,
-        id: str,
-        kind: str,
-        name: str | None,
-        key: str,
-        payload: bytes | None,
-        meant: int | None = None,
-        connection: Any = None,
+        self, id: str, letter: rows.Letter, *, meant: int | None = None, connection: Any = None
     ) -> rows.Delivered: ...
+    async def answer(
+        self, token: str, answer: bytes, kind: str | None, *, connection: Any = None
+    ) -> rows.Answered: ...
     async def read(self, wanted: Iterable[tuple[int, int]]) -> list[rows.Message]: ...
     async def answers(self, wanted: Sequence[tuple[int, str]]) -> list[rows.Answer]: ...
     async def mail(self, worker: UUID) -> dict[int, bool]: ...
@@ -93,35 +85,20 @@ class Streams(Protocol):
     async def successor(self, run: int) -> int | None: ...
 
 
-class Promises(Protocol):
-    async def answer(
-        self, token: str, answer: bytes, kind: str | None, *, connection: Any = None
-    ) -> rows.Answered: ...
+class Backend(Protocol):
+    """A connection of the user's library, while it is lent out to ``_runtime/transactions.py``."""
+
+    def transaction(self, isolation: str | None = None) -> AbstractAsyncContextManager[None]: ...
+    def handed(self) -> AbstractAsyncContextManager[Any]: ...
+    def is_in_transaction(self) -> bool: ...
+    async def record(
+        self, worker: UUID, *, run: int, claim: int, op: int, outcome: rows.Recorded
+    ) -> None: ...
 
 
 class Outcomes(Protocol):
-    """What runs on its connections speaks asyncpg: see ``_runtime/transactions.py``."""
-
     async def read(self, run: int, op: int) -> rows.Recorded | None: ...
-    def connection(self, name: str = ...) -> AbstractAsyncContextManager[Any]: ...
-    async def record(
-        self,
-        connection: Any,
-        *,
-        worker: UUID,
-        run: int,
-        claim: int,
-        op: int,
-        name: str,
-        digest: bytes | None,
-        result: bytes | None,
-    ) -> None: ...
-    def backend(self, connection: Any) -> Any: ...
-    def transaction(
-        self, connection: Any, isolation: str | None = None
-    ) -> AbstractAsyncContextManager[None]: ...
-    def handed(self, connection: Any) -> AbstractAsyncContextManager[Any]: ...
-    def is_in_transaction(self, connection: Any) -> bool: ...
+    def backend(self, name: str = ...) -> AbstractAsyncContextManager[Backend]: ...
     async def settle(self, backend: Any) -> bool: ...
 
 
@@ -173,10 +150,8 @@ class Store(Protocol):
 
     runs: Runs
     journal: Journal
-    attempts: Attempts
     inbox: Inbox
     streams: Streams
-    promises: Promises
     outcomes: Outcomes
     workers: Workers
     listing: Listing

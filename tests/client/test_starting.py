@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from durable import Client, Durable, Start, Status
+from durable._store.protocol import Letter
 from durable.errors import IdReused, InvalidCall, RunNotFound
 
 from . import flows
@@ -125,7 +126,7 @@ async def test_a_message_does_not_begin_a_delayed_run_but_a_cancel_does(
 ) -> None:
     handle = await app.start(tidies_up, id="a", delay=timedelta(days=300))
     before = (await handle.describe()).due_at
-    await app.store.inbox.deliver(id="a", kind="signal", name="s", key="k", payload=None)
+    await app.store.inbox.deliver("a", Letter("signal", "s", "k", None))
     assert (await handle.describe()).due_at == before
 
     await database.execute("delete from durable.inbox")  # no workflow reads signals yet

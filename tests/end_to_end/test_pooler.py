@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_e
 from durable import Client, Context, Durable, activity, workflow
 from durable._store.postgres.connecting import connect
 from durable._store.postgres.migrate import migrate
+from durable._store.protocol import Recorded
 from tests.end_to_end.processes import Workers, check_promises, count, make_world, until
 from tests.store.stage import Stage
 
@@ -207,15 +208,14 @@ async def test_a_transaction_that_was_cut_off_is_seen_over(pooled_dsn: str) -> N
     async with Stage(pooled_dsn) as stage:
         worker = await stage.worker()
         (run,) = await stage.born(worker, "a")
-        outcomes = stage.store.outcomes
-        async with outcomes.connection() as connection:
-            backend = outcomes.backend(connection)
+        outcomes: Any = stage.store.outcomes
+        outcome = Recorded("book", None, b"")
+        async with outcomes.backend() as backend:
             with pytest.raises(asyncpg.InterfaceError):
-                async with outcomes.transaction(connection):
-                    await outcomes.record(connection, worker=worker, run=run, claim=1, op=1,
-                                          name="book", digest=None, result=b"")  # fmt: skip
+                async with backend.transaction():
+                    await backend.record(worker, run=run, claim=1, op=1, outcome=outcome)
                     assert not await outcomes.settle(backend)  # it could still commit
-                    connection.terminate()
+                    backend.connection.terminate()
         while not await outcomes.settle(backend):
             continue
         assert await outcomes.read(run, 1) is None

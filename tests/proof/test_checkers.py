@@ -193,20 +193,20 @@ async def test_a_bug_of_a_worker_is_seen(
 async def test_effects_apart_from_their_event_happen_twice(
     audited: str, tmp_path: Path, bug: bool, monkeypatch: Patch
 ) -> None:
-    right = outcomes.Outcomes.record
+    right = outcomes.Backend.record
     first = await Durable(audited, serve=[canon], grace=0.01).__aenter__()
     died = asyncio.Event()
 
-    async def record(self: Any, connection: Any, **facts: Any) -> None:
+    async def record(self: Any, worker: Any, **facts: Any) -> None:
         if died.is_set():
-            return await right(self, connection, **facts)
+            return await right(self, worker, **facts)
         await fall_silent(first)
         if bug:
-            await connection.execute("commit; begin")
+            await self.connection.execute("commit; begin")
         died.set()
         raise LeaseLost("it dies here, before its outcome is recorded")
 
-    monkeypatch.setattr(outcomes.Outcomes, "record", record)
+    monkeypatch.setattr(outcomes.Backend, "record", record)
     try:
         await first.start(canon.booked, id="a")
         async with asyncio.timeout(20):

@@ -12,7 +12,7 @@ import pytest
 
 from durable import Durable, DurableError
 from durable._store.postgres.workers import Workers
-from durable._store.protocol import HandBack
+from durable._store.protocol import HandBack, Letter
 from tests.proof import canon, checkers, history
 from tests.proof.planting import each_way, execute, planted, said, verdict
 from tests.store.stage import Stage, new_run, parked, turn
@@ -100,8 +100,7 @@ async def test_a_message_is_kept_twice(audited: str, tmp_path: Path, bug: bool) 
         handle = await app.start(canon.cancelled, id="a", delay=3600)
         history.note("sent", run="a", what="cancel", accepted=await handle.cancel())
         if bug:  # what a send that is repeated under another key does
-            await app.store.inbox.deliver(
-                id="a", kind="cancel", name=None, key="again", payload=None)  # fmt: skip
+            await app.store.inbox.deliver("a", Letter("cancel", None, "again", None))
         with suppress(DurableError):
             await handle.result()
     verdict(

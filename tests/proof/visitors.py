@@ -11,6 +11,7 @@ import asyncpg
 
 from durable import Client, Handle
 from durable._codec.values import decode
+from durable._store.protocol import Letter
 from durable.errors import RetryRefused, StoreUnavailable
 from tests.proof import history
 
@@ -34,9 +35,8 @@ async def cancel(client: Client, handle: Handle[Any]) -> None:
     while accepted is None:  # a repeated request is the same one: it has one key
         with suppress(StoreUnavailable):
             if await client.store.journal.read([(handle._run or 0, 1)]):
-                answer = await client.store.inbox.deliver(
-                    id=handle.id, kind="cancel", name=None, key="once", payload=None,
-                    meant=handle._run)  # fmt: skip
+                asked = Letter("cancel", None, "once", None)
+                answer = await client.store.inbox.deliver(handle.id, asked, meant=handle._run)
                 accepted = answer.state == "accepted"
                 await client._news_for(answer.run)
         await asyncio.sleep(0.01)

@@ -28,6 +28,7 @@ from durable._store.protocol import (
     Delivered,
     Delivery,
     JournalRow,
+    Letter,
     Park,
     Registration,
     Started,
@@ -175,9 +176,8 @@ class Stage:
         return await self.store.runs.start(new_run(id, if_exists, **given), connection=joined)
 
     async def send(self, id: str, key: str, **given: Any) -> Delivered:
-        return await self.store.inbox.deliver(
-            id=id, kind="signal", name="shipped", key=key, payload=None, **given
-        )
+        letter = Letter("signal", "shipped", key, None)
+        return await self.store.inbox.deliver(id, letter, **given)
 
     async def commit_on(
         self, connection: asyncpg.Connection[Any], worker: UUID, *advances: Advance

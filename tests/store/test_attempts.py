@@ -22,7 +22,7 @@ def noted(run: int, at: int, *notes: Note, claim: int = 1) -> Advance:
 
 
 async def ops(stage: Stage, run: int) -> list[tuple[int, int]]:
-    found = (await stage.store.attempts.read([run]))[run]
+    found = (await stage.store.journal.notes([run]))[run]
     return sorted((each.op, each.attempt) for each in found)
 
 
@@ -34,7 +34,7 @@ async def test_a_note_is_read_back_unchanged_and_replaced_by_the_next(stage: Sta
     assert await stage.commit(worker, noted(run, 1, note(3), note(4))) == [Verdict.DONE]
     assert await stage.commit(worker, noted(run, 1, later)) == [Verdict.DONE]
 
-    found = (await stage.store.attempts.read([run]))[run]
+    found = (await stage.store.journal.notes([run]))[run]
     assert sorted(found) == [later, note(4)]
     (shown,) = await stage.observer.fetch("select * from durable.running where op = 3")
     assert (shown["id"], shown["activity"], shown["attempt"]) == ("a", "charge", 2)

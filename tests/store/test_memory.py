@@ -68,7 +68,7 @@ async def test_a_connection_of_postgres_cannot_be_joined_or_had() -> None:
         with pytest.raises(InvalidCall, match="durable_database_url"):
             await stage.start("a", connection=object())
         with pytest.raises(InvalidCall, match="stand_in"):
-            stage.store.outcomes.connection()
+            stage.store.outcomes.backend()
 
 
 async def test_stores_of_one_database_see_each_other_and_hints_cross_threads() -> None:

@@ -20,7 +20,7 @@ UPDATE = Letter("update", "add", "k", b"\x01\x01")
 
 
 async def send(stage: Stage, id: str, key: str) -> int:
-    sent = await stage.store.inbox.deliver(id=id, kind="update", name="add", key=key, payload=None)
+    sent = await stage.store.inbox.deliver(id, Letter("update", "add", key, None))
     assert sent.run is not None
     return sent.run
 

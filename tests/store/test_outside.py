@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from durable._store.protocol import HandBack, Verdict
+from durable._store.protocol import HandBack, Letter, Verdict
 
 from .stage import Stage, completed, failed, parked, turn
 
@@ -108,7 +108,7 @@ async def test_a_delayed_run_that_was_asked_to_cancel_is_due_when_resumed(stage:
     worker = await stage.worker()
     run = (await stage.start("a", begins_after=timedelta(hours=1))).run
     await stage.store.runs.pause("a", True)
-    await stage.store.inbox.deliver(id="a", kind="cancel", name=None, key="c", payload=None)
+    await stage.store.inbox.deliver("a", Letter("cancel", None, "c", None))
     assert await stage.store.runs.claim(worker, limit=9) == []
     await stage.store.runs.pause("a", False)
     assert [each.run for each in await stage.store.runs.claim(worker, limit=9)] == [run]

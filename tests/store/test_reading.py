@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from durable._store.postgres import journal
-from durable._store.protocol import Advance, Unavailable, Verdict
+from durable._store.protocol import Advance, Recorded, Unavailable, Verdict
 from durable.errors import LeaseLost
 
 from .stage import Stage, completed, row, turn
@@ -52,19 +52,19 @@ async def test_messages_are_read_after_a_cursor(stage: Stage) -> None:
 async def test_an_outcome_stands_if_and_only_if_its_transaction_happened(stage: Stage) -> None:
     worker = await stage.worker()
     (run,) = await stage.born(worker, "a")
-    outcomes = stage.store.outcomes
-    given: dict[str, Any] = {"worker": worker, "run": run, "claim": 1, "name": "reserve",
-                             "digest": b"d", "result": b"\xc0"}  # fmt: skip
+    outcomes: Any = stage.store.outcomes
+    outcome = Recorded("reserve", b"d", b"\xc0")
+    given: dict[str, Any] = {"worker": worker, "run": run, "claim": 1, "outcome": outcome}
 
-    async with outcomes.connection() as connection:
-        async with connection.transaction():
-            await outcomes.record(connection, op=1, **given)
+    async with outcomes.backend() as backend:
+        async with backend.connection.transaction():
+            await backend.record(op=1, **given)
         with pytest.raises(ZeroDivisionError):
-            async with connection.transaction():
-                await outcomes.record(connection, op=2, **given)
+            async with backend.connection.transaction():
+                await backend.record(op=2, **given)
                 raise ZeroDivisionError
         with pytest.raises(asyncpg.UniqueViolationError):
-            await outcomes.record(connection, op=1, **given)
+            await backend.record(op=1, **given)
 
     recorded = await outcomes.read(run, 1)
     assert recorded is not None
@@ -76,29 +76,28 @@ async def test_a_transaction_of_the_dead_or_of_a_lost_run_does_not_count(stage: 
     worker, other = await stage.worker(), await stage.worker()
     mine, lost = await stage.born(worker, "a", "b")
     await stage.start("b", "replace")
-    outcomes = stage.store.outcomes
-    given: dict[str, Any] = {"claim": 1, "op": 1, "name": "reserve", "digest": None, "result": b""}
+    outcomes: Any = stage.store.outcomes
+    given: dict[str, Any] = {"claim": 1, "op": 1, "outcome": Recorded("reserve", None, b"")}
 
-    async with outcomes.connection() as connection:
+    async with outcomes.backend() as backend:
         with pytest.raises(LeaseLost, match="not this worker's"):
-            await outcomes.record(connection, worker=worker, run=lost, **given)
+            await backend.record(worker=worker, run=lost, **given)
         with pytest.raises(LeaseLost, match="not this worker's"):
-            await outcomes.record(connection, worker=other, run=mine, **given)
+            await backend.record(worker=other, run=mine, **given)
         await stage.store.workers.take_over(worker)
         with pytest.raises(LeaseLost, match="declared dead"):
-            await outcomes.record(connection, worker=worker, run=mine, **given)
+            await backend.record(worker=worker, run=mine, **given)
 
 
 async def test_neither_fence_of_a_transaction_moves_before_it_commits(stage: Stage) -> None:
     worker, judge = await stage.worker(), await stage.stranger()
     terminator = await stage.stranger()
     (run,) = await stage.born(worker, "a")
-    outcomes = stage.store.outcomes
-    async with outcomes.connection() as connection:
-        transaction = connection.transaction()
+    outcomes: Any = stage.store.outcomes
+    async with outcomes.backend() as backend:
+        transaction = backend.connection.transaction()
         await transaction.start()
-        await outcomes.record(connection, worker=worker, run=run, claim=1, op=1, name="reserve",
-                              digest=None, result=b"")  # fmt: skip
+        await backend.record(worker, run=run, claim=1, op=1, outcome=Recorded("r", None, b""))
         marking = await stage.waits(
             judge, judge.fetchval("select durable.mark_dead($1, 'infinity')", worker)
         )
@@ -113,26 +112,25 @@ async def test_neither_fence_of_a_transaction_moves_before_it_commits(stage: Sta
 
 
 async def test_a_connection_that_was_interrupted_is_not_used_again(stage: Stage) -> None:
-    outcomes = stage.store.outcomes
-    async with outcomes.connection() as connection:
-        pid = outcomes.backend(connection).session.pid
-    async with outcomes.connection() as connection:
-        assert outcomes.backend(connection).session.pid == pid  # at rest: used again
-        await connection.execute("begin")
-    async with outcomes.connection() as connection:
-        assert outcomes.backend(connection).session.pid != pid
+    outcomes: Any = stage.store.outcomes
+    async with outcomes.backend() as backend:
+        pid = backend.session.pid
+    async with outcomes.backend() as backend:
+        assert backend.session.pid == pid  # at rest: used again
+        await backend.connection.execute("begin")
+    async with outcomes.backend() as backend:
+        assert backend.session.pid != pid
 
 
 async def test_a_transactions_lost_session_is_unavailable_and_can_be_seen_gone(
     stage: Stage,
 ) -> None:
-    outcomes = stage.store.outcomes
+    outcomes: Any = stage.store.outcomes
     with pytest.raises(Unavailable):
-        async with outcomes.connection() as connection:
-            backend = outcomes.backend(connection)
+        async with outcomes.backend() as backend:
             await stage.value("select pg_terminate_backend($1)", backend.session.pid)
             while True:
-                await connection.execute("select 1")
+                await backend.connection.execute("select 1")
     while not await outcomes.settle(backend):
         continue
 
@@ -140,22 +138,20 @@ async def test_a_transactions_lost_session_is_unavailable_and_can_be_seen_gone(
 async def test_a_transaction_whose_commit_is_unknown_is_seen_over(stage: Stage) -> None:
     worker = await stage.worker()
     (run,) = await stage.born(worker, "a")
-    outcomes = stage.store.outcomes
-    given: dict[str, Any] = {"worker": worker, "run": run, "claim": 1, "op": 1, "name": "reserve",
-                             "digest": None, "result": b""}  # fmt: skip
+    outcomes: Any = stage.store.outcomes
+    given: dict[str, Any] = {"worker": worker, "run": run, "claim": 1, "op": 1,
+                             "outcome": Recorded("reserve", None, b"")}  # fmt: skip
     backend: Any = None
     with pytest.raises(Unavailable):
-        async with outcomes.connection() as connection, outcomes.transaction(connection):
-            backend = outcomes.backend(connection)
-            await outcomes.record(connection, **given)
+        async with outcomes.backend() as lent, lent.transaction():
+            backend = lent
+            await backend.record(**given)
             while not await outcomes.settle(backend):  # ends the session, sees it over
                 continue
     assert await outcomes.read(run, 1) is None
 
-    async with outcomes.connection() as connection:
-        backend = outcomes.backend(connection)
-        async with outcomes.transaction(connection):
-            await outcomes.record(connection, **given)
+    async with outcomes.backend() as backend, backend.transaction():
+        await backend.record(**given)
     assert await outcomes.settle(backend)
     assert await outcomes.read(run, 1) is not None
     backend.xact = "999999999999"  # of a server that has failed over, and knows it no more

@@ -205,7 +205,7 @@ async def promised(stage: Stage, expected: Any = bool) -> tuple[int, str]:
 
 async def test_a_promise_is_answered_once(stage: Stage) -> None:
     run, token = await promised(stage)
-    answer = stage.store.promises.answer
+    answer = stage.store.inbox.answer
     first = await answer(token, encode(True), "bool")
     assert (first.run, first.id, first.state) == (run, "a", "accepted")
     assert (await answer(token, encode(True), "bool")).state == "answered"
@@ -219,7 +219,7 @@ async def test_a_promise_is_answered_once(stage: Stage) -> None:
 
 async def test_it_may_be_rejected(stage: Stage) -> None:
     run, token = await promised(stage)
-    assert (await stage.store.promises.answer(token, encode("no"), None)).state == "accepted"
+    assert (await stage.store.inbox.answer(token, encode("no"), None)).state == "accepted"
     (message,) = await stage.store.inbox.read([(run, 0)])
     assert (message.name, message.payload) == ("reject", encode("no"))
 
@@ -239,9 +239,9 @@ async def test_a_token_that_nobody_here_has_made_answers_nothing(stage: Stage) -
         token[:-1], token + "x", "", "é" * 43, "_" * 43, token.upper(),
     ]  # fmt: skip
     for each in forged:
-        found = await stage.store.promises.answer(each, encode(True), "bool")
+        found = await stage.store.inbox.answer(each, encode(True), "bool")
         assert (found.state, found.run, found.id) == ("forged", None, None), each
-    assert (await stage.store.promises.answer(token, encode(True), "bool")).state == "accepted"
+    assert (await stage.store.inbox.answer(token, encode(True), "bool")).state == "accepted"
 
 
 @pytest.mark.parametrize(
@@ -254,14 +254,14 @@ async def test_the_kind_of_answer_is_in_the_token(
     stage: Stage, expected: Any, kind: str, state: str
 ) -> None:
     _, token = await promised(stage, expected)
-    assert (await stage.store.promises.answer(token, encode(1), kind)).state == state
+    assert (await stage.store.inbox.answer(token, encode(1), kind)).state == state
 
 
 async def test_a_closed_run_takes_no_answer(stage: Stage) -> None:
     worker = await stage.worker()
     (run,) = await stage.born(worker, "a")
     await stage.commit(worker, turn(run, 1, close=completed()))
-    found = await stage.store.promises.answer(new_token(SEED, run, 3, bool), b"\x01\xc3", "bool")
+    found = await stage.store.inbox.answer(new_token(SEED, run, 3, bool), b"\x01\xc3", "bool")
     assert (found.state, found.id, found.status) == ("closed", "a", "completed")
 
 

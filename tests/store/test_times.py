@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from durable._store.protocol import Started, Verdict
+from durable._store.protocol import Letter, Started, Verdict
 
 from .stage import Stage, completed, failed, new_run, parked, turn
 
@@ -55,7 +55,7 @@ async def test_a_delayed_run_waits_for_its_time_and_only_a_cancel_hurries_it(sta
     assert stands["deadline"] - stands["due_at"] == HOUR
     await stage.send("at", "k")
     assert await runs.claim(worker, limit=9) == []
-    await stage.store.inbox.deliver(id="at", kind="cancel", name=None, key="c", payload=None)
+    await stage.store.inbox.deliver("at", Letter("cancel", None, "c", None))
     assert [each.run for each in await runs.claim(worker, limit=9)] == [at.run]
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from ..protocol import Answer, Delivered, Message
+from ..._codec.tokens import read_token
+from ..protocol import Answer, Answered, Delivered, Letter, Message
 from . import family
 from .runs import refuse_connection
-from .tables import Tables, verb
+from .tables import Run, Tables, verb
 
 
 class Inbox:
@@ -18,25 +20,44 @@ class Inbox:
 
     @verb
     def deliver(
-        self,
-        *,
-        id: str,
-        kind: str,
-        name: str | None,
-        key: str,
-        payload: bytes | None,
-        meant: int | None = None,
-        connection: Any = None,
+        self, id: str, letter: Letter, *, meant: int | None = None, connection: Any = None
     ) -> Delivered:
         refuse_connection(connection)
         meant = family.latest(self._tables, meant)
         run = self._tables.named(id) if meant is None else self._tables.run.get(meant)
         if run is None:
             return Delivered(None, "absent", None)
-        if key not in self._tables.inbox[run.run] and run.closed_at is not None:
+        if letter.key not in self._tables.inbox[run.run] and run.closed_at is not None:
             return Delivered(run.run, "closed", run.status)
-        self._tables.accept(run, kind, name, key, payload, None)
+        self._tables.accept(run, *letter, None)
         return Delivered(run.run, "accepted", run.status)
+
+    @verb
+    def answer(
+        self, token: str, answer: bytes, kind: str | None, *, connection: Any = None
+    ) -> Answered:
+        refuse_connection(connection)
+        told = read_token(token)
+        run = self._tables.run.get(told.run) if told is not None else None
+        if told is None or run is None or not hmac.compare_digest(told.mac, told.mac_by(run.seed)):
+            return Answered(None, None, "forged", None, told and told.kind)
+        state = self._resolve(run, told.op, told.kind, answer, kind)
+        return Answered(run.run, run.id, state, run.status, told.kind)
+
+    def _resolve(
+        self, run: Run, op: int, expected: str | None, answer: bytes, kind: str | None
+    ) -> str:
+        key = f"promise/{op}"
+        if key in self._tables.inbox[run.run]:
+            return "answered"
+        if run.closed_at is not None:
+            return "closed"
+        fits = kind in (None, expected) or (expected, kind) == ("float", "int")
+        if expected is not None and not fits:
+            return "unfit"
+        name = "reject" if kind is None else None
+        self._tables.accept(run, "promise", name, key, answer, op)
+        return "accepted"
 
     @verb
     def read(self, wanted: Iterable[tuple[int, int]]) -> list[Message]:

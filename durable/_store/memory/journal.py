@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from uuid import UUID
 
-from ..protocol import Advance, Delivery, JournalRow, Unwritable, Verdict
+from ..protocol import Advance, Delivery, JournalRow, Note, Unwritable, Verdict
 from . import family
 from .streams import publish
 from .tables import Result, Run, Tables, verb
@@ -45,6 +46,14 @@ class Journal:
     async def pages(self, wanted: Iterable[tuple[int, int]]) -> AsyncIterator[list[JournalRow]]:
         for each in sorted(wanted):
             yield await self.read([each])
+
+    @verb
+    def notes(self, runs: Sequence[int]) -> dict[int, list[Note]]:
+        notes: defaultdict[int, list[Note]] = defaultdict(list)
+        for (run, _), (_, note) in self._tables.attempt.items():
+            if run in runs:
+                notes[run].append(note)
+        return notes
 
     def _bear(self, worker: UUID, advances: Sequence[Advance]) -> None:
         moment = self._tables.now()

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 from .. import verbs
 from ..protocol import Hint
-from .aside import Attempts, Outcomes
+from .aside import Outcomes
 from .inbox import Inbox
 from .journal import Journal
 from .listing import Listing
 from .runs import Runs
-from .streams import Promises, Streams
+from .streams import Streams
 from .tables import Tables
 from .workers import Heartbeat, Workers
 
@@ -23,11 +23,9 @@ class Store:
         self._tables = tables
         self.runs: verbs.Runs = Runs(tables)
         self.journal: verbs.Journal = Journal(tables)
-        self.attempts: verbs.Attempts = Attempts(tables)
         self.inbox: verbs.Inbox = Inbox(tables)
         self.outcomes: verbs.Outcomes = Outcomes(tables)
         self.streams: verbs.Streams = Streams(tables)
-        self.promises: verbs.Promises = Promises(tables)
         self.workers: verbs.Workers = Workers(tables)
         self.listing: verbs.Listing = Listing(tables)
 

@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Sequence
-from typing import Any
 
-from ..._codec.tokens import read_token
-from ..protocol import Advance, Answered, Item, News, Watched
+from ..protocol import Advance, Item, News, Watched
 from .family import latest
-from .runs import refuse_connection
-from .tables import Run, StreamRow, Tables, verb
+from .tables import StreamRow, Tables, verb
 
 PAGE_ITEMS = 500
 
@@ -74,35 +70,3 @@ class Streams:
 
 def _is_beginning(item: Item) -> bool:
     return item.value is None and item.op is None
-
-
-class Promises:
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
-
-    @verb
-    def answer(
-        self, token: str, answer: bytes, kind: str | None, *, connection: Any = None
-    ) -> Answered:
-        refuse_connection(connection)
-        told = read_token(token)
-        run = self._tables.run.get(told.run) if told is not None else None
-        if told is None or run is None or not hmac.compare_digest(told.mac, told.mac_by(run.seed)):
-            return Answered(None, None, "forged", None, told and told.kind)
-        state = self._answer(run, told.op, told.kind, answer, kind)
-        return Answered(run.run, run.id, state, run.status, told.kind)
-
-    def _answer(
-        self, run: Run, op: int, expected: str | None, answer: bytes, kind: str | None
-    ) -> str:
-        key = f"promise/{op}"
-        if key in self._tables.inbox[run.run]:
-            return "answered"
-        if run.closed_at is not None:
-            return "closed"
-        fits = kind in (None, expected) or (expected, kind) == ("float", "int")
-        if expected is not None and not fits:
-            return "unfit"
-        name = "reject" if kind is None else None
-        self._tables.accept(run, "promise", name, key, answer, op)
-        return "accepted"

@@ -1,4 +1,4 @@
-"""The ``inbox`` table: messages to runs."""
+"""The ``inbox`` table: messages to runs, and answers that come with the token of a promise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from ..protocol import Answer, Delivered, Message, Unavailable
+from ..protocol import Answer, Answered, Delivered, Letter, Message, Unavailable
 from . import statements
 from .libraries import join
 from .line import Line
@@ -23,15 +23,7 @@ class Inbox:
         self._sql = statements.load("inbox", schema)
 
     async def deliver(
-        self,
-        *,
-        id: str,
-        kind: str,
-        name: str | None,
-        key: str,
-        payload: bytes | None,
-        meant: int | None = None,
-        connection: Any = None,
+        self, id: str, letter: Letter, *, meant: int | None = None, connection: Any = None
     ) -> Delivered:
         """Send a message to the run that the id names now, or to the run ``meant``, which the id
         may not name any more; then it is closed. It is accepted once per ``key``.
@@ -39,15 +31,29 @@ class Inbox:
         Raises:
             StoreUnavailable: another transaction holds the run and does not end.
         """
-        sent = self._sql["deliver"], id, kind, name, key, payload
+        sent = self._sql["deliver"], id, *letter, meant
+        return Delivered(*await self._send(f"run {id!r}", connection, *sent))
+
+    async def answer(
+        self, token: str, answer: bytes, kind: str | None, *, connection: Any = None
+    ) -> Answered:
+        """Answer the promise that the token stands for, once. ``kind`` is that of the value, as
+        tokens name it; None rejects the promise.
+
+        Raises:
+            StoreUnavailable: another transaction holds the run and does not end.
+        """
+        sent = self._sql["answer"], token, answer, kind, kind is None
+        return Answered(*await self._send("the promise's run", connection, *sent))
+
+    async def _send(self, what: str, connection: Any, *sent: Any) -> Any:
+        """The last argument: this may have arrived, and the id may name another run by now."""
         if connection is not None:
-            return Delivered(*(await join(connection, *sent, False, meant))[0])
+            return (await join(connection, *sent, False))[0]
         try:
-            row = await self._patience.fetchrow(f"run {id!r}", *sent, False, meant)
+            return await self._patience.fetchrow(what, *sent, False)
         except Unavailable:
-            # It may have arrived, and the id may name another run by now.
-            row = await self._patience.fetchrow(f"run {id!r}", *sent, True, meant)
-        return Delivered(*row)
+            return await self._patience.fetchrow(what, *sent, True)
 
     async def read(self, wanted: Iterable[tuple[int, int]]) -> list[Message]:
         """Messages: of each (run, seen) those after ``seen``, in order."""

@@ -1,5 +1,8 @@
 -- name: deliver
-select run, state, status from durable.deliver($1, $2, $3, $4, $5, $6, $7)
+select run, state, status from durable.deliver($1, $2, $3, $4, $5, $7, $6)
+
+-- name: answer
+select run, id, state, status, expected from durable.answer_promise($1, $2, $3, $4, $5)
 
 -- name: read
 -- Messages of many runs, each after a cursor of its own.

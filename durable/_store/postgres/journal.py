@@ -1,7 +1,9 @@
-"""The ``journal`` table: turns are committed to it, histories are read from it."""
+"""The ``journal`` table: turns are committed to it, histories are read from it; and ``attempt``,
+what is under way, as these commits have noted it."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 from uuid import UUID
@@ -10,7 +12,7 @@ import asyncpg
 import msgspec
 
 from ...errors import LeaseLost, StoreError
-from ..protocol import Advance, JournalRow, Unavailable, Unwritable, Verdict
+from ..protocol import Advance, JournalRow, Note, Unavailable, Unwritable, Verdict
 from . import statements
 from .line import Line
 
@@ -96,6 +98,14 @@ class Journal:
             last = page[-1]
             later = [each for each in starts if each[0] > last.run]
             starts = [(last.run, last.position + 1), *later]
+
+    async def notes(self, runs: Sequence[int]) -> dict[int, list[Note]]:
+        """What earlier owners of these runs have begun and not ended, by run."""
+        notes: dict[int, list[Note]] = defaultdict(list)
+        if runs:
+            for run, *note in await self._reading.fetch(self._sql["notes"], runs):
+                notes[run].append(Note(*note))
+        return notes
 
 
 def _refusal(error: asyncpg.PostgresError) -> StoreError:

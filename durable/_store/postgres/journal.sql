@@ -25,3 +25,9 @@ from (
 join durable.journal j on j.run = page.run and j.position = page.position
 where page.before < $3
 order by j.run, j.position
+
+-- name: notes
+select a.run, a.op, a.name, a.digest, a.attempt, a.since, a.began_at, a.failure, a.next_at,
+    a.details, a.nth
+from durable.attempt a
+where a.run = any($1::bigint[])

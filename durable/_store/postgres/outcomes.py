@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
@@ -29,13 +29,51 @@ class Backend:
     """Who runs a transaction on the server: the session, and, once its outcome is recorded, the
     transaction itself. Only after that can it commit."""
 
-    __slots__ = ("isolation", "library", "session", "xact")
-
-    def __init__(self, session: Seat, spoken: Library) -> None:
+    def __init__(self, session: Seat, spoken: Library, sql: Mapping[str, str]) -> None:
         self.session = session
-        self.library = spoken
-        self.isolation: str | None = None
+        self.connection = session.connection
         self.xact: str | None = None
+        self._library = spoken
+        self._sql = sql
+        self._isolation = "read_committed"
+
+    @asynccontextmanager
+    async def transaction(self, isolation: str | None = None) -> AsyncGenerator[None, None]:
+        """A transaction, set as all of ours are."""
+        self._isolation = isolation or self._isolation
+        async with self._library.transaction(self.connection, self._isolation):
+            if self.session.pooled:
+                for each in self.session.local.split(";"):
+                    await self._library.fetch(self.connection, f"/* durable: begin */ {each}")
+            yield
+
+    def handed(self) -> AbstractAsyncContextManager[Any]:
+        """What user code gets of the connection, in a transaction."""
+        return self._library.handed(self.connection, self._isolation)
+
+    def is_in_transaction(self) -> bool:
+        return self._library.is_in_transaction(self.connection)
+
+    def is_at_rest(self) -> bool:
+        return not self._library.is_closed(self.connection) and not self.is_in_transaction()
+
+    async def record(
+        self, worker: UUID, *, run: int, claim: int, op: int, outcome: Recorded
+    ) -> None:
+        """The last act of the transaction: the fence, then the outcome. Both rows that it locks
+        stay as they are until the commit, so the transaction counts or is nothing.
+
+        Raises:
+            LeaseLost: the worker was declared dead, or the run is not its own any more.
+            Exception: the library's own, of SQLSTATE 23505: it has happened already.
+        """
+        fetch, sql = self._library.fetch, self._sql
+        ((alive, owns),) = await fetch(self.connection, sql["fence"], worker, run, claim)
+        if not alive:
+            raise LeaseLost(f"worker {worker} was declared dead")
+        if not owns:
+            raise LeaseLost(f"run {run} is not this worker's any more")
+        ((self.xact,),) = await fetch(self.connection, sql["record"], run, op, *outcome)
 
 
 class Outcomes:
@@ -60,7 +98,6 @@ class Outcomes:
         self._on_close = on_close
         self._slots = asyncio.Semaphore(connections_max)
         self._idle: defaultdict[str, list[Seat]] = defaultdict(list)  # by library
-        self._busy: dict[Any, Backend] = {}
 
     async def read(self, run: int, op: int) -> Recorded | None:
         """The outcome of an op, if its transaction has happened."""
@@ -68,7 +105,7 @@ class Outcomes:
         return None if row is None else Recorded(*row)
 
     @asynccontextmanager
-    async def connection(self, name: str = "asyncpg") -> AsyncGenerator[Any, None]:
+    async def backend(self, name: str = "asyncpg") -> AsyncGenerator[Backend, None]:
         """A connection to run user code on, of the library ``name``. One that was interrupted, or
         is not at rest when it comes back, is never used again.
 
@@ -80,75 +117,20 @@ class Outcomes:
         spoken = library(name)
         async with self._slots:
             session = await self._take(name, spoken)
-            connection = session.connection
-            at_rest = False
-            self._busy[connection] = Backend(session, spoken)
+            backend, at_rest = Backend(session, spoken, self._sql), False
             try:
-                yield connection
-                at_rest = _is_at_rest(spoken, connection)
+                yield backend
+                at_rest = backend.is_at_rest()
             except Exception as error:
-                if tells_the_end(error, closed=spoken.is_closed(connection)):
+                if tells_the_end(error, closed=spoken.is_closed(session.connection)):
                     raise Unavailable(f"the connection was lost: {error}") from error
-                at_rest = _is_at_rest(spoken, connection)
+                at_rest = backend.is_at_rest()
                 raise
             finally:
-                del self._busy[connection]
                 if at_rest:
                     self._idle[name].append(session)
                 else:
                     self._drop(session, spoken)
-
-    @asynccontextmanager
-    async def transaction(
-        self, connection: Any, isolation: str | None = None
-    ) -> AsyncGenerator[None, None]:
-        """A transaction on a connection in use, set as all of ours are."""
-        backend = self._busy[connection]
-        session, spoken = backend.session, backend.library
-        backend.isolation = isolation or "read_committed"
-        async with spoken.transaction(connection, backend.isolation):
-            if session.pooled:
-                for each in session.local.split(";"):
-                    await spoken.fetch(connection, f"/* durable: begin */ {each}")
-            yield
-
-    def handed(self, connection: Any) -> AbstractAsyncContextManager[Any]:
-        """What user code gets of a connection in a transaction."""
-        backend = self._busy[connection]
-        return backend.library.handed(connection, backend.isolation)
-
-    def is_in_transaction(self, connection: Any) -> bool:
-        return self._busy[connection].library.is_in_transaction(connection)
-
-    async def record(
-        self,
-        connection: Any,
-        *,
-        worker: UUID,
-        run: int,
-        claim: int,
-        op: int,
-        name: str,
-        digest: bytes | None,
-        result: bytes | None,
-    ) -> None:
-        """The last act of the transaction: the fence, then the outcome. Both rows that it locks
-        stay as they are until the commit, so the transaction counts or is nothing.
-
-        Raises:
-            LeaseLost: the worker was declared dead, or the run is not its own any more.
-            Exception: the library's own, of SQLSTATE 23505: it has happened already.
-        """
-        backend = self._busy[connection]
-        fetch = backend.library.fetch
-        ((alive, owns),) = await fetch(connection, self._sql["fence"], worker, run, claim)
-        if not alive:
-            raise LeaseLost(f"worker {worker} was declared dead")
-        if not owns:
-            raise LeaseLost(f"run {run} is not this worker's any more")
-        ((backend.xact,),) = await fetch(
-            connection, self._sql["record"], run, op, name, digest, result
-        )
 
     async def settle(self, backend: Backend) -> bool:
         """End a transaction whose commit is unknown. True once it is over for sure: then the
@@ -166,10 +148,6 @@ class Outcomes:
         except asyncpg.InvalidParameterValueError:
             return True  # a number that this server, restored or failed over, has not come to
         return over
-
-    def backend(self, connection: Any) -> Backend:
-        """Who a connection in use is on the server, for ``settle``."""
-        return self._busy[connection]
 
     async def close(self) -> None:
         for seats in self._idle.values():
@@ -195,7 +173,3 @@ class Outcomes:
     def _drop(self, session: Seat, spoken: Library) -> None:
         spoken.terminate(session.connection)
         self._on_close(session)
-
-
-def _is_at_rest(spoken: Library, connection: Any) -> bool:
-    return not spoken.is_closed(connection) and not spoken.is_in_transaction(connection)

@@ -1,5 +1,5 @@
 -- name: read
-select o.name, o.digest, o.result, o.failure
+select o.name, o.digest, o.result
 from durable.outcome o where o.run = $1 and o.op = $2
 
 -- name: fence

@@ -19,7 +19,6 @@ from typing import Self
 from .. import verbs
 from ..protocol import Hint
 from . import migrate, statements
-from .attempts import Attempts
 from .connecting import Session
 from .inbox import Inbox
 from .journal import Journal
@@ -28,7 +27,6 @@ from .line import Line
 from .listing import Listing
 from .outcomes import CONNECTIONS_MAX, Outcomes
 from .patience import Patience
-from .promises import Promises
 from .runs import Runs
 from .streams import Streams
 from .workers import Heartbeat, Workers
@@ -63,10 +61,8 @@ class Store:
         self._listening: dict[tuple[Hint, Callable[..., None]], Session | None] = {}
         self.runs: verbs.Runs = Runs(calls, patience, schema)
         self.journal: verbs.Journal = Journal(commits, aside, calls, schema)
-        self.attempts: verbs.Attempts = Attempts(calls, schema)
         self.inbox: verbs.Inbox = Inbox(calls, patience, schema)
         self.streams: verbs.Streams = Streams(calls, schema)
-        self.promises: verbs.Promises = Promises(patience, schema)
         self.workers: verbs.Workers = Workers(calls, aside, schema)
         self.listing: verbs.Listing = Listing(lists, schema)
         self._outcomes = Outcomes(

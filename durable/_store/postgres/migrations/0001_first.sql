@@ -222,7 +222,6 @@ create table durable.outcome (
     name    text not null,
     digest  bytea,
     result  bytea,
-    failure bytea,
     primary key (run, op)       -- the transaction happens once
 );
 
