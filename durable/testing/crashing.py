@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 from uuid import UUID
 
@@ -52,6 +52,7 @@ class CrashingJournal:
         self.written: list[Written] = []
         self.is_over = False  # the moment has come
         self._journal = journal
+        self.read, self.pages, self.notes = journal.read, journal.pages, journal.notes
         self._die = die
         self._moment = moment
         self._counts: defaultdict[int, int] = defaultdict(int)
@@ -74,12 +75,6 @@ class CrashingJournal:
         if dies:
             self._crash()
         return verdicts
-
-    async def read(self, wanted: Iterable[tuple[int, int]]) -> list[JournalRow]:
-        return await self._journal.read(wanted)
-
-    def pages(self, wanted: Iterable[tuple[int, int]]) -> AsyncIterator[list[JournalRow]]:
-        return self._journal.pages(wanted)
 
     def _is_now(self, advances: Iterable[Advance], when: str) -> bool:
         moment = self._moment
