@@ -20,7 +20,7 @@ from ._core.statuses import OPEN
 from ._runtime import rows
 from ._store.protocol import JournalRow, Message, Note
 from ._store.verbs import Store
-from .errors import RunNotFound
+from .errors import RunExists, RunNotFound
 
 if TYPE_CHECKING:
     from ._queries import Client
@@ -63,6 +63,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     versions: str | None = None
     started_at: datetime | None = None
     closed_at: datetime | None = None
+    due_at: datetime | None = None  # when it must be taken up
     deadline: datetime | None = None
     report: str | None = None  # why it is stuck
     result: bytes | None = None
@@ -131,6 +132,38 @@ class History(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         for start in range(0, len(wanted), BATCH):
             async for history in _batch(cls, store, wanted[start : start + BATCH]):
                 yield history
+
+    async def bring_into(self, client: Client, *, parent: int | None = None) -> int:
+        """Bring the run into another database, under its id; returns its key there.
+
+        A closed run stays as it ended. An open one is *paused*: it can be looked at, replayed and
+        debugged, and goes on in that database when it is resumed, with the idempotency keys it
+        had. What it has shown (states, streams) and the answers of its updates stay behind.
+        ``parent`` is the key there of the run that began it; without, nobody is told of its end.
+
+        Raises:
+            RunExists: a run there has the id.
+        """
+        facts = msgspec.structs.asdict(self)
+        for name in ("run", "parent", "events", "notes", "unread"):
+            del facts[name]
+        key, taken = await client.store.listing.adopt(
+            facts, self.events, self._voids(), self.notes, self.unread, parent
+        )
+        if key is None:
+            raise RunExists(id=self.id, status=str(taken), policy="import")
+        return key
+
+    def _voids(self) -> dict[int, int]:
+        """Which event each ``voided`` one takes back: the latest that none has."""
+        standing: list[int] = []
+        voids: dict[int, int] = {}
+        for row in self.events:
+            if row.kind == "voided":
+                voids[row.position] = standing.pop()
+            else:
+                standing.append(row.position)
+        return voids
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Iterator[Self]:

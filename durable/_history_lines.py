@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ._core.statuses import CLOSED, Status
 from ._runtime import rows
 from ._store.memory.readable import readable, readable_failure
 from ._store.protocol import JournalRow, Message, Note
@@ -152,6 +153,10 @@ def _begun(told: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(values, list):
             raise _Unfit(f"its {name} are no list")
         facts[name] = tuple(_tuple(kind, each) for each in values)
+    if facts["status"] not in set(Status):
+        raise _Unfit(f"its status {facts['status']!r} is none of {', '.join(Status)}")
+    if (facts["status"] in CLOSED) != (facts["closed_at"] is not None):
+        raise _Unfit("its status and its closed_at contradict each other")
     if len(facts["seed"]) != SEED_BYTES:
         raise _Unfit(f"its seed has {len(facts['seed'])} bytes; it takes {SEED_BYTES}")
     return {**facts, "events": [], "length": length}

@@ -334,13 +334,17 @@ class UpdateFailed(DurableError):
 
 
 class RunExists(DurableError):
-    """The id is taken, and ``if_exists`` forbids to use or replace that run."""
+    """The id is taken, and ``if_exists`` forbids to use or replace that run; or a history was to be
+    imported under it (``policy`` is then "import")."""
 
     def __init__(self, *, id: str, status: str, policy: str) -> None:
-        super().__init__(
-            f"The id {id!r} names a run that is {status}, and if_exists={policy!r} does not "
-            "allow another. Use if_exists='use' to share it, or another id."
+        why = (
+            "so its history was not imported: take another database, or a schema of its own."
+            if policy == "import"
+            else f"and if_exists={policy!r} does not allow another. Use if_exists='use' to share "
+            "it, or another id."
         )
+        super().__init__(f"The id {id!r} names a run that is {status}, {why}")
         self.id = id
         self.status = status
         self.policy = policy

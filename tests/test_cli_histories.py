@@ -1,4 +1,4 @@
-"""`durable replay` and `durable export`: recorded runs against the code at hand."""
+"""`durable replay`, `export` and `import`: recorded runs, and the code at hand."""
 
 from __future__ import annotations
 
@@ -146,10 +146,22 @@ def test_exported_histories_are_replayed_without_a_database(
     monkeypatch.setenv(CHANGED, "1")
     assert "4 would diverge" in command(*elsewhere).out
     assert "1 would diverge" in command(*elsewhere, "--status", "open", "--limit", "1").out
+
+    there = ("--database", orders, "--schema", "copies")
+    assert command("migrate", *there).code == 0
+    imported = command("import", str(path), *there)
+    assert (imported.code, imported.out.splitlines()[0]) == (0, "order-0  paused")
+    assert imported.out.splitlines()[3] == "order-3  completed"
+    again = command("import", str(path), *there)
+    assert again.code == 1
+    assert "order-0: The id 'order-0' names a run that is paused" in again.out
+    assert command("export", "order-3", "order-0", *there).out.count('"value": ["socks"]') == 4
+
     path.write_text(exported.out[:-200], encoding="utf-8")
     cut = command(*elsewhere)
     assert cut.code == 1
     assert "histories.jsonl, line" in cut.err
+    assert command("import", str(path), *there).code == 1
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,15 @@ class Listing(Protocol):
         self, statuses: Sequence[str], workflow: str | None, limit: int | None
     ) -> list[int]: ...
     async def recorded(self, runs: Sequence[int]) -> list[dict[str, Any]]: ...
+    async def adopt(
+        self,
+        recorded: Mapping[str, Any],
+        events: Sequence[rows.JournalRow],
+        voids: Mapping[int, int],
+        notes: Sequence[rows.Note],
+        unread: Sequence[rows.Message],
+        parent: int | None,
+    ) -> tuple[int | None, str | None]: ...
     async def counts(self) -> dict[str, int]: ...
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "delete": "runs",
     "replay": "histories",
     "export": "histories",
+    "import": "histories",
     "migrate": "database",
     "doctor": "doctor",
 }

@@ -279,3 +279,46 @@ def _print_lines(lines: Iterable[str]) -> None:
     for line in lines:
         stdout.write(line.encode() + b"\n")
     stdout.flush()
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
+@database_option
+@schema_option
+@output_option
+def import_command(files: tuple[str, ...], dsn: str | None, schema: str, output: str) -> int:
+    """Bring exported histories into a database, each run under its id.
+
+    Closed runs stay as they ended. Open ones are paused: look at them (`durable show`), replay
+    them, and let them go on there by `durable resume`, if that is meant; they keep the idempotency
+    keys they had. A run whose id is taken is refused.
+    """
+    from ..errors import RunExists, StoreError
+    from ..testing import History
+
+    for path in files:  # all of them are whole, or nothing is imported
+        for _ in History.load(path):
+            pass
+
+    async def bring(client: Client) -> list[tuple[str, str, str | None]]:
+        told: list[tuple[str, str, str | None]] = []
+        keys: dict[int, int] = {}
+        for path in files:
+            for history in History.load(path):
+                why = None
+                try:
+                    parent = keys.get(history.parent or 0)
+                    keys[history.run] = await history.bring_into(client, parent=parent)
+                except (RunExists, StoreError) as error:
+                    why = str(error)
+                stands = "paused" if history.closed_at is None else history.status
+                told.append((history.id, stands, why))
+        return told
+
+    answers = with_client(dsn, schema, bring)
+    if output == "json":
+        click.echo(as_json([{"id": id, "done": why is None, "why": why} for id, _, why in answers]))
+    else:
+        for id, stands, why in answers:
+            click.echo(clean(f"{id}  {stands}" if why is None else f"{id}: {why}"))
+    return EXIT_FAILED if any(why is not None for *_, why in answers) else 0

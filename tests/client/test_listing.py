@@ -12,6 +12,7 @@ import pytest
 
 from durable import Client, Description, Durable, RunTerminated, Start, Status
 from durable._client import listing
+from durable._core.statuses import OPEN
 from durable._store.postgres.line import Line
 from durable.errors import InvalidCall, RunNotFound
 
@@ -112,6 +113,9 @@ async def test_common_filters_read_little_of_a_large_table(
             del touched[:]
             assert await client.list(**filters, order=order, limit=10)
             assert max(touched) < 2_500, (filters, order)
+    del touched[:]
+    assert await client.store.listing.selected(sorted(OPEN), None, None)
+    assert max(touched) < 2_500
 
 
 def _numbers(text: str) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from durable.errors import (
     HistoryUnreadable,
     InvalidCall,
     NotRegistered,
+    OutcomeUnknown,
+    RunExists,
     RunFailed,
     RunNotFound,
 )
@@ -197,6 +200,8 @@ async def test_what_is_no_history_is_refused_with_line_and_reason(env: Environme
     assert "1: it does not say how many" in refused({**header, "events": "2"})
     assert "1: it has colour, which this" in refused({**header, "colour": "red"})
     assert "1: Object missing required field `seed`" in refused(without(header, "seed"))
+    assert "1: its status 'lost' is none" in refused({**header, "status": "lost"})
+    assert "1: its status and its closed_at" in refused({**header, "status": "failed"})
     assert "1: its seed has 0 bytes" in refused({**header, "seed": ""})
     assert "1: its input has no 'base64'" in refused({**header, "input": "AQ=="})
     naive = {**header, "created_at": "2026-01-01T00:00:00"}
@@ -240,3 +245,110 @@ async def test_many_histories_are_read_page_by_page(
         found = [each async for each in History.read(app.store, [*runs, 2**40])]
     assert {each.run: len(each.events) for each in found} == dict.fromkeys(runs, 2)
     assert [replay(each).position for each in found] == [2] * 5
+
+
+# Into another database
+
+
+@activity(name="histories/acts", record_start=True)
+async def acts() -> str:
+    return "acted"
+
+
+@workflow(name="histories/acts_once")
+async def acts_once(ctx: Context) -> str:
+    try:
+        return await ctx.activity(acts)
+    except OutcomeUnknown:
+        return "nobody knows"
+
+
+@workflow(name="histories/begins_another")
+async def begins_another(ctx: Context) -> str:
+    return "told " + await ctx.child(ship, "from its parent")
+
+
+async def test_an_open_run_is_held_where_it_is_imported_and_goes_on_when_it_is_resumed(
+    make: Callable[..., Environment],
+) -> None:
+    async with make() as env:
+        history = await waiting(env)
+        await env.handle("a").signal(parcels, "of there")
+    async with make() as other:
+        await history.bring_into(other)
+        handle = other.handle("a", ship)
+        await other.advance(days=1)
+        assert await handle.status() == "paused"
+        copied = await History.of(other, "a")
+        assert [each.result for each in copied.events] == [each.result for each in history.events]
+        assert replay(copied).waits_for == replay(history).waits_for
+        await handle.resume()
+        await handle.signal(parcels, "of here")
+        assert await handle.result() == "of here"
+        assert other.calls(pack) == []
+        with pytest.raises(RunExists, match="a run that is completed, so its history was not"):
+            await history.bring_into(other)
+
+
+async def test_a_failed_run_is_imported_as_it_ended_and_can_be_retried(
+    make: Callable[..., Environment],
+) -> None:
+    async with make() as env:
+        env.stand_in(breaks, raises=ConnectionError("no line"))
+        for tries in range(2):
+            with pytest.raises(RunFailed):
+                await env.run(fails, id="c")
+            if tries == 0:
+                await env.handle("c").retry()
+                with pytest.raises(RunFailed):
+                    await env.handle("c").result()
+        history = await History.of(env, "c")
+        assert [each.kind for each in history.events].count("voided") == 1
+    async with make() as other:
+        other.stand_in(breaks, returns=None)
+        await history.bring_into(other)
+        handle = other.handle("c", fails)
+        with pytest.raises(RunFailed, match="no line"):
+            await handle.result()
+        await handle.retry()
+        await handle.result()
+
+
+async def test_what_has_begun_and_what_was_unread_come_along(
+    make: Callable[..., Environment],
+) -> None:
+    async with make() as env:
+        env.stand_in(acts, hangs=True)
+        await env.start(acts_once, id="begun")
+        await env.advance(seconds=2)
+        begun = await History.of(env, "begun")
+        assert [note.name for note in begun.notes] == ["histories/acts"]
+        handle = await env.start(ship, "socks", id="delayed", delay=3600)
+        await handle.signal(parcels, "unread")
+        delayed = await History.of(env, "delayed")
+    async with make() as other:
+        for each in (begun, delayed):
+            await each.bring_into(other)
+            await other.handle(each.id).resume()
+        assert await other.handle("begun", acts_once).result() == "nobody knows"
+        assert await other.handle("delayed", ship).result() == "unread"
+        assert other.now() - begun.created_at > timedelta(days=30)
+
+
+async def test_a_family_that_is_imported_together_stays_one(
+    make: Callable[..., Environment],
+) -> None:
+    async with make() as env:
+        await env.start(begins_another, id="parent")
+        await env.advance(seconds=1)
+        histories = [each async for each in History.all(env)]
+    parent, child = histories
+    assert child.parent == parent.run
+    async with make() as other:
+        key = await parent.bring_into(other)
+        await child.bring_into(other, parent=key)
+        assert (await other.handle(child.id).describe()).parent == "parent"
+        for each in histories:
+            await other.handle(each.id).resume()
+        await other.handle(child.id).signal(parcels, "p")
+        assert await other.handle("parent", begins_another).result() == "told p"

@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
+import msgspec
+
+from ..protocol import JournalRow, Message, Note
 from . import family
 from .readable import readable, readable_failure
-from .tables import Run, Tables, verb
+from .tables import Result, Run, Tables, verb
 
 FILTERS: dict[str, Callable[[Run, Any], bool]] = {
     "status": lambda run, wanted: run.status == wanted,
@@ -22,6 +26,12 @@ FILTERS: dict[str, Callable[[Run, Any], bool]] = {
     "closed_since": lambda run, wanted: run.closed_at is not None and run.closed_at >= wanted,
     "closed_until": lambda run, wanted: run.closed_at is not None and run.closed_at < wanted,
 }
+
+# Columns that belong to a history: of `run`, and of `result`.
+RECORDED = ("run", "id", "workflow", "queue", "priority", "status", "seed", "versions",
+            "created_at", "started_at", "closed_at", "due_at", "deadline", "report", "parent_op",
+            "on_parent_close", "depth")  # fmt: skip
+ENDS = ("result", "failure", "failed_at", "next_op", "reason")
 
 
 class Listing:
@@ -97,6 +107,40 @@ class Listing:
                 if run in self._tables.run]  # fmt: skip
 
     @verb
+    def adopt(
+        self,
+        recorded: Mapping[str, Any],
+        events: Sequence[JournalRow],
+        voids: Mapping[int, int],
+        notes: Sequence[Note],
+        unread: Sequence[Message],
+        parent: int | None,
+    ) -> tuple[int | None, str | None]:
+        tables = self._tables
+        facts: dict[str, Any] = dict(recorded)
+        if (other := tables.named(facts["id"])) is not None:
+            return None, other.status
+        key, is_open = tables.next_key(), facts["closed_at"] is None
+        args, digest = facts.pop("input"), facts.pop("input_digest")
+        ended = [facts.pop(name) for name in ENDS]
+        if is_open:
+            facts |= {"status": "paused", "paused_at": tables.now()}
+        else:
+            tables.result[key] = Result(ended[0], ended[1], ended[2], ended[3] or 1, ended[4])
+        if parent is None:
+            facts |= {"parent_op": None, "on_parent_close": None}
+        seqs = [row.seq or 0 for row in events] + [message.seq for message in unread]
+        facts |= {"run": key, "parent_run": parent, "last_seq": max(seqs, default=0)}
+        run = Run(**facts)
+        tables.insert(run, args, digest)
+        tables.journal[key] = [msgspec.structs.replace(row, run=key) for row in events]
+        tables.voids |= {(key, position): voided for position, voided in voids.items()}
+        tables.attempt |= {(key, note.op): (UUID(int=0), note._replace(nth=0)) for note in notes}
+        for each in unread:
+            tables.inbox[key][f"imported:{each.seq}"] = each._replace(run=key)
+        return key, None
+
+    @verb
     def counts(self) -> dict[str, int]:
         return dict(Counter(run.status for run in self._tables.run.values()))
 
@@ -131,18 +175,14 @@ class Listing:
         }
 
     def _recorded(self, run: Run) -> dict[str, Any]:
-        same = ("run", "id", "workflow", "queue", "priority", "status", "seed", "versions",
-                "created_at", "started_at", "closed_at", "deadline", "report", "parent_op",
-                "on_parent_close", "depth")  # fmt: skip
         args, digest = self._tables.input[run.run]
         ended = self._tables.result.get(run.run)
-        ends = ("result", "failure", "failed_at", "next_op", "reason")
         return {
-            **{name: getattr(run, name) for name in same},
+            **{name: getattr(run, name) for name in RECORDED},
             "parent": run.parent_run,
             "input": args,
             "input_digest": digest,
-            **{name: getattr(ended, name) if ended else None for name in ends},
+            **{name: getattr(ended, name) if ended else None for name in ENDS},
             "events": len(self._tables.journal[run.run]),
         }
 

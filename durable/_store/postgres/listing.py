@@ -11,11 +11,17 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import asyncpg
+import msgspec
+
+from ..protocol import JournalRow, Message, Note, Unwritable
 from . import statements
 from .line import Line
 
 # Deleted in one statement: it locks these runs, and writes about as many rows of WAL.
 DELETE_RUNS, DELETE_EVENTS = 1_000, 20_000
+
+ADOPT_SECONDS = 60.0  # for one statement with a whole history
 
 # With none of these, a list probes workflow after workflow.
 _PICKY = {"running", "uncommon", "workflow", "id_prefix", "parent", "closed_since",
@@ -81,6 +87,30 @@ class Listing:
     async def recorded(self, runs: Sequence[int]) -> list[dict[str, Any]]:
         """What replay needs of these runs beside their journals; ``events``: how long those are."""
         return [dict(row) for row in await self._line.fetch(self._sql["recorded"], list(runs))]
+
+    async def adopt(
+        self,
+        recorded: Mapping[str, Any],
+        events: Sequence[JournalRow],
+        voids: Mapping[int, int],
+        notes: Sequence[Note],
+        unread: Sequence[Message],
+        parent: int | None,
+    ) -> tuple[int | None, str | None]:
+        """Bring in a run of another database: its key here; or None, and how the run stands that
+        has its id. ``voids``: which event each ``voided`` one takes back, by position.
+
+        Raises:
+            Unwritable: the database refuses these values.
+        """
+        lists = [events, [each._asdict() for each in notes], [each._asdict() for each in unread]]
+        run, rows, *others = (msgspec.json.encode(each).decode() for each in (recorded, *lists))
+        arguments = (run, rows, list(voids), list(voids.values()), *others, parent)
+        try:
+            row = await self._line.fetchrow(self._sql["adopt"], *arguments, within=ADOPT_SECONDS)
+        except asyncpg.PostgresError as error:
+            raise Unwritable(f"The database refuses the run: {error}") from error
+        return row["key"], row["taken"]
 
     async def counts(self) -> dict[str, int]:
         """How many runs stand in each status."""

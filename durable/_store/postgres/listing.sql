@@ -120,7 +120,7 @@ limit $3
 -- What replay needs of runs beside their journals, and how long those are now: what is read of a
 -- journal up to there is what stands in it as of this statement.
 select r.run, r.id, r.workflow, r.queue, r.priority, r.status, r.seed, r.versions, r.created_at,
-    r.started_at, r.closed_at, r.deadline, r.report, i.args as input, i.digest as input_digest,
+    r.started_at, r.closed_at, r.due_at, r.deadline, r.report, i.args as input, i.digest as input_digest,
     e.result, e.failure, e.failed_at, e.next_op, e.reason, r.parent_run as parent, r.parent_op,
     r.on_parent_close, r.depth,
     (select coalesce(max(j.position) + 1, 0) from durable.journal j where j.run = r.run) as events
@@ -129,6 +129,9 @@ join durable.input i on i.run = r.run
 left join durable.result e on e.run = r.run
 where r.run = any($1::bigint[])
 order by r.run
+
+-- name: adopt
+select key, taken from durable.adopt($1, $2, $3, $4, $5, $6, $7)
 
 -- name: counts
 select r.status, count(*) as count from durable.run r group by r.status
