@@ -181,6 +181,7 @@ create table durable.journal (
     digest   bytea,             -- of what was asked, where no input tells: a timer's due time
     seq      bigint,            -- of the inbox message that the event is
     effects  bytea,             -- digest of what the turn of this event sent; null if nothing
+    patches  text[],            -- that the turn asked for, as ~id if retired; null if none
     key      bytea not null     -- random: tells a repeated send from another writer
              check (octet_length(key) = 16),
     voids    bigint             -- `voided`: the position that a retry took back

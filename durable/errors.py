@@ -391,22 +391,71 @@ class Evicted(BaseException):
     """
 
 
+_PATCH_IT = 'put the change behind `if ctx.patched("..."):`, and the old way into the else'
+_KEEP_IT = 'keep it for the runs that have it, in the else of `if ctx.patched("..."):`'
+
+# What a difference mostly comes from, and what to do about it, by its kind.
+DIFFERENCES = {
+    "step": ("a step was added, removed or moved before, or a branch goes another way", _PATCH_IT),
+    "arguments": ("they come of other code, or of a clock, chance, a global, a set", _PATCH_IT),
+    "time": ("the sleep has another length, or one that comes from a clock", _PATCH_IT),
+    "gone": ("the step was taken out, or comes later now", _KEEP_IT),
+    "over": ("the code ends earlier: a step was taken out, or a branch is new", _KEEP_IT),
+    "sent": ("a message, a child or a value shown was added, removed or moved", _PATCH_IT),
+    "patch": (
+        "the code was rolled back to before the patch, or the patch was taken out too early",
+        "let code run that asks for the patch, or that says `ctx.retire_patch(...)`",
+    ),
+    "begun": ("an activity under way was taken out, or has other arguments", _KEEP_IT),
+    "circle": ("the code polls around `asyncio.sleep(0)`", "wait for an event, or use ctx.sleep"),
+    "journal": ("the journal was changed by hand", "look at it, and terminate the run if so"),
+    "other": ("the code was changed while this run was open", _PATCH_IT),
+}
+
+
 class Divergence(DurableError):
-    """The workflow code no longer asks for what its journal holds."""
+    """The workflow code no longer asks for what its journal holds: its run is *stuck*.
+
+    Attributes:
+        position: of the event, in the journal.
+        recorded, recorded_at: what the journal holds, and the line that asked for it then.
+        asked, site: what the code asks for now, and at which line; or the line where it waits.
+        kind: of the difference, a key of ``DIFFERENCES``.
+        cause, advice: its likely cause, and what to do now.
+    """
 
     def __init__(
-        self, *, position: int, recorded: str, asked: str, site: str | None = None
+        self,
+        *,
+        position: int,
+        recorded: str,
+        asked: str,
+        kind: str = "other",
+        site: str | None = None,
+        recorded_at: str | None = None,
     ) -> None:
-        where = f" (at {site})" if site else ""
+        then = f", asked for at {recorded_at}" if recorded_at else ""
+        now = f" at {site}" if site else ""
+        self.cause, self.advice = DIFFERENCES[kind]
         super().__init__(
-            f"At position {position} the journal holds {recorded}{where}, but the code now asks "
-            f"for {asked}. The code was probably changed while this run was open. Bring the old "
-            "order back; the run keeps everything and goes on by itself when fitting code runs."
+            f"At position {position} the journal holds {recorded}{then}; but the code now asks for "
+            f"{asked}{now}.\nLikely cause: {self.cause}.\nWhat to do: {self.advice}. The run keeps "
+            "everything and goes on by itself when fitting code runs. To go on with the code as it "
+            f"is, begin another run from there: durable fork ID --at {position}"
         )
-        self.position = position
-        self.recorded = recorded
-        self.asked = asked
-        self.site = site
+        self.position, self.kind = position, kind
+        self.recorded, self.recorded_at = recorded, recorded_at
+        self.asked, self.site = asked, site
+
+    def seen(
+        self, recorded_at: str | None, waits_for: str | None, waits_at: str | None
+    ) -> Divergence:
+        """The same, with lines: of the journal, and where the code waits if it asks for nothing."""
+        asked, site = self.asked, self.site
+        if site is None and waits_at is not None:
+            asked, site = f"{asked}; it waits for {waits_for}", waits_at
+        return Divergence(position=self.position, recorded=self.recorded, asked=asked,
+                          kind=self.kind, site=site, recorded_at=recorded_at)  # fmt: skip
 
 
 class HistoryUnreadable(DurableError):

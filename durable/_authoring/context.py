@@ -19,14 +19,17 @@ from .._codec.tokens import new_token
 from .._codec.values import digest
 from .._core.operation import Operation
 from .._core.replayer import Replayer
-from .._core.retries import Duration, seconds
+from .._core.retries import Duration
 from ..errors import InvalidCall, PayloadTooLarge
 from .answering import Answering
 from .channels import Channel, Exact, Signal, expect
 from .children import ANY, Parent, checked_name
 from .definitions import Definition, activity_of, transaction_of, with_options
 from .logs import RunLog
+from .moments import aware
+from .moments import length as _length
 from .options import Given
+from .patching import Patching
 from .registry import NAME_MAX, is_name
 from .streams import TURN_BYTES_MAX, Promise, State, Stream
 
@@ -53,7 +56,7 @@ class Call(NamedTuple):
         return self.definition.signature.decode_call(self.input)
 
 
-class Context(Answering, Parent):
+class Context(Answering, Parent, Patching):
     """Everything a workflow may do that is not plain computation.
 
     Attributes:
@@ -165,12 +168,13 @@ class Context(Answering, Parent):
         Example:
             await ctx.sleep(days=30)
         """
+        now = self._replayer.now
         try:
             parts = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+            whole = _length(length, "ctx.sleep: length", now) + parts
         except (ValueError, OverflowError) as error:  # NaN, or beyond the calendar
             raise InvalidCall(f"ctx.sleep(days={days!r}, ...): {error}.") from None
-        whole = _sane(length) + parts.total_seconds()
-        return self._replayer.ask_sleep(self._later(_sane(whole)))
+        return self._replayer.ask_sleep(now + _length(whole, "ctx.sleep: length", now))
 
     def sleep_until(self, when: datetime) -> Operation[None]:
         """Sleep until an aware datetime; one in the past returns in the next turn.
@@ -178,13 +182,7 @@ class Context(Answering, Parent):
         Raises:
             InvalidCall: ``when`` is no datetime, or has no time zone.
         """
-        zone = getattr(when, "utcoffset", None)
-        if zone is None or zone() is None:
-            raise InvalidCall(
-                f"ctx.sleep_until({when!r}): a time without a zone means another moment on "
-                "each machine. Give it one, as in datetime(2026, 1, 1, tzinfo=UTC)."
-            )
-        return self._replayer.ask_sleep(when)
+        return self._replayer.ask_sleep(aware(when, "ctx.sleep_until: when"))
 
     def receive(self, signal: Signal[T], /) -> Operation[T]:
         """The next message of a signal: one that has come already, or the first to come. Messages
@@ -304,12 +302,6 @@ class Context(Answering, Parent):
         return UUID(bytes=hashlib.blake2b(key, key=self._replayer.seed, digest_size=16).digest(),
                     version=4)  # fmt: skip
 
-    def _later(self, length: float) -> datetime:
-        try:
-            return self._replayer.now + timedelta(seconds=length)
-        except OverflowError:
-            raise InvalidCall(f"ctx.sleep({length!r}): that is after the year 9999.") from None
-
     def _ask(
         self, definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Operation[Any]:
@@ -355,13 +347,6 @@ class Options:
         """:meth:`Context.transaction` with these options."""
         definition = with_options(transaction_of(fn), self._changes)
         return self._ctx._ask(definition, args, kwargs)
-
-
-def _sane(length: Duration) -> float:
-    try:
-        return seconds(length, what="the sleep")
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidCall(f"ctx.sleep({length!r:.100}): {error}.") from None
 
 
 _current: ContextVar[Context] = ContextVar("durable_context")

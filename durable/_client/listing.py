@@ -148,7 +148,7 @@ class Lists(ABC):
 
     async def history(self, id: str) -> builtins.list[dict[str, Any]]:
         """The journal of the run that ``id`` names, payloads readable: one dict per event
-        with position, at, kind, name, input, result, failure, traceback and site."""
+        with position, at, kind, name, input, result, failure, traceback, site and patches."""
         return await self.store.listing.history(id)
 
     async def count_by_status(self) -> dict[str, int]:

@@ -3,9 +3,9 @@
 ``Run``, ``Wait`` and ``Promise`` stay open until an event answers their ``op``, ``Receive`` until
 a message comes; ``Drop`` takes one of them back. ``Send``, ``Publish``, ``Reply`` and ``Spawn`` are
 effects: they are written with the turn that asked for them, or not at all. A child answers when it
-ends; of the others only a refusal is ever told. ``Complete``, ``Fail``, ``Stop`` and ``Continue``
-end the run and come last. ``Say`` is a log line, which may be let out only when the turn that said
-it is written.
+ends; of the others only a refusal is ever told. ``Patched`` is noted in the row of the turn itself.
+``Complete``, ``Fail``, ``Stop`` and ``Continue`` end the run and come last. ``Say`` is a log line,
+which may be let out only when the turn that said it is written.
 """
 
 from __future__ import annotations
@@ -126,6 +126,12 @@ class Reply(NamedTuple):
         return str(self.seq)
 
 
+class Patched(NamedTuple):
+    """The row of this turn carries the patch's id."""
+
+    id: str
+
+
 class Drop(NamedTuple):
     """Nobody waits for this op any more."""
 
@@ -168,7 +174,7 @@ Open: TypeAlias = Run | Wait | Receive | Promise | Spawn
 Close: TypeAlias = Complete | Fail | Stop | Continue
 Effect: TypeAlias = Send | Publish | Reply | Spawn
 Request: TypeAlias = Open | Drop | Say
-Command: TypeAlias = Request | Effect | Close
+Command: TypeAlias = Request | Effect | Patched | Close
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ the input (of a timer: its due time). The first difference ends the replay.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from ..errors import Divergence
@@ -20,27 +20,24 @@ def check_answer(
     event: events.Answered | events.Failed, asked: commands.Open | None, *, over: bool
 ) -> None:
     """The code still asks for the activity whose result this is."""
-    if (
-        isinstance(asked, _ANSWERED)
-        and asked.digest == event.digest
-        and asked.name == event.name
-        and asked.kind == event.kind
-    ):
+    same = isinstance(asked, _ANSWERED) and (asked.name, asked.kind) == (event.name, event.kind)
+    if same and asked.digest == event.digest:  # type: ignore[union-attr]
         return
     verb = "the answer to" if event.kind == "promise" else "the result of"
     recorded = f"{verb} {event.kind} {event.name!r} (op {event.op})"
-    if isinstance(asked, _ANSWERED) and (asked.name, asked.kind) == (event.name, event.kind):
-        recorded += " with other arguments"
-    raise _differs(event.position, recorded, asked, event.op, over=over)
+    if same:
+        raise _differs(event, f"{recorded} with other arguments", asked, "arguments")
+    raise _differs(event, recorded, asked, "over" if over else "step")
 
 
 def check_timer(event: events.TimerFired, asked: commands.Open | None, *, over: bool) -> None:
     """The code still waits for this timer, until the same time."""
-    if isinstance(asked, commands.Wait) and asked.digest == event.digest:
+    is_timer = isinstance(asked, commands.Wait)
+    if is_timer and asked.digest == event.digest:  # type: ignore[union-attr]
         return
     due = commands.EPOCH + timedelta(microseconds=int.from_bytes(event.digest, "big", signed=True))
     recorded = f"a timer (op {event.op}) that was due at {due:%Y-%m-%d %H:%M:%S.%f}"
-    raise _differs(event.position, recorded, asked, event.op, over=over)
+    raise _differs(event, recorded, asked, "time" if is_timer else "over" if over else "step")
 
 
 def check_effects(position: int, recorded: bytes | None, asked: list[commands.Command]) -> None:
@@ -52,6 +49,7 @@ def check_effects(position: int, recorded: bytes | None, asked: list[commands.Co
         position=position,
         recorded="a turn that sent something else" if recorded else "a turn that sent nothing",
         asked=", ".join(map(describe, effects[:3])) + (" ..." if effects[3:] else "") or "nothing",
+        kind="sent",
         site=effects[0].site if effects else None,
     )
 
@@ -66,27 +64,23 @@ def digest_of(effects: Iterable[commands.Effect]) -> bytes | None:
     return digest and digest.digest()
 
 
-def check_start(position: int, *, begun: bool) -> None:
-    if begun:
-        raise Divergence(
-            position=position, recorded="a second start", asked="nothing: it has begun already"
-        )
+def check_begun(position: int, *, begun: bool, starts: bool) -> None:
+    """A run begins once, and nothing comes before that."""
+    if begun != starts:
+        return
+    recorded, state = ("a second start", "already") if starts else ("news for the run", "not")
+    asked = f"nothing: it has {state} begun"
+    raise Divergence(position=position, recorded=recorded, asked=asked, kind="journal")
 
 
-def check_begun(position: int, *, begun: bool) -> None:
-    if not begun:
-        raise Divergence(
-            position=position, recorded="news for the run", asked="nothing: it has not begun"
-        )
+def unasked_patch(position: int, id: str) -> Divergence:
+    recorded, asked = f"a turn that went the way of patch {id!r}", "no such patch"
+    return Divergence(position=position, recorded=recorded, asked=asked, kind="patch")
 
 
 def no_progress(position: int) -> Divergence:
-    return Divergence(
-        position=position,
-        recorded="an event",
-        asked="nothing, for ever: its tasks only yield to each other (a loop around "
-        "asyncio.sleep(0)?). Wait for something: an asyncio.Event, a queue, ctx.sleep",
-    )
+    asked = "nothing, for ever: its tasks only yield to each other"
+    return Divergence(position=position, recorded="an event", asked=asked, kind="circle")
 
 
 def describe(command: commands.Open | commands.Effect) -> str:
@@ -109,14 +103,38 @@ def describe(command: commands.Open | commands.Effect) -> str:
             return f"a timer (op {op}) due at {due:%Y-%m-%d %H:%M:%S.%f}"
 
 
+def waiting(asked: Sequence[commands.Open]) -> tuple[str, str | None]:
+    """What the run waits for, in words, and the line that asked for it."""
+    if not asked:
+        return "news that only a message can bring", None
+    # What a timer is set around says more than the timer.
+    others = [each for each in asked if not isinstance(each, commands.Wait)]
+    others.sort(key=lambda each: isinstance(each, commands.Spawn) and each.is_kept)
+    timers = [each for each in asked if isinstance(each, commands.Wait)]
+    first = others[0] if others else min(timers, key=lambda each: each.due)
+    text = (
+        f"sleep until {first.due:%Y-%m-%d %H:%M:%S} UTC"
+        if isinstance(first, commands.Wait)
+        else describe(first)
+    )
+    more = f", and {len(asked) - 1} more" if len(asked) > 1 else ""
+    return text + more, first.site
+
+
 def _differs(
-    position: int, recorded: str, asked: commands.Open | None, op: int, *, over: bool
+    event: events.Answered | events.Failed | events.TimerFired,
+    recorded: str,
+    asked: commands.Open | None,
+    kind: str,
 ) -> Divergence:
     if asked is not None:
-        now = describe(asked)
-    elif over:
+        now, site = describe(asked), asked.site
+        return Divergence(
+            position=event.position, recorded=recorded, asked=now, kind=kind, site=site
+        )
+    now = f"nothing under op {event.op} at this point"
+    if kind == "over":
         now = "nothing: it has returned already"
-    else:
-        now = f"nothing under op {op} at this point"
-    site = asked.site if asked else None
-    return Divergence(position=position, recorded=recorded, asked=now, site=site)
+    return Divergence(
+        position=event.position, recorded=recorded, asked=now, kind=kind.replace("step", "gone")
+    )

@@ -98,6 +98,5 @@ class Voided(NamedTuple):
     next_op: int
 
 
-Event: TypeAlias = (
-    Started | Answered | Failed | TimerFired | CancelRequested | Received | Asked | Refused | Voided
-)
+News: TypeAlias = Started | Received | Asked | CancelRequested | Refused
+Event: TypeAlias = Answered | Failed | TimerFired | Voided | News

@@ -29,6 +29,7 @@ from .forgotten import OVER, Nobody, gone, told
 from .loop import NoProgress, ReplayLoop, Timer
 from .mailbox import Mailbox, Receipt
 from .operation import Operation
+from .patches import Patches
 from .refusals import OUTSIDE
 from .sites import call_site
 from .updates import Updates
@@ -61,6 +62,7 @@ class Replayer:
         self._mailbox = Mailbox()
         self.updates = Updates(self, self._loop)
         self.children = Children(self)
+        self.patches = Patches(self)
         self._main: asyncio.Task[None] | None = None
         self._outcome: commands.Close | None = None
         self._stop: commands.Stop | None = None  # as first asked to cancel
@@ -97,33 +99,31 @@ class Replayer:
             self._failures.append((event.error, event.position))
             operation.set_exception(event.error)
             self._failed.append(operation)
-        elif isinstance(event, events.Received):
-            divergence.check_begun(event.position, begun=self._main is not None)
-            self.now = event.at
-            self._received(self._mailbox.put(event.position, event.name, event.value))
-        elif isinstance(event, events.Asked):
-            divergence.check_begun(event.position, begun=self._main is not None)
-            self.now = event.at
-            self.updates.put(event)
-        elif isinstance(event, events.Refused):
-            divergence.check_begun(event.position, begun=self._main is not None)
-            self.now = event.at
-            self.children.refuse(event)
-        elif isinstance(event, events.Started):
-            divergence.check_start(event.position, begun=self._main is not None)
-            self.now = event.at
-            self._main = self._begin()
-        elif isinstance(event, events.CancelRequested):
-            divergence.check_begun(event.position, begun=self._main is not None)
-            self.now = event.at
-            self._stop = self._stop or commands.Stop(event.reason)
-            assert self._main is not None
-            self._main.cancel()
-        else:
+        elif isinstance(event, events.Voided):
             self.next_op = max(self.next_op, event.next_op)
             self._loop.in_turn = False
             return []
+        else:
+            is_start = isinstance(event, events.Started)
+            divergence.check_begun(event.position, begun=self._main is not None, starts=is_start)
+            self.now = event.at
+            self._take_news(event)
         return self._run_turn(event.position)
+
+    def _take_news(self, event: events.News) -> None:
+        match event:
+            case events.Received():
+                self._received(self._mailbox.put(event.position, event.name, event.value))
+            case events.Asked():
+                self.updates.put(event)
+            case events.Refused():
+                self.children.refuse(event)
+            case events.Started():
+                self._main = self._begin()
+            case events.CancelRequested():
+                self._stop = self._stop or commands.Stop(event.reason)
+                assert self._main is not None
+                self._main.cancel()
 
     def close(self) -> None:
         """Forget the run. Its journal holds all that is needed to build it again."""

@@ -8,9 +8,7 @@ in ``requests`` until the committer says that those rows are written. No I/O her
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import os
 from collections import deque
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
@@ -27,6 +25,7 @@ from ..errors import CodecError, Divergence, InternalError
 from . import births, rows
 from .arrivals import Arrival, Begin, Came, Cancel, Due, Ended, Promised, Redo, Refusal, Result
 from .closing import closing
+from .keys import next_key
 from .streaming import Publisher, gathered
 
 # A run that waits only for things further off than this is put away: its memory is worth
@@ -37,23 +36,10 @@ PARK_AFTER = timedelta(seconds=5)
 # warning is logged, and again each time that it has doubled.
 LONG_FROM = 10_000
 
+_WRITTEN = (commands.Send, commands.Publish, commands.Reply, commands.Spawn, commands.Patched)
 _CLOSES = (commands.Complete, commands.Fail, commands.Stop, commands.Continue)
 
 log = logging.getLogger("durable.worker")
-
-# A commit key is this process's random part and a count: unique, and cheap to make.
-_key_prefix = os.urandom(8)
-_keys = itertools.count()
-
-
-def _forked() -> None:
-    """A forked child has its parent's count: its keys must not be its parent's."""
-    global _key_prefix
-    _key_prefix = os.urandom(8)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
 
 
 class Instance:
@@ -151,13 +137,27 @@ class Instance:
             Divergence, DecodeError: this code cannot continue the run.
         """
         for row in history:
-            asked = self.replayer.feed(rows.to_event(row, self.replayer.open))
+            self.again(row)
+
+    def again(self, row: JournalRow) -> list[commands.Command]:
+        """The turn of a recorded row: what the code asks for in it."""
+        if row.position < self.position:
+            raise InternalError("history out of order", run=self.run, position=row.position)
+        replayer, patches = self.replayer, self.replayer.patches
+        patches.recorded = row.patches or ()
+        try:
+            asked = replayer.feed(rows.to_event(row, replayer.open))
             divergence.check_effects(row.position, row.effects, asked)
-            if row.position < self.position:
-                raise InternalError("history out of order", run=self.run, position=row.position)
-            self.position = row.position + 1
-            if row.seq is not None:
-                self.seen = max(self.seen, row.seq)
+            if row.patches:
+                patches.check(row.position, row.patches)
+        except Divergence as error:
+            raise error.seen(row.site, *self.waiting()) from error.__cause__
+        finally:
+            patches.recorded = None
+        self.position = row.position + 1
+        if row.seq is not None:
+            self.seen = max(self.seen, row.seq)
+        return asked
 
     def advance(self, now: datetime) -> Advance | None:
         """Feed all arrivals and return what is to be written; None if nothing is."""
@@ -169,7 +169,7 @@ class Instance:
             advance.deliveries, advance.replies = rows.to_effects(self.run, self.effects)
             advance.children = births.to_children(self.effects)
         if self.effects or self.streaming:
-            key = written[0].key if written else _next_key()
+            key = written[0].key if written else next_key()
             advance.publishes = gathered(self.effects, self.streaming, key)
             self.published = bool(advance.publishes or advance.replies)
             self.sent = bool(advance.deliveries or advance.children)
@@ -232,7 +232,7 @@ class Instance:
             return None
         op, kind, name, digest, site, call = asked
         p = self.position
-        row = JournalRow(self.run, p, kind, at, _next_key(), op, name, call.input, result.result,
+        row = JournalRow(self.run, p, kind, at, next_key(), op, name, call.input, result.result,
                          result.failure, site)  # fmt: skip
         if result.error is not None:
             return row, events.Failed(p, at, op, kind, name, digest, result.error)
@@ -244,7 +244,7 @@ class Instance:
         at: datetime,
     ) -> tuple[JournalRow, events.Event] | None:
         """An arrival as its journal row and its event, with the next position."""
-        p, key = self.position, _next_key()
+        p, key = self.position, next_key()
         match arrival:
             case Due(op):
                 timer = self.replayer.open.get(op)
@@ -285,11 +285,12 @@ class Instance:
             case Redo(old):
                 if old.kind == "timer":
                     at = max(at, old.at)
-                row = msgspec.structs.replace(old, position=p, at=at, key=key, effects=None)
+                row = msgspec.structs.replace(old, position=p, at=at, key=key, effects=None,
+                                              patches=None)  # fmt: skip
                 return row, rows.to_event(row, self.replayer.open)
 
     def _take(self, asked: list[commands.Command]) -> None:
-        effects: list[commands.Effect] = []
+        written: list[commands.Effect | commands.Patched] = []
         for command in asked:
             if isinstance(command, commands.Run):  # the usual one
                 self.requests.append(command)
@@ -300,17 +301,20 @@ class Instance:
                     self.close = self.close._replace(
                         parent=self.parent, has_children=self.replayer.children.has_any
                     )
-            elif isinstance(command, commands.Effect):
-                effects.append(command)
+            elif isinstance(command, _WRITTEN):
+                written.append(command)
             else:
                 self.requests.append(command)
-        if effects:
-            self._take_effects(effects)
+        if written:
+            self._take_written(written)
 
-    def _take_effects(self, effects: list[commands.Effect]) -> None:
+    def _take_written(self, written: list[commands.Effect | commands.Patched]) -> None:
         """What goes with this turn; its row tells which, and whether it is an update refused."""
         row = self.rows[-1]
+        patches = [each.id for each in written if isinstance(each, commands.Patched)]
+        effects = [each for each in written if not isinstance(each, commands.Patched)]
         facts: dict[str, Any] = {"effects": divergence.digest_of(effects)}
+        facts["patches"] = patches or None
         for each in effects:
             if isinstance(each, commands.Reply) and (each.kind, each.seq) == ("rejected", row.seq):
                 facts["failure"] = each.payload or row.failure
@@ -341,6 +345,7 @@ class Instance:
                     position=self.position,
                     recorded=f"no end of attempt {attempt} of {name!r} (op {op}), which has begun",
                     asked=now,
+                    kind="begun",
                     site=asked.site if asked else None,
                 )
 
@@ -380,21 +385,6 @@ class Instance:
     def waiting(self) -> tuple[str | None, str | None]:
         """What the run waits for, in words, and the line that asked for it."""
         open_ = list(self.replayer.open.values())
-        if not open_:
-            return ("news that only a message can bring", None) if not self.close else (None, None)
-        # What a timer is set around says more than the timer.
-        others = [each for each in open_ if not isinstance(each, commands.Wait)]
-        others.sort(key=lambda each: isinstance(each, commands.Spawn) and each.is_kept)
-        timers = [each for each in open_ if isinstance(each, commands.Wait)]
-        first = others[0] if others else min(timers, key=lambda each: each.due)
-        text = (
-            f"sleep until {first.due:%Y-%m-%d %H:%M:%S} UTC"
-            if isinstance(first, commands.Wait)
-            else divergence.describe(first)
-        )
-        more = f", and {len(open_) - 1} more" if len(open_) > 1 else ""
-        return text + more, first.site
-
-
-def _next_key() -> bytes:
-    return _key_prefix + next(_keys).to_bytes(8, "big")
+        if not open_ and self.close is not None:
+            return None, None
+        return divergence.waiting(open_)

@@ -110,6 +110,7 @@ class Transactions:
                 position=work.instance.position,
                 recorded=f"the outcome of transaction {recorded.name!r} under op {work.command.op}",
                 asked=f"transaction {work.command.name!r}, or other arguments",
+                kind="begun",
                 site=work.command.site,
             )
             raise Unfit(str(error)) from error

@@ -23,6 +23,6 @@ def differing(recorded: str | None) -> str:
     if recorded in (None, versions()):
         return ""
     return (
-        f" The run was begun under {recorded}, and this is {versions()}: between those, asyncio "
+        f"\nThe run was begun under {recorded}, and this is {versions()}: between those, asyncio "
         "itself differs where cancellations race. A worker under the former may continue it."
     )

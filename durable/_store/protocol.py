@@ -33,6 +33,7 @@ class JournalRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     digest: bytes | None = None
     seq: int | None = None  # of the inbox message that this event is, if it is one
     effects: bytes | None = None  # digest of what its turn sends; None if nothing
+    patches: list[str] | None = None  # that its turn has asked for
 
 
 class Birth(NamedTuple):

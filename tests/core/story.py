@@ -40,6 +40,12 @@ class Ctx:
         digest = repr(args).encode()
         return self.replayer.children.spawn(name, id, digest, args, 1, is_kept=kept)
 
+    def patched(self, id: str) -> bool:
+        return self.replayer.patches.ask(id)
+
+    def retire_patch(self, id: str) -> None:
+        self.replayer.patches.retire(id)
+
     def continue_as_new(self, *args: object) -> NoReturn:
         raise Continued(args)
 
@@ -76,6 +82,11 @@ class Turn:
     event: events.Event
     asked: tuple[str, ...]
 
+    @property
+    def patches(self) -> list[str]:
+        """What its row carries."""
+        return [each.removeprefix("patched ") for each in self.asked if each.startswith("patched ")]
+
 
 class Story:
     def __init__(self, code: Code) -> None:
@@ -84,6 +95,16 @@ class Story:
         self.now = START
         self.replayer = fresh(code)
         self.feed(events.Started(0, self.now))
+
+    def goes_on_with(self, code: Code) -> None:
+        """Other code takes the run over, and is fed what is recorded.
+
+        Raises:
+            Divergence: it does not fit.
+        """
+        self.code, self.replayer = code, fresh(code)
+        for turn in self.journal:
+            again(self.replayer, turn)
 
     def feed(self, event: events.Event) -> tuple[str, ...]:
         asked = tuple(told(each) for each in self.replayer.feed(event))
@@ -177,8 +198,17 @@ class Story:
         for length in range(1, len(self.journal) + 1):
             replayer = fresh(self.code)
             for turn in self.journal[:length]:
-                asked = tuple(told(each) for each in replayer.feed(turn.event))
+                asked = again(replayer, turn)
                 assert asked == turn.asked, f"replay of {length} events differs at {turn.event}"
+
+
+def again(replayer: Replayer, turn: Turn) -> tuple[str, ...]:
+    """A recorded turn, as the runtime feeds it."""
+    replayer.patches.recorded = turn.patches
+    asked = tuple(told(each) for each in replayer.feed(turn.event))
+    replayer.patches.recorded = None
+    replayer.patches.check(turn.event.position, turn.patches)
+    return asked
 
 
 def fresh(code: Code) -> Replayer:
@@ -223,6 +253,8 @@ def told(command: commands.Command) -> str:
             return f"#{op} {kind} {name} {payload!r} to {seq}"
         case commands.Drop(op):
             return f"#{op} drop"
+        case commands.Patched(id):
+            return f"patched {id}"
         case commands.Say(_, message, args):
             return f"say {message % args}"
         case commands.Complete(value):

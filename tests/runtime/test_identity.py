@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from durable import Context, Durable, workflow
-from durable._runtime.instance import _next_key
+from durable._runtime.keys import next_key
 
 from .takeovers import worker_of
 
@@ -78,10 +78,10 @@ def test_a_forked_child_does_not_write_under_its_parents_keys() -> None:
     child = os.fork()
     if child == 0:
         try:
-            os.write(write, _next_key())
+            os.write(write, next_key())
         finally:
             os._exit(0)
     os.waitpid(child, 0)
     os.close(write)
     with open(read, "rb") as keys:
-        assert keys.read() != _next_key()
+        assert keys.read() != next_key()

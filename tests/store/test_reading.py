@@ -37,6 +37,20 @@ async def test_histories_are_whole_however_small_the_pages(
     ]
 
 
+async def test_the_patches_of_a_turn_stand_in_its_row_and_in_the_history(stage: Stage) -> None:
+    worker = await stage.worker()
+    (run,) = await stage.born(worker, "a")
+    patches = ["new-price", "~mail", 'ä, "b" \\ {NULL}']
+    rows = [row(run, 1, patches=patches), row(run, 2)]
+    assert await stage.commit(worker, Advance(run, 1, rows)) == [Verdict.DONE]
+
+    read = await stage.store.journal.read([(run, 0)])
+
+    assert [each.patches for each in read] == [None, patches, None]
+    history = await stage.store.listing.history("a")
+    assert [each["patches"] for each in history] == [None, patches, None]
+
+
 async def test_messages_are_read_after_a_cursor(stage: Stage) -> None:
     first, second = (await stage.start("a")).run, (await stage.start("b")).run
     for key in ("k1", "k2", "k3"):

@@ -200,4 +200,5 @@ def _event(row: Any) -> dict[str, Any]:
         "failure": failure,
         "traceback": traceback,
         "site": row.site,
+        "patches": row.patches,
     }

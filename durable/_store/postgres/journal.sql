@@ -5,7 +5,7 @@ select verdicts, parked from durable.commit($1, $2, $3, $4, $5)
 -- Events of many runs (sorted), each from a position of its own, until $3 bytes or $4 rows are
 -- full. Sizes come from the length word: nothing large is read to be dropped.
 select j.run, j.position, j.kind, j.at, j.key, j.op, j.name, j.input, j.result, j.failure, j.site,
-    j.digest, j.seq, j.effects
+    j.digest, j.seq, j.effects, j.patches
 from (
     select k.run, k.position, sum(k.size) over (order by k.n, k.position) - k.size as before
     from (

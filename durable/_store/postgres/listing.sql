@@ -96,7 +96,7 @@ and (r.created_at, r.run) < (?, ?)
 
 -- name: history
 select h.position, h.at, h.kind, h.name, h.input::text, h.result::text, h.failure::text,
-    h.traceback, h.site
+    h.traceback, h.site, h.patches
 from durable.history h
 where h.id = $1 and h.current
 order by h.position

@@ -266,13 +266,16 @@ begin
     end if;
 
     insert into durable.journal (
-        run, position, op, kind, name, input, result, failure, at, site, digest, seq, effects, key)
+        run, position, op, kind, name, input, result, failure, at, site, digest, seq, effects, key,
+        patches)
     select j.run, j.position, j.op, j.kind, j.name, decode(j.input, 'base64'),
         decode(j.result, 'base64'), decode(j.failure, 'base64'), j.at, j.site,
-        decode(j.digest, 'base64'), j.seq, decode(j.effects, 'base64'), decode(j.key, 'base64')
+        decode(j.digest, 'base64'), j.seq, decode(j.effects, 'base64'), decode(j.key, 'base64'),
+        j.patches
     from json_to_recordset(journal_rows) j(
         run bigint, position bigint, op bigint, kind text, name text, input text, result text,
-        failure text, at timestamptz, site text, digest text, seq bigint, effects text, key text)
+        failure text, at timestamptz, site text, digest text, seq bigint, effects text, key text,
+        patches text[])
     where all_go or j.run = any(go);
 
     if ended is not null then

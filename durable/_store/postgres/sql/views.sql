@@ -21,7 +21,7 @@ select r.id, j.position, j.at, j.kind, j.name,
     durable.readable(j.result) as result,
     durable.readable_failure(j.failure) - 'traceback' as failure,
     durable.readable_failure(j.failure) ->> 'traceback' as traceback,
-    j.site, j.op, r.current, j.run
+    j.site, j.op, r.current, j.run, j.patches
 from durable.journal j
 join durable.run r on r.run = j.run;
 
