@@ -26,6 +26,7 @@ COMMANDS = {
     "import": "histories",
     "migrate": "database",
     "doctor": "doctor",
+    "check": "check",
 }
 
 

@@ -1,0 +1,1 @@
+"""An order, in a package: workflows, activities, models and rules apart."""

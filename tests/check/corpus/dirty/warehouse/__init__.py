@@ -1,0 +1,1 @@
+"""Findings in what a workflow calls, modules away."""

@@ -1,0 +1,1 @@
+from .clocks import stamp as stamp

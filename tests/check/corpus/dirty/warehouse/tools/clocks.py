@@ -1,0 +1,18 @@
+import time
+from datetime import datetime
+
+
+def stamp() -> str:
+    return datetime.now().isoformat()  # expect: DUR101
+
+
+def label(sku: str) -> str:
+    return f"{sku} {time.time_ns()}"  # expect: DUR101
+
+
+def wait_a_little() -> None:
+    time.sleep(1)  # expect: DUR105
+
+
+def unused() -> float:
+    return time.monotonic()
