@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Generator
+from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -83,6 +86,33 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         return (yield)
     finally:
         test.obj = function
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What Durable raises on purpose says itself what is wrong: its own frames are left out."""
+    errors, testing = sys.modules.get("durable.errors"), sys.modules.get("durable.testing")
+    if call.excinfo is not None and errors is not None:
+        kinds = errors.DurableError, *([testing.CrashDifference] if testing else [])
+        error = call.excinfo.value
+        if isinstance(error, kinds) and not item.config.getoption("fulltrace"):
+            error.__traceback__ = _outside(
+                error.__traceback__, str(Path(errors.__file__ or "").parent)
+            )
+            call.excinfo = pytest.ExceptionInfo.from_exception(error)
+    return (yield)
+
+
+def _outside(traceback: TracebackType | None, room: str) -> TracebackType | None:
+    """What of a traceback does not lie in a room."""
+    if traceback is None:
+        return None
+    rest = _outside(traceback.tb_next, room)
+    if traceback.tb_frame.f_code.co_filename.startswith(room):
+        return rest
+    return TracebackType(rest, traceback.tb_frame, traceback.tb_lasti, traceback.tb_lineno)
 
 
 def _inside(environment: Environment, function: Callable[..., Any]) -> Callable[..., Any]:

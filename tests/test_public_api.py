@@ -39,8 +39,8 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_so_are_those_for_tests() -> None:
-    names = ["Call", "CrashDifference", "Environment", "History", "Replayed", "Stalled",
-             "Survived", "replay"]  # fmt: skip
+    names = ["Call", "CrashDifference", "Environment", "History", "Recording",
+             "Replayed", "Stalled", "Survived", "assert_replays", "replay"]  # fmt: skip
     assert sorted(testing.__all__) == names
     for name in testing.__all__:
         assert inspect.getdoc(getattr(testing, name)), f"{name} has no docstring"

@@ -15,9 +15,11 @@ from .._replaying import Replayed, replay
 from .cast import Call
 from .environment import Environment
 from .everywhere import CrashDifference, Survived
+from .golden import assert_replays
 from .passage import Stalled
+from .recording import Recording
 
 __all__ = [
-    "Call", "CrashDifference", "Environment", "History", "Replayed", "Stalled", "Survived",
-    "replay",
+    "Call", "CrashDifference", "Environment", "History", "Recording", "Replayed", "Stalled",
+    "Survived", "assert_replays", "replay",
 ]  # fmt: skip

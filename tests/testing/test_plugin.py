@@ -133,7 +133,7 @@ def test_the_tests_in_the_docs_pass(tmp_path: Path) -> None:
     """They are one file: what the first block defines, the others use."""
     docs = ROOT / "docs" / "testing.md"
     first, *others = re.findall(r"```python\n(.*?)```", docs.read_text(), flags=re.DOTALL)
-    tests = [each for each in others if each.startswith("async def test_")]
+    tests = [each for each in others if each.startswith(("async def test_", "def test_"))]
     (tmp_path / "pytest.ini").write_text(AUTO)
     (tmp_path / "test_block.py").write_text("\n\n".join([first, *tests]))
     said = run(tmp_path, "-p", "no:anyio")
