@@ -76,13 +76,6 @@ class Begetting(NamedTuple):
     on_parent_close: str
 
 
-class Heir(NamedTuple):
-    """What the run that comes after this one begins with."""
-
-    input: bytes
-    args: tuple[Any, ...] | None
-
-
 class Child(Generic[R]):
     """A child run that was begun: ``child = await ctx.start_child(...)``.
 
@@ -223,8 +216,7 @@ class Parent:
                 ctx.continue_as_new(state)
         """
         self._replayer.check_turn()
-        heir = Heir(*_recorded(self.workflow, self._signature, args))
-        raise Continued(heir)
+        raise Continued(_recorded(self.workflow, self._signature, args)[0])
 
     @property
     def events(self) -> int:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .._authoring.children import Begetting
-from .._authoring.children import Heir as Wanted
 from .._codec import sameness, values
 from .._codec.failures import Failure, decode_failure
 from .._core import commands, events
@@ -55,9 +54,7 @@ def to_children(effects: Iterable[commands.Effect]) -> tuple[NewChild, ...]:
 def to_heir(outcome: commands.Close | None) -> Heir | None:
     if not isinstance(outcome, commands.Continue):
         return None
-    wanted: Wanted = outcome.call
-    print_of_input = sameness.digest(wanted.input, wanted.args)
-    return Heir(os.urandom(16), wanted.input, print_of_input, outcome.unread)
+    return Heir(os.urandom(16), outcome.call, outcome.unread)
 
 
 def ending(spawn: commands.Spawn, status: str, payload: bytes | None) -> dict[str, Any]:

@@ -49,5 +49,4 @@ class Heir(NamedTuple):
 
     seed: bytes
     input: bytes
-    input_digest: bytes
     unread: tuple[int, ...]

@@ -10,7 +10,7 @@ import pytest
 from durable._store.family import Heir, NewChild
 from durable._store.protocol import Close, Delivery, Verdict
 
-from .stage import Stage, birth, completed, failed, message, parked, row, turn
+from .stage import Stage, birth, completed, failed, message, new_run, parked, row, turn
 
 DONE, PARKED, LEFT_OUT, LOST = Verdict.DONE, Verdict.PARKED, Verdict.LEFT_OUT, Verdict.LOST
 
@@ -242,7 +242,7 @@ async def test_a_run_that_goes_on_keeps_its_name_and_what_nobody_has_received(
     rows = [row(old.run, 0, "started"), row(old.run, 1, "signal", op=None, seq=1),
             row(old.run, 2, "signal", op=None, seq=2)]  # fmt: skip
     advance = turn(old.run, 0, rows=0, claim=old.claim)
-    advance.rows, advance.heir = rows, Heir(bytes(16), b"\x91\x01", b"digest", (2,))
+    advance.rows, advance.heir = rows, Heir(bytes(16), b"\x91\x01", (2,))
     advance.close = Close("continued", None, None, None, 5, parent=parent)
     for _ in range(2):
         assert await stage.commit(worker, advance) == [DONE]
@@ -261,6 +261,38 @@ async def test_a_run_that_goes_on_keeps_its_name_and_what_nobody_has_received(
     last = turn(taken.run, 0, claim=taken.claim, close=completed()._replace(parent=parent))
     assert await stage.commit(worker, last) == [DONE]
     assert [each.op for each in await stage.store.inbox.read([(parent, 0)])] == [1]
+
+
+async def test_a_run_that_has_gone_on_knows_what_is_repeated(stage: Stage) -> None:
+    """A start, and messages that it has read, though it has other arguments by now."""
+    worker, new = await stage.worker(), new_run("mine")
+    first = (await stage.store.runs.start(new)).run
+    await stage.send("mine", "read")
+    run, (sender,) = first, await stage.born(worker, "sender")
+    for nth in range(2):
+        (old,) = (await claimed(stage, worker)).values()
+        advance = turn(run, 0, rows=0, claim=old.claim)
+        advance.rows = [row(run, 0, "started")]
+        if not nth:
+            advance.rows.append(row(run, 1, "signal", op=None, seq=1))
+        advance.close = Close("continued", None, None, None, 5)
+        advance.heir = Heir(os.urandom(16), b"\x91\x01", ())
+        assert await stage.commit(worker, advance) == [DONE]
+        run = (await named(stage, "mine"))["run"]
+    assert run != first
+
+    again = await stage.store.runs.start(new)
+    assert (again.run, again.created, again.input) == (run, True, None)
+    other = await stage.store.runs.start(new_run("mine"))
+    assert (other.run, other.created, other.input) == (run, False, None)
+    other = await stage.store.runs.start(new_run("mine", input_digest=b"another"))
+    assert (other.run, other.created, other.input) == (run, False, new.input)
+    sent = await stage.send("mine", "read")
+    assert (sent.run, sent.state) == (first, "accepted")
+    by_run = Delivery(None, "signal", "shipped", "read", b"\xc3", 1, "mine")
+    assert await stage.commit(worker, turn(sender, 1, deliveries=(by_run,))) == [DONE]
+    assert await stage.inbox(run) == [] == await stage.inbox(sender)
+    assert (await stage.send("mine", "unread")).run == run
 
 
 async def test_a_parent_that_is_locked_leaves_its_childs_end_out_and_nothing_else(

@@ -90,6 +90,7 @@ def go_on(tables: Tables, old: Run, heir: Heir) -> None:
     new = Run(
         run=tables.next_key(),
         id=old.id,
+        previous=old.run,
         workflow=old.workflow,
         queue=old.queue,
         priority=old.priority,
@@ -104,7 +105,7 @@ def go_on(tables: Tables, old: Run, heir: Heir) -> None:
         on_parent_close=old.on_parent_close,
         depth=old.depth,
     )
-    tables.insert(new, heir.input, heir.input_digest)
+    tables.insert(new, heir.input, tables.input[old.run][1])
     tables.result[old.run].heir = new.run
     tables.inherit(new.run, old.run, continues=True)
     journal = tables.journal[old.run]
@@ -124,6 +125,14 @@ def latest(tables: Tables, run: int | None) -> int | None:
             break
         run = ended.heir
     return run
+
+
+def lineage(tables: Tables, run: Run) -> list[Run]:
+    """A run, and those that it has come of by going on, the nearest first."""
+    line = [run]
+    while (before := tables.run.get(line[-1].previous or 0)) and before.status == "continued":
+        line.append(before)
+    return line
 
 
 def resume(tables: Tables, parent: Run, reopen: Callable[[Run], str | None]) -> str | None:

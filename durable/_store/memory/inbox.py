@@ -27,7 +27,10 @@ class Inbox:
         run = self._tables.named(id) if meant is None else self._tables.run.get(meant)
         if run is None:
             return Delivered(None, "absent", None)
-        if letter.key not in self._tables.inbox[run.run] and run.closed_at is not None:
+        for each in family.lineage(self._tables, run):
+            if letter.key in self._tables.inbox[each.run]:
+                return Delivered(each.run, "accepted", run.status)
+        if run.closed_at is not None:
             return Delivered(run.run, "closed", run.status)
         self._tables.accept(run, *letter, None)
         return Delivered(run.run, "accepted", run.status)

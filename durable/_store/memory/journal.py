@@ -114,7 +114,9 @@ class Journal:
             for each in advance.deliveries:
                 target = family.target_of(tables, advance.run, each)
                 if target is not None and target.closed_at is None:
-                    tables.accept(target, each.kind, each.name, each.key, each.payload, None)
+                    line = family.lineage(tables, target)
+                    if not any(each.key in tables.inbox[run.run] for run in line):
+                        tables.accept(target, each.kind, each.name, each.key, each.payload, None)
                 elif each.kind != "cancel":  # which is done, then
                     self._refuse(advance.run, each)
 

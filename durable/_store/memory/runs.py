@@ -56,9 +56,10 @@ class Runs:
     def _start(self, new: NewRun) -> Started:
         tables, old = self._tables, self._tables.named(new.id)
         if old is not None:
-            is_again = old.seed == new.seed
+            line = family.lineage(tables, old)
+            is_again = any(each.seed == new.seed for each in line)
             if is_again or not _may_follow(old, new.if_exists):
-                args, digest = tables.input[old.run]
+                args, digest = tables.input[line[-1].run]
                 told = None if digest == new.input_digest else args
                 return Started(old.run, is_again, old.status, old.workflow, told)
             if old.closed_at is None:

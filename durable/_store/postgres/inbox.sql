@@ -38,19 +38,11 @@ update durable.run r set due_at = null from held where r.run = held.run
 select a.run, a.key,
     case when r.run is null then 'absent' when i.run is null then 'unknown'
         else coalesce(w.status, r.status) end as status,
-    w.result, w.failure, r.report, later.run as successor
+    w.result, w.failure, r.report, e.heir as successor
 from unnest($1::bigint[], $2::text[]) a(run, key)
 left join durable.run r on r.run = a.run
 left join durable.inbox i on i.run = a.run and i.key = a.key
 left join durable.answer w on w.run = i.run and w.seq = i.seq
-left join lateral (
-    with recursive named as (
-        select n.run, n.previous from durable.run n where n.id = r.id and n.current
-        union all
-        select n.run, n.previous from durable.run n join named on n.run = named.previous
-        where named.previous <> r.run
-    )
-    select named.run from named where named.previous = r.run
-) later on r.status = 'continued' and w.run is null
+left join durable.result e on e.run = r.run and w.run is null
 where w.run is not null or r.run is null or i.run is null
     or r.closed_at is not null or r.status = 'stuck'

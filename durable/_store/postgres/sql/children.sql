@@ -10,6 +10,20 @@ with recursive chain (run, heir) as (
 select c.run from chain c where c.heir is null
 $$;
 
+-- A run, and those that it has come of by going on, the nearest first. Who repeats a start or a message
+-- does so soon: a hundred generations are looked at, and not all of a life.
+create or replace function durable.lineage(of_run bigint) returns table (run bigint, nth bigint)
+language sql stable as $$
+with recursive line (run, previous, nth) as (
+    select r.run, r.previous, 0::bigint from durable.run r where r.run = of_run
+    union all
+    select b.run, b.previous, l.nth + 1
+    from line l join durable.run b on b.run = l.previous and b.status = 'continued'
+    where l.nth < 100
+)
+select l.run, l.nth from line l
+$$;
+
 -- To which runs a commit's deliveries go: each names one by its key, by its id, or as the child that
 -- its sender began by an operation. Null for what is not there.
 create or replace function durable.addressed(
@@ -127,10 +141,8 @@ declare
     next_run bigint;
 begin
     for each in
-        select h.run, decode(h.seed, 'base64') as seed, decode(h.input, 'base64') as input,
-            decode(h.input_digest, 'base64') as input_digest, h.unread
-        from json_to_recordset(heirs) h(
-            run bigint, seed text, input text, input_digest text, unread bigint[])
+        select h.run, decode(h.seed, 'base64') as seed, decode(h.input, 'base64') as input, h.unread
+        from json_to_recordset(heirs) h(run bigint, seed text, input text, unread bigint[])
         where h.run = any(going)
     loop
         next_run := nextval('durable.run_key');
@@ -144,7 +156,9 @@ begin
             durable.now(), r.deadline, each.seed, durable.now(), r.parent_run, r.parent_op,
             r.on_parent_close, r.depth
         from durable.run r where r.run = each.run;
-        insert into durable.input (run, args, digest) values (next_run, each.input, each.input_digest);
+        -- A start that is repeated is compared with the one that began it all.
+        insert into durable.input (run, args, digest)
+        select next_run, each.input, i.digest from durable.input i where i.run = each.run;
         -- What answers an op of the old run says nothing to the new one.
         insert into durable.inbox (run, seq, kind, name, key, payload, at)
         select next_run, row_number() over (order by i.seq), i.kind, i.name, i.key, i.payload, i.at

@@ -4,8 +4,9 @@
 -- `meant` is the run that the sender means, if it means that very one, whatever the id names by
 -- now: what was replaced is closed.
 --
--- A send that is repeated after a lost answer says so (`again`): if the id was given to
--- another run meanwhile, the message may stand with the run before.
+-- One that has gone on as another has taken its keys along: what it has read is not taken again. A
+-- send that is repeated after a lost answer says so (`again`): if the id was given to another run
+-- meanwhile, the message may stand with the run before.
 create or replace function durable.deliver(
     to_id text, message_kind text, message_name text, message_key text, message bytea,
     again boolean, meant bigint default null,
@@ -61,7 +62,12 @@ begin
 
     run := old.run;
     status := old.status;
-    if exists (select from durable.inbox i where i.run = old.run and i.key = message_key) then
+    select l.run into target
+    from durable.lineage(old.run) l
+    join durable.inbox i on i.run = l.run and i.key = message_key
+    order by l.nth limit 1;
+    if found then
+        run := target;
         state := 'accepted';
     elsif old.closed_at is not null then
         state := 'closed';

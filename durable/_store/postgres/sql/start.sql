@@ -56,17 +56,21 @@ begin
         perform pg_advisory_xact_lock(durable.id_key(new_id));
     end if;
     loop
-        select r.run, r.status, r.workflow, r.closed_at, r.seed into old
+        select r.run, r.status, r.workflow, r.closed_at into old
         from durable.run r where r.id = new_id and r.current;
         if found then
-            created := coalesce(old.seed = new_seed, false);
+            -- What has gone on as another is still what was started.
+            created := exists (
+                select from durable.lineage(old.run) l join durable.run r on r.run = l.run
+                where r.seed = new_seed);
             if created or not (if_exists = 'replace'
                 or if_exists = 'after_close' and old.closed_at is not null
                 or if_exists = 'after_failure'
                     and old.status in ('failed', 'cancelled', 'terminated')) then
                 select old.run, old.status, old.workflow, i.args, i.digest
                 into run, status, workflow, input, input_digest
-                from durable.input i where i.run = old.run;
+                from durable.lineage(old.run) l join durable.input i on i.run = l.run
+                order by l.nth desc limit 1;
                 return;
             end if;
             if old.closed_at is null then
