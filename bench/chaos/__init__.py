@@ -10,8 +10,7 @@ the checkers of the promises over what is left.
     plants     bugs to plant: chaos must find them
 
 Runs only from a checkout: it stands on ``tests/proof``, where the checkers and the workflows
-are. A workflow that is added to ``tests/proof/canon.py`` is part of it, but for those that
-``stories.py`` names.
+are. A workflow that is added to ``tests/proof/canon.py`` is part of it.
 """
 
 from __future__ import annotations

@@ -32,11 +32,6 @@ ENDINGS: dict[type[Exception], str] = {
     RunFailed: "failed", RunCancelled: "cancelled", RunTerminated: "terminated"}  # fmt: skip
 
 
-# Children, and runs that go on as new ones, are tried at every fault point (`make proof`); the
-# checkers cannot follow them yet through what happens to all runs at once.
-STRUCK = [case for case in CASES if case.name not in {"family", "continued"}]
-
-
 class Ledger:
     """Survives its writer: a line is one write."""
 
@@ -93,14 +88,13 @@ class Teller:
         if kind < REPLACED:
             await self._replaced(id, chance.expovariate(4))
             return
-        case = LABORIOUS if kind < REPLACED + LABOURS else chance.choice(STRUCK)
+        case = LABORIOUS if kind < REPLACED + LABOURS else chance.choice(CASES)
         start = self._starting(case.workflow, id, **dict(case.options))
         handle = await self._sure("start", id, start)
         note("started", run=id, case=case.name, ends=[case.status])
         if chance.random() < 0.2:
             again = await self._sure("start", id, start)
-            if again._run != handle._run:
-                note("broken", run=id, why=f"started again it is {again._run}, not {handle._run}")
+            note("started again", run=id, first=handle._run, second=again._run)
         async with asyncio.TaskGroup() as group:
             if case.status == "cancelled" and not case.options and chance.random() < 0.7:
                 # Perhaps when it is about to be put away.

@@ -34,10 +34,28 @@ def broken(evidence: Evidence) -> dict[str, list[str]]:
     return {name: breaches for name, breaches in found.items() if breaches}
 
 
+def families(evidence: Evidence) -> list[list[int]]:
+    """Runs that must be judged together: those of one id, and those that one has begun, and so
+    on."""
+    parent = {row["id"]: evidence.id_of[row["parent_run"]] for row in evidence.tables["run"]
+              if row.get("parent_run") in evidence.id_of}  # fmt: skip
+    of_head = defaultdict[str, list[int]](list)
+    for run, id in sorted(evidence.id_of.items()):
+        head = id
+        while head in parent:
+            head = parent[head]
+        of_head[head].append(run)
+    return list(of_head.values())
+
+
 def slices(evidence: Evidence) -> Iterator[Evidence]:
-    """A hundred runs each, with all that is known of them; and what is of no run."""
-    runs = sorted(evidence.id_of)
-    slice_of = {run: n // RUNS_IN_SLICE for n, run in enumerate(runs)}
+    """About a hundred runs each, with all that is known of them; and what is of no run."""
+    groups: list[list[int]] = [[]]
+    for family in families(evidence):
+        if len(groups[-1]) >= RUNS_IN_SLICE:
+            groups.append([])
+        groups[-1] += family
+    slice_of = {run: n for n, group in enumerate(groups) for run in group}
     slice_of_id = {id: slice_of[run] for run, id in evidence.id_of.items()}
     histories, audits = defaultdict[int | None, list[Row]](list), defaultdict[Any, list[Row]](list)
     for each in evidence.history:
@@ -52,8 +70,8 @@ def slices(evidence: Evidence) -> Iterator[Evidence]:
     bookings = defaultdict[Any, list[Row]](list)
     for each in evidence.bookings:
         bookings[slice_of_id.get(each["run"])].append(each)
-    for n in (*range(len(runs) // RUNS_IN_SLICE + 1), None):
-        mine = [] if n is None else runs[n * RUNS_IN_SLICE : (n + 1) * RUNS_IN_SLICE]
+    for n in (*range(len(groups)), None):
+        mine = [] if n is None else groups[n]
         parts = {place: tables[n][place] for place in evidence.tables}
         yield replace(
             evidence, history=histories[n], audit=audits[n], bookings=bookings[n],
@@ -72,7 +90,7 @@ def runs_end_as_they_must(evidence: Evidence) -> Iterator[str]:
         if row["status"] not in checkers.CLOSED or row["id"] not in story_of:
             continue
         story = story_of[row["id"]]
-        if row["status"] in story["ends"]:
+        if row["status"] in (*story["ends"], "continued"):  # whose heir is judged
             continue
         if row["status"] == "cancelled" and row["id"] in cancelled:
             continue
@@ -97,6 +115,8 @@ def clients_were_told_what_stands(evidence: Evidence) -> Iterator[str]:
     for told in evidence.seen("result"):
         for run in evidence.run_of(told["run"]):
             row = next(each for each in evidence.tables["run"] if each["run"] == run)
+            if row["status"] == "continued":
+                continue
             reopened = any(each.kind == "voided" for each in evidence.journals[run])
             if told["status"] != row["status"] and not reopened:
                 yield f"run {run} was told to be {told['status']}, and is {row['status']}"
@@ -109,8 +129,15 @@ def clients_were_told_what_stands(evidence: Evidence) -> Iterator[str]:
 
 
 def what_was_started_is_there(evidence: Evidence) -> Iterator[str]:
-    """Once."""
-    runs = Counter(evidence.id_of.values())
+    """Once; what has gone on as another is that one."""
+    heirs = {row["run"]: row["heir"] for row in evidence.tables["result"] if row["heir"]}
+    runs = Counter(id for run, id in evidence.id_of.items() if run not in heirs)
+    for again in evidence.seen("started again"):
+        run = again["first"]
+        while run not in (None, again["second"]):
+            run = heirs.get(run)
+        if run is None:
+            yield f"{again['run']}: started again it is {again['second']}, not {again['first']}"
     for each in evidence.seen("started"):
         if runs[each["run"]] != 1 and not (each["case"] == "replaced" and runs[each["run"]]):
             yield f"{each['run']} was started, and {runs[each['run']]} runs have its id"
@@ -123,9 +150,9 @@ def nobody_saw_what_must_not_be(evidence: Evidence) -> Iterator[str]:
 
 def no_key_is_used_twice(evidence: Evidence) -> Iterator[str]:
     """Across all runs; the checkers see one slice."""
-    of_key: dict[str, tuple[str, int]] = {}
+    of_key: dict[str, tuple[int, int]] = {}
     for begun in evidence.seen("begin"):
-        call = (begun["run"], begun["op"])
+        call = (begun["of"], begun["op"])
         if of_key.setdefault(begun["key"], call) != call:
             yield f"calls {call} and {of_key[begun['key']]} share a key"
 

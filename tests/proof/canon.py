@@ -1,5 +1,5 @@
-"""The workflows that every fault is tried on: small, and each of another shape. Their
-activities tell the history that they have begun, and under which key."""
+"""The workflows that every fault is tried on: small, and each of another shape. What they do is in
+``acts.py``, what clients do meanwhile in ``visitors.py``."""
 
 from __future__ import annotations
 
@@ -9,85 +9,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
-
-from durable import (
-    Compensation,
-    Context,
-    Retry,
-    State,
-    Stream,
-    activity,
-    attempt,
-    workflow,
-)
-from durable._authoring import attempts
+from durable import Compensation, Context, Signal, State, workflow
 from durable.errors import OutcomeUnknown
-from tests.proof import history, visitors
-
-QUICK = Retry(attempts=3, delay=0.01)
-
-
-class Declined(Exception):
-    pass
-
-
-def begun(name: str) -> int:
-    """Note that an attempt has begun; returns its number."""
-    now, work = attempt(), attempts._current.get().__self__  # type: ignore[attr-defined]
-    history.note("begin", run=now.id, name=name, op=work.command.op, claim=work.instance.claim,
-                 key=now.idempotency_key, number=now.number)  # fmt: skip
-    return now.number
-
-
-@activity(name="canon.act", retry=Retry(attempts=50, delay=0.02, delay_max=0.2))
-async def act(name: str) -> str:
-    begun(name)
-    await asyncio.sleep(0)
-    return f"{name} done"
-
-
-@activity(name="canon.act_in_thread", retry=Retry(attempts=50, delay=0.02, delay_max=0.2))
-def act_in_thread(name: str) -> str:
-    begun(name)
-    return f"{name} done"
-
-
-@activity(name="canon.shaky", retry=QUICK, raises=(Declined,))
-async def shaky(name: str) -> str:
-    if begun(name) == 1:
-        raise ConnectionError("once more")
-    raise Declined(name)
-
-
-@activity(name="canon.fails", retry=Retry(attempts=1), record_start=False)
-async def fails(name: str) -> str:
-    begun(name)
-    raise ConnectionError("no")
-
-
-@activity(name="canon.recorded", retry=QUICK, record_start=True)
-async def recorded(name: str) -> str:
-    begun(name)
-    return name
-
-
-@activity(name="canon.slow")
-async def slow(name: str) -> None:
-    begun(name)
-    await asyncio.sleep(30)
-
-
-@activity(name="canon.after_failure", retry=Retry(attempts=50, delay=0.02, delay_max=0.2))
-async def after_failure(name: str) -> str:
-    begun(name)
-    return name
-
-
-async def book(conn: asyncpg.Connection, run: str, name: str) -> int:
-    await conn.execute("insert into audit.booking (run, name) values ($1, $2)", run, name)
-    count = await conn.fetchval("select count(*) from audit.booking where run = $1", run)
-    return int(count)
+from tests.proof import visitors
+from tests.proof.acts import (
+    Declined,
+    act,
+    act_in_thread,
+    book,
+    fails,
+    labour,
+    recorded,
+    said,
+    shaky,
+    slow,
+    speaks,
+)
 
 
 @workflow(name="canon.steps")
@@ -216,18 +153,7 @@ async def by_chance(ctx: Context) -> tuple[float, str]:
     return chance, await ctx.activity(act, str(ctx.uuid4()))
 
 
-said, stands = Stream[str]("canon.said"), State[int]("canon.stands")
-
-
-@activity(name="canon.speaks", retry=Retry(attempts=50, delay=0.02, delay_max=0.2))
-async def speaks(name: str) -> str:
-    number = begun(name)
-    for n in range(3):
-        attempt().publish(said, f"{name} {n}")
-        await asyncio.sleep(0)
-    if number == 1:
-        raise ConnectionError("once more")
-    return f"{name} said"
+stands = State[int]("canon.stands")
 
 
 @workflow(name="canon.shown")
@@ -281,11 +207,59 @@ async def continued(ctx: Context, left: int = 2) -> int:
     return left
 
 
-@activity(name="canon.labour", retry=Retry(attempts=50, delay=0.02, delay_max=0.2))
-async def labour(name: str) -> str:
-    begun(name)
-    await asyncio.sleep(0.15)
-    return f"{name} done"
+@workflow(name="canon.asked")
+async def asked(ctx: Context) -> int:
+    total = 0
+
+    async def put(n: int) -> int:
+        nonlocal total
+        total += n
+        if n == 13:
+            raise ValueError(n)
+        await ctx.activity(act, f"put {n}")
+        if n == 100:
+            await ctx.sleep(3600)
+        return total
+
+    ctx.on(visitors.add, put, check=lambda n: n > 0)
+    await ctx.receive(visitors.word)
+    return total
+
+
+@workflow(name="canon.relayed")
+async def relayed(ctx: Context, heard: tuple[int, ...] = ()) -> list[int]:
+    """Four runs of one id; what all but the last have not received is for the next."""
+    heard = (*heard, await ctx.receive(visitors.word))
+    await ctx.activity(act, f"heard {heard[-1]}")
+    if len(heard) < 4:
+        ctx.continue_as_new(heard)
+    ctx.on(visitors.add, sum(heard).__add__)
+    return list(heard)
+
+
+echo = Signal[str]("canon.echo")
+
+
+@workflow(name="canon.echoes")
+async def echoes(ctx: Context, to: str) -> None:
+    async for each in ctx.messages(echo):
+        ctx.send(to, echo, each)
+        if each == "c":
+            return
+
+
+@workflow(name="canon.corresponding")
+async def corresponding(ctx: Context) -> list[str]:
+    child = await ctx.start_child(echoes, ctx.id)
+    ctx.send("nobody", echo, "lost")
+    for each in "ab":
+        child.signal(echo, each)
+    heard = [await ctx.receive(echo)]
+    child.signal(echo, "c")
+    heard += [await ctx.receive(echo) for _ in "bc"]
+    await child.result()
+    child.signal(echo, "too late")
+    return [*heard, await ctx.activity(act, "after it")]
 
 
 @workflow(name="canon.laborious")
@@ -345,6 +319,9 @@ CASES = (
     Case(promised, meanwhile=visitors.answer),
     Case(family),
     Case(continued),
+    Case(relayed, meanwhile=visitors.relay),
+    Case(asked, meanwhile=visitors.converse),
+    Case(corresponding),
 )
 
 # Too many round trips to try each, and the more for chaos.

@@ -20,12 +20,14 @@ Row = dict[str, Any]
 
 PLACES = (
     "run", "journal", "inbox", "outcome", "worker", "result", "input", "state", "stream",
+    "answer", "farewell",
 )  # fmt: skip
 
 
 @dataclass
 class Evidence:
-    """``late`` is how far the database's clock may be behind this machine's, in seconds."""
+    """``late`` is how far the database's clock may be behind this machine's, in seconds;
+    ``replays`` is kept by ``replayed.py``."""
 
     history: list[Row]
     audit: list[Row]
@@ -35,6 +37,7 @@ class Evidence:
     now: dt.datetime
     late: float
     id_of: dict[int, str] = field(default_factory=dict)
+    replays: dict[int, Any] = field(default_factory=dict)
 
     def seen(self, *kinds: str) -> list[Row]:
         return [each for each in self.history if each["kind"] in kinds]
@@ -44,7 +47,8 @@ class Evidence:
                 and (not what or each["what"] in what)]  # fmt: skip
 
     def run_of(self, id: str) -> list[int]:
-        return [run for run, known in self.id_of.items() if known == id]
+        """All of them, in the order in which they were begun."""
+        return sorted(run for run, known in self.id_of.items() if known == id)
 
 
 async def install(dsn: str) -> None:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from durable._authoring import registry
 from durable._authoring.definitions import Definition
 from durable._core import commands
 from durable._runtime import rows
 from durable._runtime.instance import Instance
 from tests.proof.evidence import Evidence
+
+
+@dataclass
+class Replayed:
+    """``turns``: what the code asked for, by the position of the event that it was fed.
+    ``unread``: positions of the messages that nobody has received. ``error``: where it came to an
+    end before its journal did, which is for one checker to tell."""
+
+    turns: dict[int, list[commands.Command]] = field(default_factory=dict)
+    unread: frozenset[int] = frozenset()
+    next_op: int = 0
+    error: Exception | None = None
+
+    def asked(self) -> list[tuple[int, commands.Command]]:
+        """All of it, in order, each with its position."""
+        return [(position, each) for position, turn in self.turns.items() for each in turn]
 
 
 def workflows() -> dict[str, Definition]:
@@ -23,55 +41,52 @@ def instance_of(evidence: Evidence, run: int) -> Instance:
     return Instance(run, id=row["id"], claim=1, seed=row["seed"], definition=definition, input=args)
 
 
+def replay(evidence: Evidence, run: int) -> Replayed:
+    """Of a run whose workflow is one of these tests'; in this process, which ran none of it."""
+    known: Replayed | None = evidence.replays.get(run)
+    if known is not None:
+        return known
+    told = evidence.replays[run] = Replayed()
+    replayer = instance_of(evidence, run).replayer
+    try:
+        for each in rows.read(evidence.journals[run]).rows:
+            told.turns[each.position] = replayer.feed(rows.to_event(each, replayer.open))
+    except Exception as error:  # whatever it is, the promise is broken
+        told.error = error
+    finally:
+        unread = replayer._mailbox.unread() + replayer.updates.unread()
+        told.unread, told.next_op = frozenset(unread), replayer.next_op
+        replayer.close()
+    return told
+
+
 def shown_at(
     evidence: Evidence, run: int
 ) -> tuple[dict[str, list[bytes]], dict[str, bytes | None]]:
-    """What the code has published by stream, and set by state, as replay tells."""
-    instance = instance_of(evidence, run)
+    """What the code has published by stream, and set by state."""
     streams: dict[str, list[bytes]] = {}
     states: dict[str, bytes | None] = {}
-    try:
-        for event in rows.read(evidence.journals[run]).rows:
-            for each in instance.replayer.feed(rows.to_event(event, instance.replayer.open)):
-                if isinstance(each, commands.Publish) and each.kind == "stream":
-                    streams.setdefault(each.name, []).append(each.value)
-                elif isinstance(each, commands.Publish):
-                    states[each.name] = each.value
-    except Exception:  # for another checker to tell
-        return streams, states
-    finally:
-        instance.replayer.close()
+    for _, each in replay(evidence, run).asked():
+        if isinstance(each, commands.Publish) and each.kind == "stream":
+            streams.setdefault(each.name, []).append(each.value)
+        elif isinstance(each, commands.Publish):
+            states[each.name] = each.value
     return streams, states
 
 
 def begun_at(evidence: Evidence, run: int) -> set[int]:
-    """By which ops the code has asked for children, as replay tells."""
-    ops: set[int] = set()
-    instance = instance_of(evidence, run)
-    try:
-        for event in rows.read(evidence.journals[run]).rows:
-            asked = instance.replayer.feed(rows.to_event(event, instance.replayer.open))
-            ops.update(each.op for each in asked if isinstance(each, commands.Spawn))
-    except Exception:  # for another checker to tell
-        return ops
-    finally:
-        instance.replayer.close()
-    return ops
+    """By which ops the code has asked for children."""
+    asked = replay(evidence, run).asked()
+    return {each.op for _, each in asked if isinstance(each, commands.Spawn)}
 
 
 def asked_at(evidence: Evidence, run: int) -> dict[int, tuple[int, object]]:
-    """Where the code asked for each op, and with which first argument, as replay tells."""
+    """Where the code asked for each activity, and with which first argument."""
     row = next(each for each in evidence.tables["run"] if each["run"] == run)
     if not evidence.journals[run] or row["workflow"] not in workflows():
         return {}
-    instance, asked = instance_of(evidence, run), dict[int, tuple[int, object]]()
-    try:
-        for event in rows.read(evidence.journals[run]).rows:
-            for each in instance.replayer.feed(rows.to_event(event, instance.replayer.open)):
-                if isinstance(each, commands.Run):
-                    asked[each.op] = event.position, next(iter(each.call.arguments()[0]), None)
-    except Exception:  # for another checker to tell
-        return asked
-    finally:
-        instance.replayer.close()
-    return asked
+    return {
+        each.op: (position, next(iter(each.call.arguments()[0]), None))
+        for position, each in replay(evidence, run).asked()
+        if isinstance(each, commands.Run)
+    }

@@ -62,6 +62,23 @@ def test_slices_lose_no_evidence() -> None:
         assert sorted(map(str, seen)) == sorted(map(str, getattr(whole, name))), name
 
 
+def test_a_family_is_judged_together() -> None:
+    """Runs of one id, and whom they have begun, and whom those have."""
+    rows: list[dict[str, Any]] = [{"run": n, "id": f"id{n % 150 if n <= 600 else n}",
+             "parent_run": n - 400 if n > 600 else None} for n in range(1, 1200)]  # fmt: skip
+    whole = Evidence(
+        history=[], audit=[], tables={"run": rows, "worker": []}, bookings=[], late=0.0,
+        journals={n: [] for n in range(1200)}, now=dt.datetime.now(dt.UTC),
+        id_of={row["run"]: row["id"] for row in rows},
+    )  # fmt: skip
+    parts = [part.id_of.keys() for part in verdict.slices(whole)]
+    assert sum(map(len, parts)) == len(rows) and sum(map(bool, parts)) > 1
+    for row in rows:
+        (mine,) = [part for part in parts if row["run"] in part]
+        assert row["parent_run"] in (None, *mine)
+        assert {each["run"] for each in rows if each["id"] == row["id"]} <= mine
+
+
 def test_a_ledger_tells_what_its_writer_left_unfinished(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger")
     assert (ledger.next, ledger.unfinished) == (0, [])
