@@ -47,10 +47,11 @@ def replay(evidence: Evidence, run: int) -> Replayed:
     if known is not None:
         return known
     told = evidence.replays[run] = Replayed()
-    replayer = instance_of(evidence, run).replayer
+    instance = instance_of(evidence, run)
+    replayer = instance.replayer
     try:
         for each in rows.read(evidence.journals[run]).rows:
-            told.turns[each.position] = replayer.feed(rows.to_event(each, replayer.open))
+            told.turns[each.position] = instance.again(each)
     except Exception as error:  # whatever it is, the promise is broken
         told.error = error
     finally:
