@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from types import ModuleType
 from typing import Any
 
@@ -178,8 +178,8 @@ class Durable(Client):
                     self._keys.extend(await self.store.runs.keys(KEYS_BLOCK))
         return self._keys.popleft()
 
-    def _is_live(self, run: int) -> bool:
-        return self._worker is not None and run in self._worker.active
+    def _live(self) -> Set[int]:
+        return self._worker.active.keys() if self._worker is not None else frozenset()
 
     async def _replayed(self, run: int, query: str) -> bytes:
         instance = self._worker.active.get(run) if self._worker is not None else None

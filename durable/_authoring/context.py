@@ -11,8 +11,10 @@ import random
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from datetime import datetime, timedelta
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, Unpack, cast, overload
+from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack, cast, overload
 from uuid import UUID
+
+import msgspec
 
 from .._codec.signatures import Signature
 from .._codec.tokens import new_token
@@ -38,7 +40,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, frozen=True):
     """What the runtime needs to run an activity: the core carries it unseen."""
 
     definition: Definition

@@ -6,7 +6,7 @@ import asyncio
 import builtins
 import functools
 import os
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Set
 from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
@@ -117,7 +117,7 @@ class Client(Lists):
             store.runs.settled,
             key=lambda outcome: outcome.run,
             listen=functools.partial(store.listen, Hint.ENDED),
-            is_live=self._is_live,
+            live=self._live,
         )
         self._watching = Waiting(
             store.streams.news,
@@ -368,8 +368,9 @@ class Client(Lists):
         """
         return None
 
-    def _is_live(self, run: int) -> bool:
-        return False
+    def _live(self) -> Set[int]:
+        """Runs of this process: it will tell their ends by itself."""
+        return frozenset()
 
     async def _found(self, id: str, answer: Answer) -> None:
         """A start has found a run that is there already."""

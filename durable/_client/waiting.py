@@ -8,7 +8,7 @@ slows down from 20 ms to half a second. The more wait, the less often they are a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence, Set
 from typing import Generic, TypeVar
 
 from ..errors import StoreUnavailable
@@ -30,15 +30,15 @@ class Waiting(Generic[K, A]):
         *,
         key: Callable[[A], K],
         listen: Callable[[Callable[..., None]], Awaitable[None]],
-        is_live: Callable[[K], bool] = lambda _: False,
+        live: Callable[[], Set[K]] = frozenset,
     ) -> None:
         """``ask`` gives those answers to many keys that are there; ``key`` tells to which one is
-        one; ``listen`` takes what is to be called when some may have come; ``is_live`` tells keys
+        one; ``listen`` takes what is to be called when some may have come; ``live`` tells the keys
         whose answer this process will ``tell``."""
         self._ask = ask
         self._key = key
         self._listen = listen
-        self._is_live = is_live
+        self._live = live
         self._waiters: dict[K, list[asyncio.Future[A]]] = {}
         self._asking: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
@@ -96,7 +96,7 @@ class Waiting(Generic[K, A]):
             gap = max(PAUSE_FIRST, GAP_PER_WAITER * len(self._waiters))
             await asyncio.sleep(asked_at + gap - loop.time())
             asked_at = loop.time()
-            keys = [key for key in self._waiters if not self._is_live(key)]
+            keys = list(self._waiters.keys() - self._live())
             if not keys:
                 continue
             try:

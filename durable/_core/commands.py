@@ -13,9 +13,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeAlias
 
+import msgspec
 
-class Run(NamedTuple):
-    """Run an activity, or a transaction. ``call`` is the shell's: the core only carries it."""
+
+class Run(msgspec.Struct, frozen=True, gc=False):
+    """Run an activity, or a transaction. ``call`` is the shell's: the core only carries it.
+
+    One is made per step, so it is made in C; the same goes for its answer."""
 
     op: int
     kind: str  # "activity" or "transaction"

@@ -11,6 +11,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
+import msgspec
+
 
 class Started(NamedTuple):
     """The first event of every journal."""
@@ -19,7 +21,7 @@ class Started(NamedTuple):
     at: datetime
 
 
-class Answered(NamedTuple):
+class Answered(msgspec.Struct, frozen=True):
     """An activity, a transaction or a child has returned ``value``."""
 
     position: int

@@ -141,15 +141,13 @@ class Replayer:
     ) -> Operation[Any]:
         """Ask for an activity or a transaction; the answer resolves what is returned. The line
         that asks is looked for from ``depth`` frames up."""
-        op = self._take_op()
-        loop = self._loop
+        op, loop = self._take_op(), self._loop
         operation: Operation[Any] = Operation(loop=loop)
         operation.op = op
         operation.take_back = self._take_back
         if not loop.dead:
-            site = call_site(depth + 1)
-            command = operation.asked = commands.Run(op, kind, name, digest, site, call)
-            self.open[op] = command
+            command = commands.Run(op, kind, name, digest, call_site(depth + 1), call)
+            operation.asked = self.open[op] = command
             self._operations[op] = operation
             self._asked.append(command)
             loop.progress += 1

@@ -165,11 +165,9 @@ class Committer:
         while gathered and rows < BATCH_ROWS_MAX and size < BATCH_BYTES_MAX:
             pair = gathered.popleft()
             batch.append(pair)
-            rows += len(pair[1].rows)
-            for row in pair[1].rows:
-                size += len(row.input or b"") + len(row.result or b"")
-            for publish in pair[1].publishes:
-                size += len(publish.value or b"")
+            advance = pair[1]
+            rows += len(advance.rows)
+            size += advance.size
         return batch
 
     async def _send(self, batch: list[tuple[Instance, Advance]]) -> None:

@@ -20,7 +20,7 @@ from .._authoring.context import Context, run_workflow
 from .._authoring.definitions import Definition
 from .._core import commands, divergence, events
 from .._core.replayer import Replayer
-from .._store.protocol import Advance, Birth, Close, JournalRow, Note, Park
+from .._store.protocol import Advance, Birth, Close, Effects, JournalRow, Note, Park
 from ..errors import CodecError, Divergence, InternalError
 from . import births, rows
 from .arrivals import Arrival, Begin, Came, Cancel, Due, Ended, Promised, Redo, Refusal, Result
@@ -49,7 +49,7 @@ class Instance:
         "arrivals", "awaiting", "birth", "claim", "close", "definition", "effects", "fed", "found",
         "holding", "id", "in_flight", "input", "is_queued", "loaded", "long_from", "lost", "noted",
         "notes", "outcome", "parent", "position", "published", "replayer", "report", "requests",
-        "rows", "run", "seed", "seen", "sent", "streaming", "tail",
+        "rows", "run", "seed", "seen", "sent", "size", "streaming", "tail",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +85,7 @@ class Instance:
         self.requests: list[commands.Request] = []  # of the world, held until it is written
         self.effects: list[commands.Effect] = []  # of these rows' turns
         self.streaming: dict[int, Publisher] = {}  # attempts that have published, by op
+        self.size = 0  # bytes of payloads that are to be written, about
         self.sent = False  # by the commit under way: receivers are to look
         self.published = False  # by the commit under way: readers are to be told
         self.notes: dict[int, Note] = {}  # of attempts, by op: to be written
@@ -161,31 +162,44 @@ class Instance:
 
     def advance(self, now: datetime) -> Advance | None:
         """Feed all arrivals and return what is to be written; None if nothing is."""
-        while self.arrivals and not self.replayer.closed and self.report is None:
-            self._feed(self.arrivals.popleft(), now)
-        written, self.rows = self.rows, []
-        advance = Advance(self.run, self.claim, written, self.tail, self.birth, self.close)
+        arrivals = self.arrivals
+        while arrivals and not self.replayer.closed and self.report is None:
+            self._feed(arrivals.popleft(), now)
+        written, after, self.fed = self.rows, self.tail, self.seen
+        effects = self._take_effects(written, now)
+        if written:
+            self.rows, self.tail = [], written[-1].key
+            if self.position >= self.long_from and self.close is None:
+                self._tell_length()
+        elif effects is None or not (
+            effects.park or effects.notes or effects.publishes or effects.children
+        ):
+            return None
+        size, self.size = self.size, 0
+        return Advance(self.run, self.claim, written, after, effects, size)
+
+    def _take_effects(self, written: list[JournalRow], now: datetime) -> Effects | None:
+        """What is to be written beside the rows, if anything."""
+        park = self._park(now)
+        if not (park or self.birth or self.close or self.noted or self.notes or self.effects
+                or self.streaming):  # fmt: skip
+            return None
+        taken = Effects(self.birth, self.close, park)
         if self.effects:
-            advance.deliveries, advance.replies = rows.to_effects(self.run, self.effects)
-            advance.children = births.to_children(self.effects)
+            taken.deliveries, taken.replies = rows.to_effects(self.run, self.effects)
+            taken.children = births.to_children(self.effects)
         if self.effects or self.streaming:
             key = written[0].key if written else next_key()
-            advance.publishes = gathered(self.effects, self.streaming, key)
-            self.published = bool(advance.publishes or advance.replies)
-            self.sent = bool(advance.deliveries or advance.children)
+            taken.publishes = gathered(self.effects, self.streaming, key)
+            self.published = bool(taken.publishes or taken.replies)
+            self.sent = bool(taken.deliveries or taken.children)
+            self.size += rows.bytes_of_effects(taken)
             self.effects, self.streaming = [], {}
-        advance.heir = None if self.outcome is None else births.to_heir(self.outcome)
-        if self.position >= self.long_from and self.close is None:
-            self._tell_length()
+        if self.outcome is not None:
+            taken.heir = births.to_heir(self.outcome)
         if self.notes or self.noted:
-            advance.notes, advance.ended = self._take_notes()
-        advance.park = self._park(now)
-        self.fed = self.seen
-        if written:
-            self.tail = written[-1].key
-        elif advance.park is None and not (advance.notes or advance.publishes or advance.children):
-            return None
-        return advance
+            taken.notes, taken.ended = self._take_notes()
+        return taken
 
     def spawn_again(self, begun: Collection[int]) -> None:
         """Children that the code waits for, by op, of which the database knows only some: of a run
@@ -205,38 +219,33 @@ class Instance:
         at = max(now, self.replayer.now)
         try:
             if isinstance(arrival, Result):
-                row_event = self._answered(arrival, at)
+                recorded = self._answered(arrival, at)
             else:
-                row_event = self._recorded(arrival, at)
-        except CodecError as error:  # of a redo: its value no longer fits its annotation
-            self.report = str(error)
-            return
-        if row_event is None:
-            return  # the code has stopped waiting for it
-        row, event = row_event
-        self.rows.append(row)
-        self.position += 1
-        try:
+                recorded = self._recorded(arrival, at)
+            if recorded is None:
+                return  # the code has stopped waiting for it
+            row, event = recorded
+            # A fact, and written whatever comes of it: that may wait for other code.
+            self.rows.append(row)
+            self.position += 1
+            self.size += len(row.input or b"") + len(row.result or b"")
             asked = self.replayer.feed(event)
         except (Divergence, CodecError) as error:
-            # The event is a fact and is written all the same; what it leads to waits for
-            # other code.
             self.report = str(error)
-            return
-        self._take(asked)
+        else:
+            self._take(asked)
 
     def _answered(self, result: Result, at: datetime) -> tuple[JournalRow, events.Event] | None:
         """The usual arrival. The digest of its input is not written: the input is."""
         asked = self.replayer.open.get(result.op)
         if not isinstance(asked, commands.Run):
             return None
-        op, kind, name, digest, site, call = asked
-        p = self.position
-        row = JournalRow(self.run, p, kind, at, next_key(), op, name, call.input, result.result,
-                         result.failure, site)  # fmt: skip
+        p, op, kind, name = self.position, asked.op, asked.kind, asked.name
+        row = JournalRow(self.run, p, kind, at, next_key(), op, name, asked.call.input,
+                         result.result, result.failure, asked.site)  # fmt: skip
         if result.error is not None:
-            return row, events.Failed(p, at, op, kind, name, digest, result.error)
-        return row, events.Answered(p, at, op, kind, name, digest, result.value)
+            return row, events.Failed(p, at, op, kind, name, asked.digest, result.error)
+        return row, events.Answered(p, at, op, kind, name, asked.digest, result.value)
 
     def _recorded(
         self,

@@ -15,7 +15,7 @@ from .._authoring.definitions import Definition
 from .._codec.failures import Failure, decode_failure, rebuild
 from .._codec.values import decode, digest
 from .._core import commands, events
-from .._store.protocol import Delivery, JournalRow, Reply
+from .._store.protocol import Delivery, Effects, JournalRow, Reply
 from ..errors import (
     ActivityError,
     ActivityTimedOut,
@@ -138,6 +138,16 @@ def to_effects(
             result, failure = (each.payload, None) if done else (None, each.payload)
             replies.append(Reply(each.seq, each.kind, result, failure))
     return tuple(deliveries), tuple(replies)
+
+
+def bytes_of_effects(effects: Effects) -> int:
+    """How much there is of what others have given: a commit takes so much, and no more."""
+    return (
+        sum(len(each.value or b"") for each in effects.publishes)
+        + sum(len(each.payload or b"") for each in effects.deliveries)
+        + sum(len(each.result or b"") for each in effects.replies)
+        + sum(len(each.input) for each in effects.children)
+    )
 
 
 def to_delivery(sender: int, effect: commands.Send) -> Delivery:

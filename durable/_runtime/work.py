@@ -169,9 +169,11 @@ class Work:
     def note(self, now: datetime, *, number: int, next_at: datetime | None = None) -> Note:
         """How it stands, to be written by the run's next commit."""
         self.since, self.began_at = self.since or now, self.began_at or now
-        op, _, name, digest, _, _ = self.command
-        self.noted = Note(op, name, digest, number, self.since, self.began_at, self.failure,
-                          next_at, self.details, next(_nths))  # fmt: skip
+        asked = self.command
+        self.noted = Note(
+            asked.op, asked.name, asked.digest, number, self.since, self.began_at,
+            self.failure, next_at, self.details, next(_nths),
+        )  # fmt: skip
         return self.noted
 
     # Its end

@@ -121,16 +121,9 @@ class Note(NamedTuple):
     nth: int = 0  # of its worker's notes: one that comes late does not replace a newer one
 
 
-class Advance(msgspec.Struct, gc=False):
-    """What the turns of one run since its last commit want written: all or nothing. ``rows`` have
-    contiguous positions; they may be empty to park, or for notes alone. The key of the row they
-    follow tells whether that one still stands: positions and claims alone repeat after a failover
-    that lost some."""
+class Effects(msgspec.Struct, gc=False):
+    """What turns want written beside their rows."""
 
-    run: int
-    claim: int
-    rows: list[JournalRow]
-    after: bytes | None = None  # key of the row that must be the journal's last; None: it is empty
     birth: Birth | None = None
     close: Close | None = None
     park: Park | None = None
@@ -142,16 +135,20 @@ class Advance(msgspec.Struct, gc=False):
     notes: tuple[Note, ...] = ()
     ended: tuple[int, ...] = ()  # ops whose notes are to go
 
-    @property
-    def is_rows_alone(self) -> bool:
-        """Whether it wants nothing written but its rows, as most do."""
-        return (
-            self.park is None
-            and self.close is None
-            and self.birth is None
-            and not (self.children or self.deliveries or self.publishes)
-            and not (self.replies or self.notes or self.ended)
-        )
+
+class Advance(msgspec.Struct, gc=False):
+    """What the turns of one run since its last commit want written: all or nothing.
+
+    ``rows`` have contiguous positions; they may be empty to park, or for notes alone. The key of
+    the row they follow tells whether that one still stands: positions and claims alone repeat
+    after a failover that lost some."""
+
+    run: int
+    claim: int
+    rows: list[JournalRow]
+    after: bytes | None = None  # key of the row that must be the journal's last; None: it is empty
+    effects: Effects | None = None  # most have none
+    size: int = 0  # bytes of its payloads
 
 
 class Verdict(StrEnum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Set
 from typing import TYPE_CHECKING, TypeVar
 
 from .._authoring.attempts import attempt
@@ -38,12 +38,12 @@ class _Patient(Waiting[K, A]):
 class Awaited(_Patient[int, Outcome]):
     """Who awaits results or answers of updates, and who reads what runs show."""
 
-    def __init__(self, store: Store, *, is_live: Callable[[int], bool], env: Environment) -> None:
+    def __init__(self, store: Store, *, live: Callable[[], Set[int]], env: Environment) -> None:
         super().__init__(
             store.runs.settled,
             key=lambda outcome: outcome.run,
             listen=functools.partial(store.listen, Hint.ENDED),
-            is_live=is_live,
+            live=live,
         )
         published = functools.partial(store.listen, Hint.PUBLISHED)
         self.watching = _Patient[Watched, News](

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
+from msgspec.structs import replace as changed
+
 from .._authoring.attempts import attempt
 from .._authoring.definitions import Definition, activity_of, transaction_of
 from .._core import commands
@@ -135,8 +137,8 @@ class Cast:
         def played(instance: Instance, command: commands.Run, **resumed: Any) -> None:
             definition: Definition = command.call.definition
             if definition.kind == "activity" and definition.is_async:
-                call = command.call._replace(definition=self._played(definition))
-                command = command._replace(call=call)
+                call = changed(command.call, definition=self._played(definition))
+                command = changed(command, call=call)
             begin(instance, command, **resumed)
 
         return played
@@ -155,7 +157,7 @@ class Cast:
             if kind == "transaction" and not is_played and not self._connects:
                 raise NoConnection(NO_CONNECTION)
             other = self._played(definition) if is_played else self._watched(definition)
-            work.call = asked._replace(definition=other)
+            work.call = changed(asked, definition=other)
             try:
                 ended = await (play if is_played else inner)(work)
             finally:

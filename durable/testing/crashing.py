@@ -71,7 +71,8 @@ class CrashingJournal:
         for each in done:
             nth = self._counts[each.run]
             self._counts[each.run] += 1
-            self.written.append(Written(each.run, nth, each.birth is not None, tuple(each.rows)))
+            is_born = each.effects is not None and each.effects.birth is not None
+            self.written.append(Written(each.run, nth, is_born, tuple(each.rows)))
         if dies:
             self._crash()
         return verdicts
@@ -97,9 +98,11 @@ def seed_of(name: str) -> bytes:
 
 
 def _seed(advance: Advance) -> None:
-    if advance.children:
-        advance.children = tuple(
-            each._replace(seed=seed_of(f"{advance.run}:{each.op}")) for each in advance.children
-        )
-    if advance.heir is not None:
-        advance.heir = advance.heir._replace(seed=seed_of(f"after {advance.run}"))
+    effects = advance.effects
+    if effects is None:
+        return
+    effects.children = tuple(
+        each._replace(seed=seed_of(f"{advance.run}:{each.op}")) for each in effects.children
+    )
+    if effects.heir is not None:
+        effects.heir = effects.heir._replace(seed=seed_of(f"after {advance.run}"))

@@ -283,7 +283,7 @@ class Environment(Crashes):
     async def _attach(self, store: Store) -> None:
         await super()._attach(store)
         assert self._world is not None
-        waiting = Awaited(store, is_live=self._is_live, env=self)
+        waiting = Awaited(store, live=self._live, env=self)
         self._waiting, self._watching = waiting, waiting.watching
         self._answering = waiting.answering
         self._passage = Passage(

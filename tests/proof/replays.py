@@ -101,7 +101,8 @@ def _shown(instance: Instance, command: commands.Command) -> str:
     if isinstance(command, commands.Spawn):  # what is known of its call differs from who runs it
         return repr((*command[:-2], command.call.id, command.call.input))
     if isinstance(command, commands.Run):
-        return repr((*command[:-1], command.call.nth))
+        asked = command.op, command.kind, command.name, command.digest, command.site
+        return repr((*asked, command.call.nth))
     return repr(command)
 
 

@@ -27,6 +27,7 @@ from durable._store.protocol import (
     Close,
     Delivered,
     Delivery,
+    Effects,
     JournalRow,
     Letter,
     Park,
@@ -52,7 +53,7 @@ def turn(run: int, position: int, *, claim: int = 1, rows: int = 1, **effects: A
         row(run, at, "started" if at == 0 else "activity")
         for at in range(position, position + rows)
     ]
-    return Advance(run, claim, events, **effects)
+    return Advance(run, claim, events, effects.pop("after", None), Effects(**effects))
 
 
 def _after(advance: Advance, keys: Mapping[tuple[int, int], bytes]) -> bytes | None:

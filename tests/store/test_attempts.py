@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from durable._store.protocol import Advance, Note, Verdict
+from durable._store.protocol import Advance, Effects, Note, Verdict
 
 from .stage import NOW, Stage, completed, turn
 
@@ -18,7 +18,7 @@ def note(op: int, attempt: int = 1, **given: Any) -> Note:
 
 
 def noted(run: int, at: int, *notes: Note, claim: int = 1) -> Advance:
-    return Advance(run, claim, [], notes=notes, after=b"@%d" % at)
+    return Advance(run, claim, [], after=b"@%d" % at, effects=Effects(notes=notes))
 
 
 async def ops(stage: Stage, run: int) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from durable._store.family import Heir, NewChild
-from durable._store.protocol import Close, Delivery, Verdict
+from durable._store.protocol import Close, Delivery, Effects, Verdict
 
 from .stage import Stage, birth, completed, failed, message, new_run, parked, row, turn
 
@@ -227,7 +227,7 @@ async def test_a_retried_parent_brings_its_children_along(stage: Stage) -> None:
     assert await named(stage, "child-5") is None  # its id is free: the parent begins it anew
     taken = await claimed(stage, worker)
     again = turn(by_op[2].run, 2, claim=taken["child-2"].claim, close=completed())
-    again.close = completed()._replace(parent=parent)
+    again.effects = Effects(close=completed()._replace(parent=parent))
     assert await stage.commit(worker, again) == [DONE]
     assert [each.op for each in await stage.store.inbox.read([(parent, 3)])] == [2]
 
@@ -242,8 +242,9 @@ async def test_a_run_that_goes_on_keeps_its_name_and_what_nobody_has_received(
     rows = [row(old.run, 0, "started"), row(old.run, 1, "signal", op=None, seq=1),
             row(old.run, 2, "signal", op=None, seq=2)]  # fmt: skip
     advance = turn(old.run, 0, rows=0, claim=old.claim)
-    advance.rows, advance.heir = rows, Heir(bytes(16), b"\x91\x01", (2,))
-    advance.close = Close("continued", None, None, None, 5, parent=parent)
+    close = Close("continued", None, None, None, 5, parent=parent)
+    begotten = Heir(bytes(16), b"\x91\x01", (2,))
+    advance.rows, advance.effects = rows, Effects(close=close, heir=begotten)
     for _ in range(2):
         assert await stage.commit(worker, advance) == [DONE]
 

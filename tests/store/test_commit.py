@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from durable._store.protocol import Advance, Unwritable, Verdict
+from durable._store.protocol import Advance, Effects, Unwritable, Verdict
 from durable.errors import LeaseLost
 
 from .stage import NOW, Stage, birth, completed, failed, message, parked, row, turn
@@ -111,9 +111,9 @@ async def test_a_turn_that_rests_on_another_row_is_lost_though_position_and_clai
     late = replace(turn(run, 2), after=lost.rows[0].key)
     assert await stage.commit(worker, late) == [LOST]
     assert await stage.commit(worker, turn(run, 2)) == [DONE]
-    assert await stage.commit(worker, Advance(run, 1, [], lost.rows[0].key, park=parked())) == [
-        LOST
-    ]
+    assert await stage.commit(
+        worker, Advance(run, 1, [], lost.rows[0].key, effects=Effects(park=parked()))
+    ) == [LOST]
 
 
 async def test_an_older_claim_or_another_owner_means_lost(stage: Stage) -> None:
@@ -282,7 +282,7 @@ async def test_a_parked_run_belongs_to_nobody(stage: Stage) -> None:
 async def test_an_advance_without_rows_only_parks(stage: Stage) -> None:
     worker = await stage.worker()
     run, other = await stage.born(worker, "a", "b")
-    sent = Advance(run, 1, [], park=parked())
+    sent = Advance(run, 1, [], effects=Effects(park=parked()))
 
     assert await stage.commit(worker, sent, turn(other, 1)) == [PARKED, DONE]
     assert await stage.commit(worker, sent) == [PARKED]

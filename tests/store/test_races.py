@@ -43,7 +43,7 @@ def commits(world: World, nth: int, *advances: Advance) -> Script:
     sent = [
         replace(
             each,
-            after=FIRST_KEY if each.birth is None else None,
+            after=FIRST_KEY if each.effects is None or each.effects.birth is None else None,
             rows=[replace(row, site=str(nth)) for row in each.rows],
         )
         for each in advances

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from durable._store.protocol import Advance, JournalRow, Verdict
+from durable._store.protocol import Advance, Effects, JournalRow, Verdict
 
 from .stage import Stage, completed, failed, row, turn
 
@@ -67,7 +67,9 @@ async def test_a_retry_of_a_retry_voids_the_new_failure(stage: Stage) -> None:
     run = await failed_run(stage, worker, failed_at=2, length=3)
     await stage.store.runs.retry("a")  # voids 2 with 3
     (claim,) = await stage.store.runs.claim(worker, limit=1)
-    again = Advance(run, claim.claim, [row(run, 4, op=2)], close=failed(4, next_op=8))
+    again = Advance(
+        run, claim.claim, [row(run, 4, op=2)], effects=Effects(close=failed(4, next_op=8))
+    )
     assert await stage.commit(worker, again) == [Verdict.DONE]
 
     assert await stage.store.runs.retry("a") is None
@@ -81,7 +83,7 @@ async def test_voided_rows_at_the_end_are_not_events(stage: Stage) -> None:
     worker = await stage.worker()
     (run,) = await stage.born(worker, "a")
     rows = [row(run, 1), row(run, 2)]
-    await stage.commit(worker, Advance(run, 1, rows, close=failed(2)))
+    await stage.commit(worker, Advance(run, 1, rows, effects=Effects(close=failed(2))))
     await stage.store.runs.retry("a")  # voids 2 with 3
     (claim,) = await stage.store.runs.claim(worker, limit=1)
     park = await stage.store.runs.set_stuck(worker, run, claim.claim, report="r", build="1")

@@ -11,7 +11,7 @@ import pytest
 
 from durable._codec.tokens import new_token, read_token
 from durable._codec.values import decode, encode
-from durable._store.protocol import Advance, Item, Publish, Verdict, Watched
+from durable._store.protocol import Advance, Effects, Item, Publish, Verdict, Watched
 
 from .stage import Stage, completed, parked, turn
 
@@ -32,7 +32,7 @@ def shown(value: object, name: str = "progress") -> Publish:
 
 def streaming(run: int, at: int, *publishes: Publish) -> Advance:
     """A commit of no event."""
-    return Advance(run, 1, [], publishes=publishes, after=b"@%d" % at)
+    return Advance(run, 1, [], after=b"@%d" % at, effects=Effects(publishes=publishes))
 
 
 async def read(stage: Stage, run: int, after: int = 0) -> list[tuple[int, Any]]:
@@ -197,9 +197,9 @@ async def promised(stage: Stage, expected: Any = bool) -> tuple[int, str]:
     """A parked run that has promised, and its token."""
     worker = await stage.worker()
     (run,) = await stage.born(worker, "a")
-    assert await stage.commit(worker, Advance(run, 1, [], park=parked(), after=b"@1")) == [
-        Verdict.PARKED
-    ]
+    assert await stage.commit(
+        worker, Advance(run, 1, [], after=b"@1", effects=Effects(park=parked()))
+    ) == [Verdict.PARKED]
     return run, new_token(SEED, run, 3, expected)
 
 

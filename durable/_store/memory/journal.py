@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from uuid import UUID
 
-from ..protocol import Advance, Delivery, JournalRow, Note, Unwritable, Verdict
+from ..protocol import Advance, Delivery, Effects, JournalRow, Note, Unwritable, Verdict
 from . import family
 from .streams import publish
 from .tables import Result, Run, Tables, verb
@@ -27,8 +27,9 @@ class Journal:
         going = [a for a, verdict in zip(advances, verdicts, strict=True) if verdict is None]
         for advance in going:
             self._write(worker, advance)
-            publish(self._tables, advance)
-            for child in advance.children:
+            effects = _effects(advance)
+            publish(self._tables, advance.run, effects.publishes)
+            for child in effects.children:
                 family.bear(self._tables, self._tables.run[advance.run], child)
         self._deliver(going)
         for advance in going:
@@ -57,7 +58,7 @@ class Journal:
 
     def _bear(self, worker: UUID, advances: Sequence[Advance]) -> None:
         moment = self._tables.now()
-        births = [(a.birth, a.run) for a in advances if a.birth is not None]
+        births = [(a.effects.birth, a.run) for a in advances if a.effects and a.effects.birth]
         for birth, key in sorted(births, key=lambda pair: pair[0].id):
             run = Run(
                 run=key,
@@ -82,13 +83,14 @@ class Journal:
         rows = self._tables.journal[advance.run]
         first = advance.rows[0].position if advance.rows else None
         there = rows[first] if first is not None and first < len(rows) else None
+        effects = _effects(advance)
         if run is None:
-            return Verdict.TAKEN if advance.birth is not None else Verdict.LOST
+            return Verdict.TAKEN if effects.birth is not None else Verdict.LOST
         is_ours = (run.worker, run.claim) == (worker, advance.claim)
         if there is not None and advance.rows and there.key == advance.rows[0].key:
-            if is_ours or advance.close is not None:
+            if is_ours or effects.close is not None:
                 return Verdict.DONE
-            return Verdict.PARKED if advance.park is not None else Verdict.LOST
+            return Verdict.PARKED if effects.park is not None else Verdict.LOST
         if is_ours:
             fits = advance.after == (rows[-1].key if rows else None)
             return None if fits else Verdict.LOST
@@ -97,21 +99,22 @@ class Journal:
         return Verdict.PARKED if first is None and put_away else Verdict.LOST
 
     def _write(self, worker: UUID, advance: Advance) -> None:
-        for note in advance.notes:
+        effects = _effects(advance)
+        for note in effects.notes:
             known = self._tables.attempt.get((advance.run, note.op))
             if known is None or known[0] != worker or known[1].nth < note.nth:
                 self._tables.attempt[advance.run, note.op] = worker, note
         self._tables.journal[advance.run].extend(advance.rows)
-        for reply in advance.replies:
+        for reply in effects.replies:
             self._tables.answer.setdefault((advance.run, reply.seq), reply)
-        for op in advance.ended:
+        for op in effects.ended:
             self._tables.attempt.pop((advance.run, op), None)
 
     def _deliver(self, advances: Sequence[Advance]) -> None:
         """All targets as they stand before any of these turns closes or parks."""
         tables = self._tables
         for advance in advances:
-            for each in advance.deliveries:
+            for each in _effects(advance).deliveries:
                 target = family.target_of(tables, advance.run, each)
                 if target is not None and target.closed_at is None:
                     line = family.lineage(tables, target)
@@ -127,22 +130,29 @@ class Journal:
         self._tables.accept(run, "refused", why, key, None, sent.op)
 
     def _close(self, advance: Advance) -> None:
-        if advance.close is not None:
-            close = advance.close
+        close = _effects(advance).close
+        if close is not None:
             result = Result(
                 close.result, close.failure, close.failed_at, close.next_op, close.reason
             )
             run = self._tables.run[advance.run]
-            family.close(self._tables, run, close.status, result, advance.heir)
+            family.close(self._tables, run, close.status, result, _effects(advance).heir)
 
     def _park(self, advance: Advance) -> bool:
-        run, park = self._tables.run[advance.run], advance.park
+        run, park = self._tables.run[advance.run], _effects(advance).park
         if park is None or run.last_seq != park.seen:
             return False
         run.status = "waiting" if run.paused_at is None else "paused"
         run.worker, run.due_at = None, park.due_at
         run.waits_for, run.waits_at = park.waits_for, park.waits_at
         return True
+
+
+def _effects(advance: Advance) -> Effects:
+    return advance.effects or _NONE
+
+
+_NONE = Effects()
 
 
 def _check_texts(advances: Sequence[Advance]) -> None:

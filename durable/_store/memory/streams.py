@@ -3,24 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from ..protocol import Advance, Item, News, Watched
+from ..protocol import Item, News, Publish, Watched
 from .family import latest
 from .tables import StreamRow, Tables, verb
 
 PAGE_ITEMS = 500
 
 
-def publish(tables: Tables, advance: Advance) -> None:
-    before = {name: rows[-1].key for (run, name), rows in tables.stream.items()
-              if run == advance.run and rows}  # fmt: skip
-    for kind, name, value, key, op, attempt in advance.publishes:
+def publish(tables: Tables, run: int, publishes: Iterable[Publish]) -> None:
+    before = {name: rows[-1].key for (of, name), rows in tables.stream.items()
+              if of == run and rows}  # fmt: skip
+    for kind, name, value, key, op, attempt in publishes:
         if kind == "state":
-            version, _ = tables.state.get((advance.run, name), (0, b""))
-            tables.state[advance.run, name] = version + 1, value or b""
+            version, _ = tables.state.get((run, name), (0, b""))
+            tables.state[run, name] = version + 1, value or b""
         elif before.get(name) != key:
-            rows = tables.stream[advance.run, name]
+            rows = tables.stream[run, name]
             seq = rows[-1].item.seq + 1 if rows else 1
             rows.append(StreamRow(Item(seq, value, op, attempt), key))
 

@@ -12,7 +12,17 @@ import asyncpg
 import msgspec
 
 from ...errors import LeaseLost, StoreError
-from ..protocol import Advance, JournalRow, Note, Unavailable, Unwritable, Verdict
+from ..protocol import (
+    Advance,
+    Birth,
+    Close,
+    Effects,
+    JournalRow,
+    Note,
+    Unavailable,
+    Unwritable,
+    Verdict,
+)
 from . import statements
 from .line import Line
 
@@ -135,6 +145,14 @@ class _Head(msgspec.Struct, gc=False, omit_defaults=True):
     parks: bool = False
 
 
+def _with_run(kind: Any) -> Any:
+    """The effect with its run, as JSON wants it. There are two in the life of each run."""
+    return msgspec.defstruct("_" + kind.__name__, ["run", *kind._fields], gc=False)
+
+
+_Birth, _Close = _with_run(Birth), _with_run(Close)
+_SEVERAL = "children", "deliveries", "publishes", "replies", "notes"
+
 # Bytes in base64, times in ISO 8601, fields under their names: as `commit.sql` reads them.
 _encode = msgspec.json.Encoder().encode
 
@@ -148,33 +166,31 @@ def _arguments(advances: Sequence[Advance]) -> tuple[str, str, str | None]:
         for a in advances
     ]
     rows = [row for advance in advances for row in advance.rows]
-    effects: dict[str, list[dict[str, Any]]] = {}
+    effects: defaultdict[str, list[Any]] = defaultdict(list)
     for head, advance in zip(heads, advances, strict=True):
-        if not advance.is_rows_alone:
-            _add_effects(effects, head, advance)
+        if advance.effects is not None:
+            _add_effects(effects, head, advance.effects)
     return _json(heads), _json(rows), _json(effects) if effects else None
 
 
-def _add_effects(effects: dict[str, list[dict[str, Any]]], head: _Head, advance: Advance) -> None:
-    run, birth, close, park = head.run, advance.birth, advance.close, advance.park
-    single = ("births", birth), ("closes", close), ("heirs", advance.heir), ("parks", park)
-    for name, effect in single:
-        if effect is not None:
-            effects.setdefault(name, []).append({"run": run, **effect._asdict()})
-    for name, several in (
-        ("children", advance.children),
-        ("deliveries", advance.deliveries),
-        ("publishes", advance.publishes),
-        ("replies", advance.replies),
-        ("notes", advance.notes),
-    ):
-        if several:
-            effects.setdefault(name, []).extend({"run": run, **each._asdict()} for each in several)
-    if advance.ended:
-        effects.setdefault("ended", []).extend({"run": run, "op": op} for op in advance.ended)
-    head.born, head.closes, head.parks = birth is not None, close is not None, park is not None
-    if birth is not None and birth.explicit_id:
-        head.id = birth.id
+def _add_effects(into: defaultdict[str, list[Any]], head: _Head, effects: Effects) -> None:
+    run, birth, close, park = head.run, effects.birth, effects.close, effects.park
+    if birth is not None:
+        into["births"].append(_Birth(run, *birth))
+        head.born, head.id = True, birth.id if birth.explicit_id else None
+    if close is not None:
+        into["closes"].append(_Close(run, *close))
+        head.closes = True
+        if effects.heir is not None:
+            into["heirs"].append({"run": run, **effects.heir._asdict()})
+    if park is not None:
+        into["parks"].append({"run": run, **park._asdict()})
+        head.parks = True
+    for name in _SEVERAL:
+        if several := getattr(effects, name):
+            into[name] += [{"run": run, **each._asdict()} for each in several]
+    if effects.ended:
+        into["ended"] += [{"run": run, "op": op} for op in effects.ended]
 
 
 def _json(value: object) -> str:
