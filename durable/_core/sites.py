@@ -23,6 +23,11 @@ _foreign: dict[CodeType, bool] = {}
 _sites: dict[tuple[CodeType, int], str] = {}  # by code and instruction
 
 
+def is_between(file: str) -> bool:
+    """Whether it is one of those that stand between a workflow and us, or ours."""
+    return file.startswith(_BETWEEN) or "/anyio/" in file
+
+
 def call_site(depth: int = 1) -> str:
     """``file.py:12`` of the nearest frame of user code, or ``?``. The caller says how many
     frames, from its own on, are ours for sure: to look at each costs as much as all the rest."""
@@ -31,8 +36,7 @@ def call_site(depth: int = 1) -> str:
         code = frame.f_code
         foreign = _foreign.get(code)
         if foreign is None:
-            name = code.co_filename
-            foreign = _foreign[code] = not (name.startswith(_BETWEEN) or "/anyio/" in name)
+            foreign = _foreign[code] = not is_between(code.co_filename)
         if foreign:
             key = (code, frame.f_lasti)
             site = _sites.get(key)

@@ -24,6 +24,7 @@ COMMANDS = {
     "replay": "histories",
     "export": "histories",
     "import": "histories",
+    "stack": "stack",
     "migrate": "database",
     "doctor": "doctor",
     "check": "check",

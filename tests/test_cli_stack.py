@@ -1,0 +1,114 @@
+"""``durable stack``: where a run stands, read off a replay by whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from durable import Durable
+from durable.cli import cli
+from durable.errors import Divergence, DurableError
+from durable.testing import Environment, History
+
+from . import bakery
+
+MODULE = "tests.bakery"
+
+
+def line_of(text: str) -> int:
+    lines = Path(bakery.__file__).read_text().splitlines()
+    return next(n for n, line in enumerate(lines, 1) if text in line)
+
+
+def durable(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, [*arguments], catch_exceptions=True)
+
+
+@pytest.fixture
+async def recorded(tmp_path: Path) -> Path:
+    """A run that waits, one that is closed and one that has not begun, in a file."""
+    async with Environment() as env:
+        baking = await env.start(bakery.bake, "rye", id="baking")
+        await env.advance(hours=1)
+        done = await env.start(bakery.bake, "oat", id="done")
+        await done.cancel()
+        await env.advance()
+        waiting = await env.start(bakery.bake, "oat", id="new", delay=60)
+        histories = [await History.of(env, each.id) for each in (baking, done, waiting)]
+    History.save(tmp_path / "runs.jsonl", histories)
+    return tmp_path / "runs.jsonl"
+
+
+def test_each_task_is_shown_with_its_lines(recorded: Path) -> None:
+    said = durable("stack", "baking", MODULE, "--file", str(recorded)).output
+    file = bakery.__file__
+    assert said.splitlines() == [
+        "bakery/bake 'baking' (waiting, 3 events)",
+        "main waits for asyncio's TaskGroup.__aexit__",
+        f"  {file}:{line_of('async with asyncio.TaskGroup')}, in bake",
+        "    async with asyncio.TaskGroup() as group:",
+        f"oven waits for {said.split('oven waits for ')[1].splitlines()[0]}",
+        f"  {file}:{line_of('asyncio.sleep')}, in heat",
+        "    await asyncio.sleep(3600)",
+        "counter waits for a signal 'bakery/order' (op 3)",
+        f"  {file}:{line_of('ctx.receive')}, in serve",
+        "    customer = await ctx.receive(order)",
+    ]
+    assert "oven waits for a timer (op 4) due at " in said
+
+
+def test_locals_and_the_coroutines_between_are_shown_if_asked_for(recorded: Path) -> None:
+    said = durable("stack", "baking", MODULE, "--file", str(recorded), "--locals", "--all").output
+    assert "      degrees = [0, 100]" in said
+    assert "      dough = 'dough of rye'" in said
+    assert "in run_workflow" in said
+
+
+def test_as_json(recorded: Path) -> None:
+    said = durable("stack", "baking", MODULE, "--file", str(recorded), "-o", "json", "--locals")
+    told = json.loads(said.output)
+    assert (told["id"], told["status"], told["events"]) == ("baking", "waiting", 3)
+    counter = told["tasks"][2]
+    assert (counter["task"], counter["op"]) == ("counter", 3)
+    (frame,) = counter["frames"]
+    assert (frame["function"], frame["locals"]["dough"]) == ("serve", "'dough of rye'")
+
+
+@pytest.mark.parametrize(
+    ("id", "why"),
+    [
+        ("done", "is closed (cancelled)"),
+        ("new", "has not begun"),
+        ("nobody", "no run"),
+    ],
+)
+def test_what_stands_nowhere_is_told(recorded: Path, id: str, why: str) -> None:
+    ended = durable("stack", id, MODULE, "--file", str(recorded))
+    assert isinstance(ended.exception, DurableError)
+    assert why in str(ended.exception).lower()
+
+
+def test_other_code_is_told(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bakery, "knead", bakery.cut)
+    ended = durable("stack", "baking", MODULE, "--file", str(recorded))
+    assert isinstance(ended.exception, Divergence)
+    assert "bakery/cut" in str(ended.exception)
+
+
+def test_a_module_that_is_not_here_is_told(recorded: Path) -> None:
+    ended = durable("stack", "baking", "no.such.module", "--file", str(recorded))
+    assert ended.exit_code == 2
+    assert "cannot import 'no.such.module'" in ended.output
+
+
+async def test_a_run_in_a_database_is_shown_while_no_worker_lives(dsn: str) -> None:
+    async with Durable(dsn, serve=[bakery.bake]) as app:
+        handle = await app.start(bakery.bake, "rye", id="baking")
+        while (await handle.describe()).status != "waiting":
+            await handle.status()
+    ended = await asyncio.to_thread(durable, "stack", "baking", MODULE, "--database", dsn)
+    assert "counter waits for a signal 'bakery/order'" in ended.output, ended
