@@ -276,8 +276,8 @@ async def test_a_run_that_has_gone_on_knows_what_is_repeated(stage: Stage) -> No
         advance.rows = [row(run, 0, "started")]
         if not nth:
             advance.rows.append(row(run, 1, "signal", op=None, seq=1))
-        advance.close = Close("continued", None, None, None, 5)
-        advance.heir = Heir(os.urandom(16), b"\x91\x01", ())
+        close = Close("continued", None, None, None, 5)
+        advance.effects = Effects(close=close, heir=Heir(os.urandom(16), b"\x91\x01", ()))
         assert await stage.commit(worker, advance) == [DONE]
         run = (await named(stage, "mine"))["run"]
     assert run != first
