@@ -169,13 +169,11 @@ def decorated(names: Names, node: ast.AST, scope: Scope, kind: str) -> bool:
 
 def decorates(names: Names, expr: ast.expr, scope: Scope, kind: str) -> bool:
     """Whether it is ``activity``, ``activity(...)``, or a name for one of those."""
-    if isinstance(expr, ast.Call):
-        known = names.meaning(expr.func, scope)
-        if known == Outside("functools.partial") and expr.args:
-            return decorates(names, expr.args[0], scope, kind)
-        return decorates(names, expr.func, scope, kind)
+    while isinstance(expr, ast.Call):
+        is_partial = names.meaning(expr.func, scope) == Outside("functools.partial")
+        expr = expr.args[0] if is_partial and expr.args else expr.func
     known = names.meaning(expr, scope)
     if known == Outside(f"durable.{kind}"):
         return True
     found = names.value_of(known, expr, scope)
-    return isinstance(found[0], ast.Call) and decorates(names, *found, kind) if found else False
+    return found is not None and isinstance(found[0], ast.Call) and decorates(names, *found, kind)

@@ -118,7 +118,7 @@ class Kinds:
         if isinstance(known, Shared):
             return self.of_shared(known)
         if isinstance(known, Function):  # a property: others are not values
-            is_property = any(_last(each) in ("property", "cached_property")
+            is_property = any(last_part(each) in ("property", "cached_property")
                               for each in known.decorators)  # fmt: skip
             return self._returned(known) if is_property else None
         if isinstance(known, Outside):
@@ -204,9 +204,9 @@ class Kinds:
                 return self.annotated(left, scope) or self.annotated(right, scope)
             case ast.Subscript(value=base, slice=inner):
                 first = inner.elts[0] if isinstance(inner, ast.Tuple) and inner.elts else inner
-                if _last(base) in _WRAPPERS:
+                if last_part(base) in _WRAPPERS:
                     return self.annotated(first, scope)
-                if _last(base) == "Union":
+                if last_part(base) == "Union":
                     return self.annotated(first, scope)
                 return self._instance(base, annotation, scope)
             case ast.Name() | ast.Attribute():
@@ -218,7 +218,14 @@ class Kinds:
         known = self._names.meaning(base, scope)
         if isinstance(known, Outside | Class):
             return Kind(known, whole, scope, is_annotation=True)
-        return None
+        alias = self._names.value_of(known, base, scope)
+        if alias is None:
+            return None
+        value, where = alias
+        if isinstance(value, ast.Call):
+            is_new = self._names.meaning(value.func, where) == Outside("typing.NewType")
+            return self.annotated(value.args[1], where) if is_new and value.args[1:] else None
+        return self.annotated(value, where)
 
     def _parsed(self, text: str) -> ast.expr | None:
         if text not in self._texts:
@@ -242,8 +249,8 @@ def is_keys(expr: ast.expr) -> bool:
             return False
 
 
-def _last(expr: ast.expr) -> str:
-    """The last part of a dotted name."""
+def last_part(expr: ast.expr) -> str:
+    """The last part of a dotted name, be it called or not."""
     if isinstance(expr, ast.Call):
         expr = expr.func
     return expr.id if isinstance(expr, ast.Name) else getattr(expr, "attr", "")

@@ -145,6 +145,7 @@ SAME = {
          "typing.MutableSet", "collections.abc.Set", "collections.abc.MutableSet"),
         SET,
     ),
+    "typing.Tuple": "builtins.tuple",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from .kinds import Kinds
 from .meanings import IS, Class, Function, Inside, Kind, Meaning, Outside, Shared, outside
@@ -32,6 +32,9 @@ class Names:
         self._wholes: dict[Module, Scope] = {}
         self._inner: dict[FunctionNode, Scope] = {}
         self._asking: set[Hashable] = set()
+        self._answers: dict[Hashable, object] = {}
+        self._unsure: dict[Hashable, object] = {}
+        self._cuts = 0
 
     def whole(self, module: Module) -> Scope:
         """The scope of a module."""
@@ -48,14 +51,27 @@ class Names:
         return self._inner[function.node]
 
     def once(self, question: Hashable, answer: Callable[[], T]) -> T | None:
-        """The answer, or None if it is being asked for already: a circle."""
+        """The answer; None where it is a circle or too far. One that rests on such a None is
+        remembered only for as long as the first question is open: asked by itself it may have
+        a better one."""
+        if question in self._answers:
+            return cast("T | None", self._answers[question])
+        if question in self._unsure:
+            self._cuts += 1
+            return cast("T | None", self._unsure[question])
         if question in self._asking or len(self._asking) > DEPTH_MAX:
+            self._cuts += 1
             return None
+        before = self._cuts
         self._asking.add(question)
         try:
-            return answer()
+            found = answer()
         finally:
             self._asking.discard(question)
+        (self._answers if self._cuts == before else self._unsure)[question] = found
+        if not self._asking:
+            self._unsure.clear()
+        return found
 
     def kind(self, expr: ast.expr, scope: Scope) -> Kind | None:
         """Of which class the value of an expression is."""

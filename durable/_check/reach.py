@@ -7,13 +7,19 @@ belongs. Breadth first, so that the chain that is told of a finding is the short
 from __future__ import annotations
 
 import ast
+import re
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 
 from .bodies import Body, Step, decorated, decorates
-from .meanings import Class, Function
+from .kinds import last_part
+from .meanings import Class, Function, Meaning, Shared
 from .names import Names
+from .scopes import Scope, own_nodes
 from .sources import Module
+
+# Workflows that are made within a function: to look for those takes time.
+_WITHIN = re.compile(r"^[ \t]+(@.*workflow|.*\bworkflow\()", re.MULTILINE)
 
 _ENTERING = ("__enter__", "__exit__", "__aenter__", "__aexit__")
 _FACTORIES = ("default_factory", "factory")
@@ -21,15 +27,19 @@ _MAKING = ("__new__", "__init__", "__post_init__")
 
 
 def workflows(names: Names, module: Module) -> Iterator[Function]:
-    """The functions of a module that are workflows."""
-    body = Body(names, module.name, [*module.tree.body], names.whole(module))
-    for node in body:
-        scope = body.scope_of(node)
+    """The functions of a module that are workflows: also those made within functions, and by a
+    call, as in ``place = workflow(name="place")(_place)``."""
+    whole = names.whole(module)
+    places: Iterable[tuple[ast.AST, Scope]] = ((node, whole) for node in own_nodes(module.tree))
+    if _WITHIN.search(module.text):
+        body = Body(names, module.name, [*module.tree.body], whole)
+        places = ((node, body.scope_of(node)) for node in body)
+    for node, scope in places:
         match node:
             case ast.AsyncFunctionDef() if decorated(names, node, scope, "workflow"):
                 yield _with_context(names, Function(node, scope))
             case ast.Call(func=func, args=[fn, *_]) if decorates(names, func, scope, "workflow"):
-                known = body.meaning(fn)
+                known = names.meaning(fn, scope)
                 if isinstance(known, Function) and known.is_async:
                     yield _with_context(names, known)
             case _:
@@ -50,7 +60,7 @@ def reached(names: Names, roots: list[Function]) -> Iterator[Body]:
         body = pending.popleft()
         yield body
         for callee, node in called(body):
-            fields = [] if isinstance(callee, Function) else _defaults(callee, node)
+            fields = [] if isinstance(callee, Function) else _defaults(body, callee, node)
             question = callee.node, tuple(fields)
             if question in seen or callee.node in body:
                 continue
@@ -96,6 +106,10 @@ def _by_call(body: Body, call: ast.Call) -> Iterator[tuple[Function | Class, ast
     if isinstance(known, Class):
         yield from ((f, call) for f in _methods(body, known, _MAKING))
         yield from ((each, call) for each in body.names.with_bases(known))
+    elif known is None or isinstance(known, Shared):
+        kind = body.kind(call.func)
+        if kind is not None and isinstance(kind.of, Class):
+            yield from ((f, call) for f in _methods(body, kind.of, ("__call__",)))
     for each in (*call.args, *(keyword.value for keyword in call.keywords)):
         handed = body.meaning(each)
         if isinstance(handed, Function) and not (
@@ -112,28 +126,49 @@ def _methods(body: Body, cls: Class, wanted: tuple[str, ...]) -> Iterator[Functi
 
 
 def _is_property(function: Function) -> bool:
-    names = (ast.unparse(each).rpartition(".")[2] for each in function.decorators)
-    return any(name in ("property", "cached_property") for name in names)
+    return any(last_part(each) in ("property", "cached_property") for each in function.decorators)
 
 
-def is_activity(names: Names, function: Function) -> bool:
-    return decorated(names, function.node, function.scope, "activity")
+def is_activity(names: Names, known: Meaning | None) -> bool:
+    """A function with ``@activity``, or a variable: ``charge = activity(timeout=5)(_charge)``."""
+    if isinstance(known, Function):
+        return decorated(names, known.node, known.scope, "activity")
+    if not isinstance(known, Shared):
+        return False
+    found = names.value_of(known, ast.Name(known.name), names.whole(known.module))
+    match found:
+        case (ast.Call(func=func, args=[fn]), scope) if decorates(names, func, scope, "activity"):
+            return isinstance(names.meaning(fn, scope), Function)
+        case _:
+            return False
 
 
 def is_workflow(names: Names, function: Function) -> bool:
     return decorated(names, function.node, function.scope, "workflow")
 
 
-def _defaults(cls: Class, call: ast.AST) -> list[ast.AST]:
+def _defaults(body: Body, cls: Class, call: ast.AST) -> list[ast.AST]:
     """What makes the default values of fields: ``field(default_factory=...)``, attrs' and
     pydantic's alike, where the call does not give the field."""
-    given = {keyword.arg for keyword in getattr(call, "keywords", [])}
-    found: list[ast.AST] = []
-    for node in cls.node.body:
-        match node:
-            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Call(keywords=keywords)):
-                if name not in given:
-                    found += [each for each in keywords if each.arg in _FACTORIES]
-            case _:
-                pass
-    return found
+    assert isinstance(call, ast.Call)
+    made = body.meaning(call.func)
+    bases = body.names.with_bases(made) if isinstance(made, Class) else [cls]
+    order = [name for each in reversed(bases) for name in _fields(each)]
+    given = {keyword.arg for keyword in call.keywords} | {*order[: len(call.args)]}
+    if None in given or any(isinstance(each, ast.Starred) for each in call.args):
+        return []  # by `*` or `**`: whichever they are
+    return [
+        keyword
+        for name, value in _fields(cls).items()
+        if name not in given and isinstance(value, ast.Call)
+        for keyword in value.keywords
+        if keyword.arg in _FACTORIES
+    ]
+
+
+def _fields(cls: Class) -> dict[str, ast.expr | None]:
+    return {
+        node.target.id: node.value
+        for node in cls.node.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }

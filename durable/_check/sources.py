@@ -12,6 +12,7 @@ import importlib.util
 import os
 import sys
 import sysconfig
+import warnings
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from importlib.machinery import PathFinder
@@ -54,7 +55,9 @@ class Library:
 
     def __init__(self, *roots: Path) -> None:
         here = Path.cwd()
-        self._roots = [*roots, here, here / "src"]
+        installed = [Path(each) for each in sys.path if each]  # as by `pip install -e`
+        own = [each for each in installed if each.is_dir() and not _is_foreign(each)]
+        self._roots = [*roots, here, here / "src", *own]
         self._read: dict[Path, Module | Trouble] = {}
         self._found: dict[tuple[Path, str], Module | None] = {}
         self.troubles: list[Trouble] = []
@@ -106,7 +109,9 @@ def _is_foreign(path: Path) -> bool:
 def _parsed(path: Path) -> Module:
     try:
         raw = path.read_bytes()
-        tree = ast.parse(raw, str(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes and the like: others tell
+            tree = ast.parse(raw, str(path))
         text = importlib.util.decode_source(raw)
     except OSError as error:
         raise Trouble(f"{shown(path)} cannot be read: {error.strerror or error}.") from None

@@ -17,7 +17,10 @@ class Found(NamedTuple):
 
 def written(expr: ast.AST, limit: int = 50) -> str:
     """An expression as it is written, in backquotes; never long."""
-    text = ast.unparse(expr)
+    try:
+        text = ast.unparse(expr)
+    except RecursionError:
+        text = "…"
     if "\n" in text or len(text) > limit:
         text = " ".join(text.split())[: limit - 1] + "…"
     return f"`{text}`"

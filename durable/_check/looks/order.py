@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from ..bodies import Body
 from ..kinds import is_keys
-from ..meanings import CONTEXT, SET, Kind, Outside
-from ..names import Names
+from ..meanings import CONTEXT, SET, Class, Kind, Outside
+from ..names import DEPTH_MAX, Names
 from ..scopes import Scope
 from .found import Found, written
 
@@ -31,7 +31,7 @@ _STEADY = {
     f"builtins.{name}" for name in ("int", "bool", "float", "complex")
 } | {
     "asyncio.Task", "asyncio.Future", "durable.Operation", "durable.Promise", "uuid.UUID",
-    "decimal.Decimal", "fractions.Fraction",
+    "decimal.Decimal", "fractions.Fraction", "enum.IntEnum", "enum.IntFlag",
 }  # fmt: skip
 # What lets an order be seen, in the body of a loop.
 _BEGINNING = (f"{CONTEXT}.", "asyncio.create_task", "asyncio.ensure_future", "asyncio.TaskGroup.")
@@ -156,7 +156,7 @@ def _shows_order(body: Body, loop: ast.For) -> bool:
 
 def _is_steady_set(names: Names, kind: Kind, seen: set[ast.AST]) -> bool:
     """Whether a set has the same order in every process, as far as the code says."""
-    if kind.source in seen:
+    if kind.source in seen or len(seen) > DEPTH_MAX:
         return True
     seen = seen | {kind.source}
     if kind.is_annotation:
@@ -204,7 +204,26 @@ def _gives_steady(names: Names, walked: ast.expr, scope: Scope) -> bool:
 
 def _says_steady(names: Names, annotation: ast.expr, scope: Scope) -> bool:
     kind = names.kinds.annotated(annotation, scope)
-    return kind is not None and kind.name in _STEADY
+    return kind is not None and _is_steady_kind(names, kind)
+
+
+def _is_steady_kind(names: Names, kind: Kind) -> bool:
+    if isinstance(kind.of, Class):  # an IntEnum
+        bases = [names.meaning(each, kind.of.scope) for each in kind.of.node.bases]
+        return any(isinstance(each, Outside) and each.name in _STEADY for each in bases)
+    if kind.name == "builtins.tuple":
+        match kind.source:
+            case ast.Tuple(elts=elements):
+                return all(is_steady(names, each, kind.scope) for each in elements)
+            case ast.Subscript(slice=ast.Tuple(elts=parts)):
+                return all(_is_dots(e) or _says_steady(names, e, kind.scope) for e in parts)
+            case _:
+                return False
+    return kind.name in _STEADY
+
+
+def _is_dots(expr: ast.expr) -> bool:
+    return isinstance(expr, ast.Constant) and expr.value is ...
 
 
 def is_steady(names: Names, expr: ast.expr, scope: Scope) -> bool:
@@ -212,7 +231,7 @@ def is_steady(names: Names, expr: ast.expr, scope: Scope) -> bool:
     if isinstance(expr, ast.Constant):
         return not isinstance(expr.value, str | bytes)
     kind = names.kind(expr, scope)
-    return kind is not None and kind.name in _STEADY
+    return kind is not None and _is_steady_kind(names, kind)
 
 
 def _is_in_hash(body: Body, call: ast.Call) -> bool:

@@ -92,10 +92,10 @@ def _changed(body: Body, node: ast.AST) -> Iterator[Found]:
 
 def _is_local(body: Body, owner: ast.expr) -> bool:
     """``x.y`` of a local variable means what its class says: it is no global."""
-    if isinstance(owner, ast.Name):
-        found = body.scope_of(owner).find(owner.id)
-        return found is not None and found[0].outer is not None
-    return isinstance(owner, ast.Attribute) and _is_local(body, owner.value)
+    while isinstance(owner, ast.Attribute):
+        owner = owner.value
+    found = body.scope_of(owner).find(owner.id) if isinstance(owner, ast.Name) else None
+    return found is not None and found[0].outer is not None
 
 
 def _is_set(body: Body, name: str) -> bool:

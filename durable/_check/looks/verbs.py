@@ -47,7 +47,7 @@ def _is_coroutine(function: Function) -> bool:
 
 def _of_call(body: Body, call: ast.Call) -> Iterator[Found]:
     known = body.meaning(call.func)
-    if isinstance(known, Function) and is_activity(body.names, known):
+    if is_activity(body.names, known):
         yield Found("DUR501", call, written(call.func),
                     f"Use `await ctx.activity({ast.unparse(call.func)}, ...)`")  # fmt: skip
     name = known.name if isinstance(known, Outside) else ""
@@ -70,7 +70,7 @@ def _cannot_run(body: Body, verb: str, target: ast.expr) -> str:
     if isinstance(target, ast.Lambda):
         return "" if verb == "transaction" else f"Give a function with @{_wanted(verb)} on it"
     if isinstance(target, ast.Call) and isinstance(body.meaning(target.func), Function):
-        if not is_activity(body.names, body.meaning(target.func)):  # type: ignore[arg-type]
+        if not is_activity(body.names, body.meaning(target.func)):
             return f"Give the function and its arguments apart: `ctx.{verb}(fn, ...)`"
         return ""
     known = body.meaning(target)

@@ -4,9 +4,12 @@ import asyncio
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
 from functools import lru_cache, partial, reduce
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import Any, NewType
 
 import anyio
 
@@ -161,3 +164,32 @@ async def with_anyio(ctx: Context, count: int) -> int:
     any_seen = any(item.startswith("x") for item in {"a", "b"})
     total += sum(len(each) for each in {"a", "b"}) + int(any_seen)
     return sorted([{"n": total}], key=itemgetter("n"))[0]["n"] + len([attrgetter("x")])
+
+
+class Level(IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+Cell = NewType("Cell", int)
+Cells = set[Cell]
+
+
+@dataclass
+class Stamped:
+    what: str
+    at: datetime = field(default_factory=datetime.now)
+
+
+@workflow
+async def walks_what_is_the_same_everywhere(
+    ctx: Context, levels: set[Level], cells: Cells, corners: set[tuple[int, int]]
+) -> None:
+    for level in levels:
+        await ctx.activity(page, level)
+    for cell in cells:
+        await ctx.activity(page, cell)
+    for x, y in corners | {(1, 2)}:
+        await ctx.activity(page, x + y)
+    fields = {"what": "x", "at": ctx.now()}
+    Stamped("x", ctx.now()), Stamped(what="x", at=ctx.now()), Stamped(**fields)

@@ -93,8 +93,20 @@ async def draws(ctx: Context, options: list[str]) -> None:
     sorted(options, key=lambda _: random.random())  # expect: DUR103
     await ctx.activity(act, str(uuid.uuid4()))  # expect: DUR104
     await ctx.activity(act, uuid.uuid5(uuid.NAMESPACE_DNS, "x"), ctx.uuid4())
-    Event("what", ctx.uuid4(), ctx.now())
     Event(what="what")
+
+
+class Clock:
+    def __call__(self) -> float:
+        return time.time()  # expect: DUR101
+
+
+ticking = Clock()
+
+
+@workflow
+async def called(ctx: Context) -> float:
+    return ticking()
 
 
 @workflow

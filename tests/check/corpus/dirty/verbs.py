@@ -27,6 +27,12 @@ def look(what: str) -> str:
 async def refund(payment: str) -> None: ...
 
 
+def _ship(sku: str) -> None: ...
+
+
+ship = activity(timeout=5)(_ship)
+
+
 def plain(x: int) -> int:
     return x
 
@@ -62,6 +68,8 @@ async def direct(ctx: Context, shop: Shop) -> None:
     await charge(3)  # expect: DUR501
     look("x")  # expect: DUR501
     total([1, 2])
+    ship("socks")  # expect: DUR501
+    await ctx.activity(ship, "socks")
     await ctx.activity(charge(3))  # expect: DUR501
     await ctx.options(timeout=3).activity(charge, 3)
     async with Compensation() as undo:
