@@ -334,8 +334,7 @@ class UpdateFailed(DurableError):
 
 
 class RunExists(DurableError):
-    """The id is taken, and ``if_exists`` forbids to use or replace that run; or a history was to be
-    imported under it (``policy`` is then "import")."""
+    """The id is taken, and ``if_exists`` (or an import: ``policy``) forbids to use that run."""
 
     def __init__(self, *, id: str, status: str, policy: str) -> None:
         why = (
