@@ -12,9 +12,10 @@ from types import ModuleType
 from typing import Any
 
 from ._authoring import channels, registry
+from ._authoring.children import unfit
 from ._authoring.definitions import Definition
 from ._client.handle import Handle
-from ._client.starting import Asked, unfit
+from ._client.starting import Asked
 from ._core.selftest import check_python
 from ._core.statuses import Status
 from ._queries import Client, ask, settled

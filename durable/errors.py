@@ -195,11 +195,8 @@ class OutcomeUnknown(ActivityError):
 
 class ChildError(DurableError):
     """A child run did not complete. ``id`` names it, ``status`` tells how it ended: ``failed``,
-    ``cancelled``, ``terminated``; or ``refused``, if it was never begun.
-
-    ``type`` is the name of the class that it raised, ``traceback`` its text, and ``cause`` a
-    ``ChildError`` that describes what it was raised from, or while handling what.
-    """
+    ``cancelled``, ``terminated``, or ``refused`` if it was never begun. ``type`` is the name of the
+    class that it raised, ``traceback`` its text; ``cause`` a ``ChildError``: raised from what."""
 
     def __init__(
         self,
@@ -212,7 +209,9 @@ class ChildError(DurableError):
         traceback: str = "",
         cause: BaseException | None = None,
     ) -> None:
-        what = f"failed: {type}: {message}" if status == "failed" else f"was {status}"
+        # Of many generations, each failed by the next, the last one says why.
+        short = f"{message[:300]} ... {message[-500:]}" if len(message) > 1_000 else message
+        what = f"failed: {type}: {short}" if status == "failed" else f"was {status}"
         why = f": {message}" if message and status != "failed" else ""
         super().__init__(f"Child {shorten(id)} ({workflow}) {what}{why}")
         self.id = id
@@ -299,8 +298,8 @@ class RunClosed(DurableError):
 
     def __init__(self, *, id: str, status: str | None) -> None:
         super().__init__(
-            f"Run {shorten(id)} is closed ({status}) and takes no messages any more. "
-            "A new run of that id would: start it, if that is meant."
+            f"Run {shorten(id)} is closed ({status}): it takes no messages, and answers none, any "
+            "more. A new run of that id would: start it, if that is meant."
         )
         self.id = id
         self.status = status

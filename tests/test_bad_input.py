@@ -187,11 +187,14 @@ async def test_a_run_that_is_not_there_is_said_so(app: Durable) -> None:
             await call()
 
 
-async def test_a_workflow_that_nobody_serves_is_kept_and_shown(dsn: str) -> None:
+async def test_a_workflow_that_nobody_serves_is_kept_and_shown(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with Durable(dsn, serve=[adds]) as app:
         handle = await app.start("somebody_elses", 1, id="u")
         while await handle.status() is not Status.UNSERVED:
             await asyncio.sleep(0.05)
+    assert "1 runs are due whose workflows no live worker serves" in caplog.text
 
 
 async def test_ctx_used_after_its_run_is_refused(app: Durable) -> None:

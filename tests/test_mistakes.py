@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from durable import Context, Durable, Retry, RunFailed, Start, activity, workflow
+from durable import (
+    Context,
+    Durable,
+    Retry,
+    RunFailed,
+    Start,
+    Update,
+    UpdateRejected,
+    activity,
+    workflow,
+)
 from durable.errors import DefinitionError, InvalidCall, NotRegistered
 from durable.testing import Environment
 
@@ -19,6 +29,8 @@ ACTIVITY: Any = activity
 WORKFLOW: Any = workflow
 START: Any = Start
 RETRY: Any = Retry
+
+CLIENT: list[Any] = []
 
 
 @activity
@@ -60,6 +72,10 @@ async def mistaken(ctx: Context, how: str) -> None:
             await ctx.sleep_until("2030-01-01")  # type: ignore[arg-type]
         case "a text":
             await ctx.sleep("3")  # type: ignore[arg-type]
+        case "a promise of a name":
+            ctx.promise("approval")
+        case "a client":
+            await CLIENT[0].start(parcel, 1)
 
 
 @pytest.mark.parametrize(
@@ -100,13 +116,59 @@ def test_what_cannot_be_is_refused_where_it_is_written(
         ("an option", "no option timeuot"),
         ("a day", "sleep_until.*as in datetime"),
         ("a text", "seconds or a timedelta"),
+        ("a promise of a name", r"type of the answer, as ctx.promise\(bool\)"),
+        ("a client", r"cannot use a client: it has ctx.child"),
     ],
 )
 async def test_a_mistake_inside_a_workflow_is_told_by_its_run(
     durable: Environment, how: str, words: str
 ) -> None:
+    CLIENT[:] = [durable]
     with pytest.raises(RunFailed, match=words):
         await durable.run(mistaken, how)
+
+
+add = Update[int, int]("mistakes.add")
+
+
+@workflow
+async def checks_late(ctx: Context) -> None:
+    async def is_small(value: int) -> bool:
+        return value < 10
+
+    ctx.on(add, lambda value: value, check=is_small)
+    await ctx.sleep(days=1)
+
+
+async def test_a_check_that_would_have_to_be_awaited_rejects(durable: Environment) -> None:
+    """It has accepted whatever came: a coroutine is not False."""
+    handle = await durable.start(checks_late)
+    with pytest.raises(UpdateRejected, match="is checked by an `async def`"):
+        await handle.update(add, 3)
+
+
+@workflow
+async def logs_all(ctx: Context) -> None:
+    try:
+        raise ValueError("no such page")
+    except ValueError:
+        ctx.log.exception("at page %d", 7, extra={"page": 7})
+    ctx.log.info("this is no way", extra={"na" + "me": "is its own"})
+    ctx.log.log("INFO", "nor is this")  # type: ignore[arg-type]
+    ctx.log.critical("but %s", "this")
+
+
+async def test_the_log_takes_what_a_logger_takes_and_what_it_does_not_costs_its_line_alone(
+    durable: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="durable.workflow"):
+        await durable.run(logs_all, id="logs")
+    page, *refused, but = [each for each in caplog.records if each.name == "durable.workflow"]
+    assert page.getMessage() == "at page 7"
+    assert page.exc_info is not None and isinstance(page.exc_info[1], ValueError)
+    assert (vars(page)["page"], vars(page)["id"]) == (7, "logs")
+    assert [each.getMessage()[-18:] for each in refused] == 2 * [", cannot be logged"]
+    assert but.getMessage() == "but this"
 
 
 async def test_a_workflow_called_where_it_should_be_named_is_told(durable: Environment) -> None:

@@ -78,7 +78,7 @@ class Answering:
             return digest(payload), payload
 
         def checked(argument: Any) -> None:
-            if check is not None and check(argument) is False:
+            if check is not None and _known(check(argument), update, "checked") is False:
                 raise InvalidCall(f"{update!r} does not take this value.")
 
         self._replayer.updates.on(update.name, Handler(update.decode, checked, run, encode_failure))
@@ -95,17 +95,23 @@ class Answering:
         """
         expect(query, Query)
 
-        def answer() -> bytes:
-            value = fn()
-            if inspect.iscoroutine(value):
-                value.close()
-                raise InvalidCall(
-                    f"{query!r} is answered by an `async def`, which may wait. Give a plain "
-                    "function, which returns what is known."
-                )
-            return query.encode(value)
+        self._replayer.updates.answer(
+            query.name, lambda: query.encode(_known(fn(), query, "answered"))
+        )
 
-        self._replayer.updates.answer(query.name, answer)
+
+def _known(value: T, channel: object, done: str) -> T:
+    """
+    Raises:
+        InvalidCall: it is still to be awaited.
+    """
+    if inspect.iscoroutine(value):
+        value.close()
+        raise InvalidCall(
+            f"{channel!r} is {done} by an `async def`, which may wait. Give a plain function, "
+            "which returns what is known."
+        )
+    return value
 
 
 class Messages(Generic[T]):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import sys
+import typing
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, get_args, overload
 
 from .._codec import values
@@ -39,7 +41,7 @@ class Channel:
                 f"{registry.NAME_MAX} characters, without NUL."
             )
         self.name = name
-        self.place = _place()
+        self.place, self._scope = _place()
         _declared.setdefault((self.kind, name), []).append(self)
 
     def __repr__(self) -> str:
@@ -47,7 +49,18 @@ class Channel:
 
     @functools.cached_property
     def types(self) -> tuple[Any, ...]:
-        return get_args(getattr(self, "__orig_class__", None)) or (Any, Any)
+        """
+        Raises:
+            DefinitionError: a name in quotes that its module does not have.
+        """
+        given = get_args(getattr(self, "__orig_class__", None)) or (Any, Any)
+        said = SimpleNamespace(__annotations__={str(n): each for n, each in enumerate(given)})
+        try:
+            return tuple(typing.get_type_hints(said, self._scope, None, True).values())
+        except NameError as error:
+            raise DefinitionError(
+                f"The {self.kind} {self.name!r} at {self.place}: {error}."
+            ) from None
 
     def encode(self, value: Any, nth: int = 0) -> bytes:
         """
@@ -60,8 +73,7 @@ class Channel:
             self.decode(payload, nth)
         except DecodeError as error:
             raise InvalidCall(
-                f"{self.kind} {self.name!r} takes {error.expected}, not {shorten(value)}: "
-                f"{error.why}. Nothing was sent."
+                f"{shorten(value)} does not fit {error.expected}: {error.why}. Nothing was sent."
             ) from None
         return payload
 
@@ -201,10 +213,10 @@ def _told(channel: Channel) -> str:
     return str(getattr(channel, "__orig_class__", "without one")).replace("durable._authoring.", "")
 
 
-def _place() -> str:
-    """Where a channel is declared."""
+def _place() -> tuple[str, dict[str, Any]]:
+    """Where a channel is declared, and the names that its module has."""
     frame = sys._getframe(2)
     while frame.f_globals.get("__name__") in (__name__, "typing"):
         assert frame.f_back is not None
         frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}", frame.f_globals

@@ -233,7 +233,7 @@ class Parent:
                 f"{', '.join(ChildOptions.__annotations__)}. Arguments of the workflow are given "
                 "by position, as in ctx.child(order, 4200)."
             )
-        definition = _definition_of(workflow)
+        definition = definition_of(workflow)
         name = definition.name if definition else checked_name(workflow, "workflow")
         payload, known = _recorded(name, definition.signature if definition else ANY, args)
         given, queue, priority = options.get("id"), options.get("queue"), options.get("priority")
@@ -268,11 +268,15 @@ def _recorded(
         try:
             signature.decode_call(payload)
         except DecodeError as error:
-            raise InvalidCall(
-                f"{name}() cannot be begun with these arguments: they do not fit "
-                f"{error.expected}: {error.why}. Nothing was written."
-            ) from None
+            raise unfit(name, error) from None
     return payload, known
+
+
+def unfit(workflow: str, error: DecodeError) -> InvalidCall:
+    return InvalidCall(
+        f"{workflow}() cannot be started with these arguments: they do not fit "
+        f"{error.expected}: {error.why}. Nothing was written."
+    )
 
 
 def _times(options: dict[str, Any], now: datetime) -> tuple[datetime | None, datetime | None]:
@@ -291,12 +295,13 @@ def _times(options: dict[str, Any], now: datetime) -> tuple[datetime | None, dat
     return begins, since + length(deadline, "deadline", since)
 
 
-def _definition_of(workflow: Any) -> Definition | None:
+def definition_of(workflow: Any) -> Definition | None:
+    """None for a name that this process does not know: others may serve it."""
     try:
         return workflow_of(workflow)
     except NotRegistered:
         if isinstance(workflow, str):
-            return None  # others may serve it
+            return None
         raise
 
 

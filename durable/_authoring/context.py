@@ -32,7 +32,7 @@ from .moments import aware
 from .moments import length as _length
 from .options import Given
 from .patching import Patching
-from .registry import NAME_MAX, is_name
+from .registry import is_name
 from .streams import TURN_BYTES_MAX, Promise, State, Stream
 
 P = ParamSpec("P")
@@ -61,11 +61,8 @@ class Call(msgspec.Struct, frozen=True):
 class Context(Answering, Parent, Patching):
     """Everything a workflow may do that is not plain computation.
 
-    Attributes:
-        id: the caller's id of this run.
-        workflow: the name of its workflow.
-        log: a logger whose lines appear once, when the turn that wrote them is recorded.
-    """
+    ``id`` is the caller's id of this run, ``workflow`` the name of its workflow, ``log`` a logger
+    whose lines appear once, when the turn that wrote them is recorded."""
 
     def __init__(
         self,
@@ -277,8 +274,9 @@ class Context(Answering, Parent, Patching):
             async with asyncio.timeout(86_400):
                 if await approved: ...
         """
-        if not is_name(name):
-            raise InvalidCall(f"name={name!r:.300} is no name: 1 to {NAME_MAX} characters.")
+        if isinstance(expected, str) or not is_name(name):
+            raise InvalidCall(f"ctx.promise({expected!r:.100}, name={name!r:.300}): it takes the "
+                              "type of the answer, as ctx.promise(bool), and a name.")  # fmt: skip
         promise: Promise[Any] = self._replayer.ask_promise(Promise, name, expected)
         promise.token = new_token(self._replayer.seed, self._run, promise.op, expected)
         return promise

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 from .._authoring.children import checked_name
 from .._authoring.context import Context
+from .._core.loop import ReplayLoop
 from .._store.opening import open_store
 from .._store.protocol import Answer as Answered
 from .._store.protocol import Hint, News, Outcome, Watched
@@ -332,7 +333,10 @@ class Client(Lists):
                 "The process forked after the database was opened; connections cannot be "
                 "shared. Open it in the child, after the fork."
             )
-        if asyncio.get_running_loop() is not self._loop:
+        if isinstance(loop := asyncio.get_running_loop(), ReplayLoop):
+            raise InvalidCall("A workflow's code cannot use a client: it has ctx.child(...) and "
+                              "ctx.send(...), and all else is for an activity.")  # fmt: skip
+        if loop is not self._loop:
             raise InvalidCall(
                 "This was opened in another event loop. One Durable belongs to one loop: open "
                 "another in this one."

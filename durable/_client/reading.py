@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .._authoring.channels import expect
 from .._authoring.streams import State, Stream
 from .._store.protocol import News, Watched
 from ..errors import InvalidCall, RunNotFound, shorten
@@ -50,7 +51,7 @@ class StreamItem(Generic[T]):
 
 
 async def state(client: Client, run: int, state: State[T]) -> T | None:
-    _check(state, State)
+    expect(state, State)
     payload = await client.store.streams.state(run, state.name)
     return None if payload is None else state.decode(payload)
 
@@ -58,7 +59,7 @@ async def state(client: Client, run: int, state: State[T]) -> T | None:
 async def changes(
     client: Client, resolve: Callable[[], Awaitable[int]], state: State[T]
 ) -> AsyncGenerator[T, None]:
-    _check(state, State)
+    expect(state, State)
     async for item in _pages(client, Watched(await resolve(), state.kind, state.name, 0)):
         yield state.decode(item.value or b"")
 
@@ -66,7 +67,7 @@ async def changes(
 async def items(
     client: Client, resolve: Callable[[], Awaitable[int]], stream: Stream[T], after: int
 ) -> AsyncGenerator[StreamItem[T], None]:
-    _check(stream, Stream)
+    expect(stream, Stream)
     if type(after) is not int or not 0 <= after < 2**63:
         raise InvalidCall(f"after={shorten(after)} is no offset: 0, or that of an item.")
     run = await client.store.streams.origin(await resolve(), stream.name, after)
@@ -91,8 +92,3 @@ async def _pages(client: Client, watched: Watched) -> AsyncGenerator[Any, None]:
         if successor is None:
             return
         watched = watched._replace(run=successor)
-
-
-def _check(channel: object, kind: type[Any]) -> None:
-    if not isinstance(channel, kind):
-        raise InvalidCall(f"{shorten(channel)} is no {kind.__name__}, which this call takes.")

@@ -24,11 +24,11 @@ from typing import (
 )
 from uuid import UUID
 
-from .._authoring import registry
+from .._authoring import children, registry
 from .._authoring.channels import Message
-from .._authoring.children import ANY, PRIORITIES, checked_name
+from .._authoring.children import ANY, PRIORITIES, checked_name, unfit
 from .._authoring.context import Context
-from .._authoring.definitions import Definition, workflow_of
+from .._authoring.definitions import Definition
 from .._authoring.moments import aware, length
 from .._codec import sameness
 from .._core.retries import Duration
@@ -39,7 +39,6 @@ from ..errors import (
     DurableError,
     IdReused,
     InvalidCall,
-    NotRegistered,
     RunExists,
     StoreError,
 )
@@ -226,23 +225,12 @@ def asked(start: Start[Any]) -> Asked:
     return Asked(new, definition, args, options.compare)
 
 
-def unfit(workflow: str, error: DecodeError) -> InvalidCall:
-    return InvalidCall(
-        f"{workflow}() cannot be started with these arguments: they do not fit "
-        f"{error.expected}: {error.why}. Nothing was written."
-    )
-
-
 def definition_of(workflow: Any) -> Definition | None:
-    """None for a name that this process does not know: others may serve it."""
-    try:
-        return workflow_of(workflow)
-    except NotRegistered:
-        if not isinstance(workflow, str):
-            raise
-        if hint := registry.near("workflow", workflow):
-            log.warning("this process knows no workflow %r. %s", workflow, hint)
-        return None
+    """None for a name that this process does not know; one that is nearly known is asked about."""
+    found = children.definition_of(workflow)
+    if found is None and (hint := registry.near("workflow", workflow)):
+        log.warning("this process knows no workflow %r. %s", workflow, hint)
+    return found
 
 
 def _times(

@@ -146,6 +146,7 @@ class Say(NamedTuple):
     level: int
     message: str
     args: tuple[Any, ...]
+    more: dict[str, Any]  # what else a logger takes, by its name there
 
 
 class Complete(NamedTuple):

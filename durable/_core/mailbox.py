@@ -69,6 +69,10 @@ class Mailbox:
         waiting += [each.letter for each in self._answered if not each.is_taken]
         return sorted(letter.number for letter in waiting)
 
+    def unasked(self) -> list[str]:
+        """Names of messages that have come, and that nobody has ever asked for."""
+        return [name for name in self._letters if name not in self._receipts]
+
     def wait(self, receipt: Receipt[Any]) -> Receipt[Any] | None:
         """A receipt waits for its turn, or is answered at once."""
         self._receipts[receipt.name].append(receipt)
@@ -83,7 +87,7 @@ class Mailbox:
         return self._match(receipt.name)
 
     def _match(self, name: str) -> Receipt[Any] | None:
-        if not self._letters[name] or not self._receipts[name] or self.unfit is not None:
+        if not self._letters[name] or not self._receipts.get(name) or self.unfit is not None:
             return None
         receipt, letter = self._receipts[name].pop(0), self._letters[name].pop(0)
         try:

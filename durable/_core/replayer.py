@@ -40,11 +40,8 @@ OperationT = TypeVar("OperationT", bound=Operation[Any])
 
 
 class Replayer:
-    """One run of one workflow, rebuilt from its journal.
-
-    ``code`` makes the workflow's coroutine; it is called in the turn of ``Started``.
-    ``seed`` (16 bytes) is the run's: all chance that workflow code sees comes from it.
-    """
+    """One run of one workflow, rebuilt from its journal. ``code`` makes its coroutine, in the turn
+    of ``Started``; all chance that this sees comes from ``seed`` (16 bytes), the run's."""
 
     def __init__(self, code: Callable[[], Coroutine[Any, Any, Any]], seed: bytes) -> None:
         self.seed = seed
@@ -220,9 +217,9 @@ class Replayer:
         self._asked.append(command)
         self._loop.progress += 1
 
-    def say(self, level: int, message: str, args: tuple[Any, ...]) -> None:
+    def say(self, level: int, message: str, args: tuple[Any, ...], more: Any = None) -> None:
         self.check_turn()
-        self._asked.append(commands.Say(level, message, args))
+        self._asked.append(commands.Say(level, message, args, more or {}))
 
     def timer_asked(self, timer: Timer) -> None:
         op = self._take_op()
@@ -245,7 +242,7 @@ class Replayer:
             self._asked.append(commands.Drop(op))
 
     def callback_raised(self, error: BaseException) -> None:
-        self._asked.append(commands.Say(40, "a callback of the event loop raised %r", (error,)))
+        self._asked.append(commands.Say(40, "a callback of the event loop raised %r", (error,), {}))
 
     def task_failed(self, task: asyncio.Task[Any]) -> None:
         self._failed.append(task)
@@ -365,6 +362,8 @@ class Replayer:
         if isinstance(self._outcome, commands.Continue):
             unread = self._mailbox.unread() + self.updates.unread()
             self._outcome = self._outcome._replace(unread=tuple(unread))
+        for name in [] if isinstance(self._outcome, commands.Continue) else self._mailbox.unasked():
+            self.say(30, "signal %r was sent to this run, whose code never asked for it", (name,))
         self._asked.append(self._outcome)
         self.closed = True
 

@@ -132,6 +132,8 @@ class Updates:
             digest, answer = await handler.run(argument)
         except asyncio.CancelledError as error:
             if self._replayer.is_ending:
+                told = "the run has ended before it had answered update %r, whose caller is told so"
+                self._replayer.say(30, told, (asked.name,))
                 raise
             reply(asked, "failed", b"", handler.tell(error))
         except Exception as error:  # noqa: BLE001 - it is the caller's

@@ -186,7 +186,7 @@ class Instance:
             return None
         taken = Effects(self.birth, self.close, park)
         if self.effects:
-            taken.deliveries, taken.replies = rows.to_effects(self.run, self.effects)
+            taken.deliveries, taken.replies = rows.to_effects(self.run, self.id, self.effects)
             taken.children = births.to_children(self.effects)
         if self.effects or self.streaming:
             key = written[0].key if written else next_key()

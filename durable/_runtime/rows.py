@@ -125,14 +125,14 @@ def _answer(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Event
 
 
 def to_effects(
-    run: int, effects: Iterable[commands.Effect]
+    run: int, id: str, effects: Iterable[commands.Effect]
 ) -> tuple[tuple[Delivery, ...], tuple[Reply, ...]]:
     """What goes with turns, as the store takes it."""
     deliveries: list[Delivery] = []
     replies: list[Reply] = []
     for each in effects:
         if isinstance(each, commands.Send):
-            deliveries.append(to_delivery(run, each))
+            deliveries.append(to_delivery(run, id, each))
         elif isinstance(each, commands.Reply) and each.payload is not None:  # given before
             done = each.kind == "completed"
             result, failure = (each.payload, None) if done else (None, each.payload)
@@ -150,11 +150,12 @@ def bytes_of_effects(effects: Effects) -> int:
     )
 
 
-def to_delivery(sender: int, effect: commands.Send) -> Delivery:
-    """A message that a turn sends: the op of its sender makes it one, however often it comes."""
-    key = f"{sender}:{effect.op}"
-    return Delivery(None, effect.kind, effect.name or None, key, effect.payload, effect.op,
-                    effect.to, effect.child)  # fmt: skip
+def to_delivery(sender: int, id: str, effect: commands.Send) -> Delivery:
+    """A message that a turn sends: the op of its sender makes it one, however often it comes. One
+    to itself goes by its key: where it is born with this turn, no id leads to it yet."""
+    key, own = f"{sender}:{effect.op}", effect.to == id and effect.child is None
+    return Delivery(sender if own else None, effect.kind, effect.name or None, key, effect.payload,
+                    effect.op, effect.to, effect.child)  # fmt: skip
 
 
 def _promised(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Event:

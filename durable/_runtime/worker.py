@@ -17,6 +17,7 @@ from uuid import UUID
 
 from .._authoring import guards
 from .._authoring.definitions import Definition
+from .._authoring.logs import write
 from .._core import commands
 from .._store.protocol import Beat, Hint, Outcome, Registration, Verdict
 from .._store.verbs import Store
@@ -43,7 +44,6 @@ from .watchdog import Watchdog
 DONE, PARKED = Verdict.DONE, Verdict.PARKED
 
 log = logging.getLogger("durable.worker")
-workflow_log = logging.getLogger("durable.workflow")
 
 
 class LiveWorker:
@@ -301,9 +301,7 @@ class LiveWorker:
                 if begins and command.op in still_open:
                     self.attempts.begin(instance, command)
             elif isinstance(command, commands.Say):
-                workflow_log.log(
-                    command.level, command.message, *command.args, extra=instance.facts
-                )
+                write(command, instance.facts)
             elif isinstance(command, commands.Drop):
                 self.attempts.drop(instance.run, command.op)
                 self.timers.drop(instance.run, command.op)

@@ -201,7 +201,7 @@ async def test_sql_answers_too(app: Durable, database: asyncpg.Connection[Any]) 
 
 
 async def test_a_promise_has_a_name(app: Durable) -> None:
-    with pytest.raises(RunFailed, match="is no name"):
+    with pytest.raises(RunFailed, match="it takes the type"):
         await app.run(nameless)
 
 

@@ -69,7 +69,17 @@ async def plays(ctx: Context, to: str, rounds: int, serves: bool) -> None:
             await ctx.receive(counted)
 
 
-SERVED: list[Any] = [plays, waits_for_parcel, counts_until_stopped, sends_numbers]
+@workflow
+async def talks_to_itself(ctx: Context) -> list[int]:
+    ctx.send(ctx.id, counted, 1)
+    first = await ctx.receive(counted)
+    ctx.send(ctx.id, counted, 2)
+    return [first, await ctx.receive(counted)]
+
+
+SERVED: list[Any] = [
+    plays, waits_for_parcel, counts_until_stopped, sends_numbers, talks_to_itself
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -127,6 +137,22 @@ async def test_a_run_sends_to_another_and_hears_of_refusals(
     await sender.result()
 
 
+async def test_a_run_sends_to_itself_also_in_its_first_turn(app: Durable) -> None:
+    assert await app.run(talks_to_itself, id="itself") == [1, 2]
+
+
+def test_a_type_may_be_named_in_quotes_before_it_stands() -> None:
+    (late,) = Signal["list[Late]"]("late").types
+    assert late == list[Late]
+    with pytest.raises(DefinitionError, match=r"test_signals\.py:\d+: name 'Never' is not defined"):
+        channels.Update["Never", int]("late").types  # type: ignore[name-defined]  # noqa: B018
+
+
+@dataclass
+class Late:
+    number: int
+
+
 async def test_a_worker_needs_no_beat_to_see_what_its_runs_send(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,7 +196,7 @@ async def test_nobody_there_is_told_in_words(app: Durable) -> None:
 async def test_a_value_of_another_type_is_refused_before_it_is_sent(app: Durable) -> None:
     handle = await app.start(waits_for_parcel, id="p")
     wrong: Any = {"number": 7}
-    with pytest.raises(InvalidCall, match="'shipped' takes Parcel"):
+    with pytest.raises(InvalidCall, match="does not fit Parcel in signal 'shipped'"):
         await handle.signal(shipped, wrong)
 
 

@@ -110,7 +110,7 @@ async def goes_on(ctx: Context, part: int) -> int:
 
 @workflow(name="streams.lies")
 async def lies(ctx: Context) -> str:
-    with pytest.raises(InvalidCall, match="takes int"):
+    with pytest.raises(InvalidCall, match="does not fit int"):
         ctx.set(progress, "much")  # type: ignore[misc]
     with pytest.raises(InvalidCall, match="State"):
         ctx.set(steps, "x")  # type: ignore[arg-type]

@@ -178,7 +178,7 @@ async def test_a_run_that_closes_answers_nobody(app: Durable) -> None:
 async def test_values_of_other_types_are_refused_at_both_ends(app: Durable) -> None:
     handle = await app.start(basket, 1, id="b")
     wrong: Any = "two"
-    with pytest.raises(InvalidCall, match=r"'basket\.add' takes int"):
+    with pytest.raises(InvalidCall, match=r"does not fit int in update 'basket\.add'"):
         await handle.update(add, wrong)
     other_type = Update[str, int]("basket.other")
     other_type.name = "basket.add"

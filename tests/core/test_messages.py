@@ -71,6 +71,20 @@ def test_a_receipt_that_timed_out_takes_nothing() -> None:
     story.replays()
 
 
+@pytest.mark.parametrize("ends", ["returns", "goes on"])
+def test_a_message_that_the_code_never_asks_for_is_told_of_at_the_end(ends: str) -> None:
+    async def code(ctx: Ctx) -> Any:
+        await ctx.receive("a")
+        if ends == "goes on":
+            ctx.continue_as_new()
+
+    story = Story(code)
+    story.gets("foreign", 1)
+    told = ("say signal 'foreign' was sent to this run, whose code never asked for it",)
+    assert story.gets("a", 2)[:-1] == (told if ends == "returns" else ())
+    story.replays()
+
+
 @pytest.mark.parametrize("grouped", [False, True])
 def test_a_message_whose_receipt_is_cancelled_in_its_turn_goes_back(grouped: bool) -> None:
     async def code(ctx: Ctx) -> Any:

@@ -148,7 +148,8 @@ def test_a_run_that_ends_does_not_wait_for_its_handlers_and_gives_no_answer() ->
     story = Story(code)
     story.is_asked("work")
     assert story.returns("open") == ("#2 drop", "#3 activity clean up()")
-    assert story.returns("clean up") == ("complete 'over'",)
+    told = "say the run has ended before it had answered update 'work', whose caller is told so"
+    assert story.returns("clean up") == (told, "complete 'over'")
     story.replays()
 
 

@@ -262,6 +262,17 @@ async def test_runs_that_begin_each_other_without_end_are_stopped(app: Durable) 
     assert await app.run(endless, 0) == 100
 
 
+def test_of_many_generations_that_fail_the_last_says_why_and_the_first_is_named() -> None:
+    error: ChildError = ChildRefused(id="last", workflow="w", status="refused", message="too deep")
+    for n in reversed(range(100)):
+        error = ChildError(
+            id=f"{n}", workflow="w", status="failed", type="ChildError", message=str(error)
+        )
+    assert str(error).startswith("Child '0' (w) failed: ChildError: Child '1' (w) failed")
+    assert str(error).endswith("Child 'last' (w) was refused: too deep")
+    assert len(str(error)) < 1_100
+
+
 @pytest.mark.parametrize("fails", [False, True])
 async def test_when_a_parent_ends_its_children_are_treated_as_was_said(
     app: Durable, fails: bool

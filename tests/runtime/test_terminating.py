@@ -24,6 +24,8 @@ from durable import (
 )
 from durable.errors import InvalidCall, RunNotFound
 
+from .takeovers import rows
+
 begun = asyncio.Event()
 ended: list[str] = []
 thread_may_end = threading.Event()
@@ -185,8 +187,14 @@ async def test_a_paused_run_keeps_its_messages(dsn: str) -> None:
         await handle.signal(poked, 1)
         await handle.signal(poked, 2)
         assert await handle.status() is Status.PAUSED
+        unread = await rows(dsn, "select id, kind, value from durable.unread order by seq")
+        assert [tuple(each.values()) for each in unread] == [
+            ("p", "signal", "1"),
+            ("p", "signal", "2"),
+        ]
         assert await handle.resume()
         assert await handle.result() == [1, 2]
+        assert await rows(dsn, "select from durable.unread") == []
         assert not await handle.pause()
         assert not await handle.resume()
 

@@ -78,3 +78,15 @@ select r.id, s.name, s.seq as "offset", durable.readable(s.value) as value,
 from durable.stream s
 join durable.run r on r.run = s.run
 where s.value is not null or s.op is not null;
+
+-- One row per signal or update that no worker has read yet: of a run that is paused, stuck, unserved
+-- or delayed. Of a closed run, what came too late.
+create or replace view durable.unread as
+select r.id, i.kind, i.name, durable.readable(i.payload) as value, i.at, r.workflow, r.status,
+    r.current, i.seq, i.run
+from durable.run r
+cross join lateral (
+    select coalesce(max(j.seq), 0) as seq from durable.journal j where j.run = r.run
+) latest
+join durable.inbox i on i.run = r.run and i.seq > latest.seq and i.kind in ('signal', 'update')
+where r.last_seq > 0;
