@@ -59,6 +59,11 @@ class Body:
     def __contains__(self, node: object) -> bool:
         return node in self._scopes
 
+    @property
+    def is_workflow(self) -> bool:
+        """Whether it is a workflow's own code, not that of what it calls."""
+        return not self.chain
+
     def parent(self, node: ast.AST) -> ast.AST | None:
         return self._parents.get(node)
 

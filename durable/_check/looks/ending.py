@@ -27,9 +27,9 @@ def look(body: Body) -> Iterator[Found]:
             case ast.With(items=items) if _waits(node.body):
                 for item in items:
                     yield from _suppressed(body, item.context_expr)
-            case ast.While() if not body.chain:
+            case ast.While() if body.is_workflow:
                 yield from _endless(body, node)
-            case ast.AsyncFor(iter=ast.Call(func=func)) if not body.chain:
+            case ast.AsyncFor(iter=ast.Call(func=func)) if body.is_workflow:
                 if body.meaning(func) == Outside(f"{CONTEXT}.messages"):
                     yield from _endless(body, node)
             case _:

@@ -9,6 +9,7 @@ from ..bodies import Body
 from ..meanings import Class, Function, Inside, Outside, Shared
 from ..names import Names
 from ..reach import is_activity
+from ..rules import named
 from ..scopes import Scope
 from ..sources import Module
 from .found import Found, written
@@ -29,6 +30,9 @@ _CONTAINERS = {
 # Iterators that go on from where another run has left them.
 _COUNTERS = {"itertools.count", "itertools.cycle", "builtins.iter", "random.Random",
              "builtins.enumerate"}  # fmt: skip
+
+# What is another value in every process.
+_DIFFERENT = {"DUR101", "DUR103", "DUR104"}
 
 _LOCKS = {
     *(f"asyncio.{name}" for name in ("Lock", "Event", "Condition", "Semaphore", "Barrier", "Queue",
@@ -60,8 +64,24 @@ def _used(body: Body, node: ast.expr, shared: Shared) -> Iterator[Found]:
     ):
         instead = "Use `ctx.random`" if name == "random.Random" else ""
         yield Found("DUR401", node, f"{written(node)} goes on from run to run", instead)
+    elif made_by := _made_by_chance(body.names, shared):
+        yield Found(made_by, node, f"{written(node)}, made while its module was imported")
     elif _is_load_only(body, node) and shared in _changed_by_activities(body.names, shared.module):
         yield Found("DUR402", node, written(node))
+
+
+def _made_by_chance(names: Names, shared: Shared) -> str:
+    """The rule that a variable broke when its module was imported: by a clock or by chance it is
+    another one in every process."""
+    found = names.value_of(shared, ast.Name(shared.name), names.whole(shared.module))
+    for node in ast.walk(found[0]) if found is not None else ():
+        if isinstance(node, ast.Lambda):
+            return ""
+        known = names.meaning(node.func, found[1]) if found and isinstance(node, ast.Call) else None
+        entry = named(known.name) if isinstance(known, Outside) else None
+        if entry is not None and entry.code in _DIFFERENT and entry.fewer is None:
+            return entry.code
+    return ""
 
 
 def _is_load_only(body: Body, node: ast.AST) -> bool:

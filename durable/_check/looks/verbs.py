@@ -22,13 +22,32 @@ _AWAITED = {
 
 def look(body: Body) -> Iterator[Found]:
     for node in body:
-        match node:
-            case ast.Expr(value=ast.Call() as call):
-                yield from _unawaited(body, call)
-            case ast.Call():
-                yield from _of_call(body, node)
-            case _:
-                pass
+        if isinstance(node, ast.Call):
+            yield from _of_call(body, node)
+            if _wants_the_value(body, node):
+                yield from _unawaited(body, node)
+
+
+def _wants_the_value(body: Body, call: ast.Call) -> bool:
+    """Whether nothing can come of it unless it is awaited: it stands for itself, or is asked,
+    compared, written into a text, returned by a workflow, or given to an activity."""
+    parent = body.parent(call)
+    match parent:
+        case ast.Expr() | ast.FormattedValue() | ast.BinOp() | ast.Compare() | ast.BoolOp():
+            return True
+        case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test):
+            return test is call
+        case ast.UnaryOp(op=op):
+            return isinstance(op, ast.Not)
+        case ast.Subscript(value=value):
+            return value is call
+        case ast.Return():
+            return body.is_workflow and body.function_of(call) is None
+        case ast.Call(func=func, args=[_, *args]) if call in args:
+            known = body.meaning(func)
+            return isinstance(known, Outside) and known.name in RUNS | BEGINS
+        case _:
+            return False
 
 
 def _unawaited(body: Body, call: ast.Call) -> Iterator[Found]:

@@ -21,6 +21,10 @@ from durable import Context, activity, workflow
 
 chance = random.Random(7)
 clock = time.time
+TODAY = date.today()
+RUN = f"run-{uuid4().hex[:8]}"
+YEAR = 365
+later = lambda: time.time()
 
 
 @activity
@@ -63,6 +67,14 @@ async def clocks(ctx: Context, deadline: datetime) -> float:
         await ctx.sleep(left)
     audit = Audit()
     return audit.age
+
+
+@workflow
+async def made_at_import(ctx: Context) -> str:
+    if ctx.now().date() > TODAY:  # expect: DUR101
+        return RUN  # expect: DUR104
+    assert later and YEAR
+    return ""
 
 
 @workflow

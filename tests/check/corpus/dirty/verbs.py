@@ -10,6 +10,7 @@ import asyncpg
 import durable
 from durable import Compensation, Context, activity, workflow
 
+poked = durable.Signal[str]("poked")
 quick = functools.partial(activity, timeout=5)
 
 
@@ -110,6 +111,32 @@ async def forgotten(ctx: Context, shop: Shop) -> None:
     asyncio.create_task(pause(ctx))
     kept = ctx.activity(charge, 3)
     await kept
+    if ctx.activity(charge, 3):  # expect: DUR503
+        return
+    while not asks(ctx):  # expect: DUR503
+        await ctx.sleep(1)
+    assert ctx.receive(poked) == "x" or await ctx.receive(poked) == "x"  # expect: DUR503
+    text = f"{ctx.activity(charge, 3)}"  # expect: DUR503
+    first = ctx.activity(charge, 3)[0]  # expect: DUR503
+    await ctx.activity(refund, ctx.activity(charge, 3))  # expect: DUR503
+    await ctx.activity(refund, await ctx.activity(charge, 3) + text + first)
+
+
+@workflow
+async def returned(ctx: Context) -> str:
+    def later() -> object:
+        return ctx.activity(charge, 3)
+
+    later()
+    return ctx.activity(charge, 3)  # expect: DUR503
+
+
+async def asks(ctx: Context) -> bool:
+    return bool(await operation(ctx))
+
+
+def operation(ctx: Context) -> durable.Operation[str]:
+    return ctx.activity(charge, 3)
 
 
 @workflow
