@@ -23,6 +23,11 @@ import asyncpg
 WAIT_SECONDS = 5.0
 RESENDS_MAX = 10
 
+# The files of the database's functions that can be stopped.
+FUNCTIONS = (
+    "start", "inbox", "claim", "commit", "retry", "delete", "worker", "outside", "children",
+)  # fmt: skip
+
 _KEYWORDS = ("perform", "select", "insert", "update", "delete", "with", "return query", "for")
 
 _RACE = """
@@ -41,10 +46,10 @@ begin
 end
 $$;
 
--- A small world of its own: worker w owns a and b, v owns nothing, p is due, f has failed, n is an
--- id that nobody has.
+-- A small world of its own: worker w owns a and b, v owns nothing, p is due, f has failed, h is
+-- held, n is an id that nobody has.
 create function race.world(n text, w uuid, v uuid, out a bigint, out b bigint, out p bigint,
-    out f bigint, out born bigint[])
+    out f bigint, out h bigint, out born bigint[])
 language plpgsql as $$
 declare
     each bigint;
@@ -55,21 +60,75 @@ begin
         now(), now()
     from unnest(array[w, v]) u;
     select nextval('durable.run_key'), nextval('durable.run_key'), nextval('durable.run_key'),
-        nextval('durable.run_key'),
-        array[nextval('durable.run_key'), nextval('durable.run_key')] into a, b, p, f, born;
+        nextval('durable.run_key'), nextval('durable.run_key'),
+        array[nextval('durable.run_key'), nextval('durable.run_key')] into a, b, p, f, h, born;
     insert into durable.run (run, id, workflow, queue, status, due_at, worker, claim, seed,
-        created_at, started_at, closed_at)
+        created_at, started_at, closed_at, paused_at)
     select u.run, u.id || n, 'flow' || n, 'queue' || n, u.status,
         case when u.id = 'p' then now() end, case when u.status = 'running' then w end,
-        1, uuid_send(gen_random_uuid()), now(), now(), case when u.id = 'f' then now() end
-    from (values (a, 'a', 'running'), (b, 'b', 'running'), (p, 'p', 'pending'), (f, 'f', 'failed'))
-        u(run, id, status);
-    insert into durable.input (run, args, digest) select u, '', '' from unnest(array[a, b, p, f]) u;
+        1, uuid_send(gen_random_uuid()), now(), now(), case when u.id = 'f' then now() end,
+        case when u.id = 'h' then now() end
+    from (values (a, 'a', 'running'), (b, 'b', 'running'), (p, 'p', 'pending'), (f, 'f', 'failed'),
+        (h, 'h', 'paused')) u(run, id, status);
+    insert into durable.input (run, args, digest)
+    select u, '', '' from unnest(array[a, b, p, f, h]) u;
     insert into durable.journal (run, position, kind, at, key)
-    select u, 0, 'started', now(), decode(repeat('00', 16), 'hex') from unnest(array[a, b, p, f]) u;
+    select u, 0, 'started', now(), decode(repeat('00', 16), 'hex')
+    from unnest(array[a, b, p, f, h]) u;
     insert into durable.result (run, failure, next_op) values (f, '', 9);
 end
 $$;
+"""
+
+
+# What must hold of all runs of a world, whoever came first.
+BROKEN = """
+with mine as (
+    select r.run, r.id, r.current, r.status, r.worker, r.last_seq, r.due_at, r.closed_at,
+        r.paused_at,
+        (select count(*) from durable.journal j where j.run = r.run) as events,
+        (select max(j.position) from durable.journal j where j.run = r.run) as last_position,
+        (select max(j.seq) from durable.journal j where j.run = r.run) as read_seq,
+        (select count(*) from durable.inbox i where i.run = r.run) as messages,
+        (select max(i.seq) from durable.inbox i where i.run = r.run) as last_message,
+        (select count(*) from durable.result e where e.run = r.run) as results
+    from durable.run r where r.workflow = $1
+)
+select run, 'its journal has a gap' as what from mine where events <> coalesce(last_position + 1, 0)
+union all
+select run, 'its inbox has a gap' from mine
+where messages <> last_seq or coalesce(last_message, 0) <> last_seq
+union all
+select run, 'it is ' || status || ' with ' || results || ' results' from mine
+where results <> (closed_at is not null)::int
+union all
+select run, 'events follow its end' from mine join durable.journal j using (run)
+where j.kind = 'terminated' and j.position < last_position
+union all
+select run, 'its end is no event' from mine
+where status = 'terminated' and not exists (
+    select from durable.journal j
+    where j.run = mine.run and j.position = last_position and j.kind = 'terminated')
+union all
+select run, 'a ghost owns it' from mine
+where worker is not null and not exists (
+    select from durable.worker w where w.worker = mine.worker)
+union all
+select run, 'the dead own it' from mine where worker = $2 and $3
+union all
+select run, 'it has unread mail, and nobody will look' from mine
+where status in ('pending', 'running', 'waiting') and last_seq > coalesce(read_seq, 0)
+    and (due_at is null or due_at > clock_timestamp())
+union all
+select run, 'it is ' || status || ', and asked to hold: ' || (paused_at is not null) from mine
+where paused_at is not null and status in ('pending', 'waiting', 'unserved')
+    or paused_at is null and status = 'paused'
+union all
+select min(run), id || ' names none, or several' from mine
+group by id having count(*) filter (where current) <> 1
+union all
+select j.run, 'it is gone, and its events stand' from durable.journal j
+where j.run = any($4) and not exists (select from durable.run r where r.run = j.run)
 """
 
 
@@ -91,6 +150,7 @@ class World:
     b: int
     p: int
     f: int
+    h: int
     born: tuple[int, int]  # for births: a key for each session
 
     def id(self, name: str) -> str:
@@ -232,7 +292,7 @@ async def prepare(dsn: str, file: str = "", right: str = "", wrong: str = "") ->
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(_RACE)
-        for each in ("start", "inbox", "claim", "commit", "retry", "delete", "worker"):
+        for each in FUNCTIONS:
             path = resources.files("durable._store.postgres") / "sql" / f"{each}.sql"
             sql = path.read_text(encoding="utf-8")
             if each == file:

@@ -14,13 +14,14 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
+from durable._store.family import Heir
 from durable._store.postgres import journal, statements
 from durable._store.postgres.journal import FENCED
 from durable._store.postgres.migrate import migrate
 from durable._store.protocol import Advance
 from tests.conftest import _create, _drop, at_database
 
-from .races import Race, Script, Statement, Told, World, prepare, race
+from .races import BROKEN, Race, Script, Statement, Told, World, prepare, race
 from .stage import NOW, birth, completed, message, new_run, parked, turn
 
 pytestmark = pytest.mark.points  # half a minute: by `make proof`
@@ -77,7 +78,24 @@ def gives_up(world: World, nth: int) -> Script:
 
 
 def delivers(world: World, nth: int) -> Script:
-    return [asks("inbox", "deliver", world.id("a"), "signal", "s", str(nth), None, False, None)]
+    return [asks("inbox", "deliver", world.id("a"), "signal", "s", str(nth), None, None, False)]
+
+
+def says(world: World, nth: int) -> Script:
+    return [asks("inbox", "deliver", world.id("h"), "signal", "s", str(nth), None, None, False)]
+
+
+def ends(name: str) -> Callable[[World, int], Script]:
+    return lambda world, nth: [asks("runs", "terminate", world.id(name), "enough", None)]
+
+
+def holds(name: str, holds: bool) -> Callable[[World, int], Script]:
+    return lambda world, nth: [asks("runs", "pause", world.id(name), holds, None)]
+
+
+def goes_on(world: World, nth: int) -> Script:
+    close = completed()._replace(status="continued", result=None)
+    return commits(world, nth, turn(world.a, 1, close=close, heir=Heir(os.urandom(16), b"", ())))
 
 
 def deletes(world: World, nth: int) -> Script:
@@ -103,6 +121,11 @@ class Verb(NamedTuple):
 
 WRITTEN = "select count(*) = 1 from durable.journal where run = {0.%s} and site = '{1}'"
 STARTED = "select count(*) = 1 from durable.run where run = {2}"
+TERMINATED = "select status = 'terminated' from durable.run where run = durable.latest({0.%s})"
+# Who goes on hands it to his heir.
+PAUSED = """
+select paused_at is not null or closed_at is not null from durable.run
+where run = durable.latest({0.a})"""
 VERBS = {
     "step": Verb(lambda w, n: commits(w, n, turn(w.a, 1)), "wa", WRITTEN % "a"),
     "send": Verb(
@@ -110,10 +133,12 @@ VERBS = {
         "wab",
         "select count(*) = 2 from ("
         + (WRITTEN % "b").replace("count(*) = 1", "1")
-        + " union all select 1 from durable.inbox where key = 'k{1}' and run = {0.a}"
+        + " union all select 1 from durable.inbox"
+        " where key = 'k{1}' and run = durable.latest({0.a})"
         " or key = 'refused/{0.a}/k{1}' and run = {0.b}) both_of_them",
     ),
     "park": Verb(lambda w, n: commits(w, n, turn(w.a, 1, park=parked())), "wa", WRITTEN % "a"),
+    "go on": Verb(goes_on, "wa", WRITTEN % "a"),
     "close": Verb(lambda w, n: commits(w, n, turn(w.a, 1, close=completed())), "wa", WRITTEN % "a"),
     "birth": Verb(
         lambda w, n: commits(w, n, is_born(w, n)),
@@ -128,7 +153,7 @@ VERBS = {
     "deliver": Verb(
         delivers, "a", "select count(*) = 1 from durable.inbox where run = {2} and key = '{1}'"
     ),
-    "claim": Verb(lambda w, n: [asks("runs", "claim", w.v, 9, "v1", 1)], "wabp"),
+    "claim": Verb(lambda w, n: [asks("runs", "claim", w.v, 9, "v1", 1)], "wabph"),
     "takeover": Verb(takes_over, "wabp"),
     "start": Verb(lambda w, n: starts(w, "n", "use"), "n", STARTED),
     "replace": Verb(lambda w, n: starts(w, "a", "replace"), "a", STARTED),
@@ -139,8 +164,21 @@ VERBS = {
         "select count(*) = 1 from durable.journal where run = {0.f} and kind = 'voided'",
     ),
     "delete": Verb(deletes, "f", "select count(*) = 0 from durable.run where run = {0.f}"),
+    "terminate": Verb(ends("a"), "a", TERMINATED % "a"),
+    "terminate held": Verb(ends("h"), "h", TERMINATED % "h"),
+    "pause": Verb(holds("a", True), "a", PAUSED),
+    "pause due": Verb(
+        holds("p", True), "p", "select paused_at is not null from durable.run where run = {0.p}"
+    ),
+    "resume": Verb(
+        holds("h", False), "h", "select paused_at is null from durable.run where run = {0.h}"
+    ),
+    "tell held": Verb(
+        says, "h", "select count(*) = 1 from durable.inbox where run = {0.h} and key = '{1}'"
+    ),
 }
-COMMITS = ("step", "send", "park", "close", "birth")
+COMMITS = ("step", "send", "park", "close", "go on", "birth")
+CLOSES = ("close", "go on", "replace", "terminate", "terminate held")
 WAITED_FOR = (*COMMITS, "takeover")  # by a batch: its own earlier send, and who takes its runs
 FENCED_VERBS = (*COMMITS, "transaction")  # they count only while w lives
 PAIRS = [
@@ -152,51 +190,6 @@ PAIRS = [
 # What a verb may be refused with: the fence. All else, a deadlock or a wait without end, is not
 # what two sessions of ours may do to each other.
 REFUSALS = {FENCED}
-
-# What must hold of all runs of a world, whoever came first.
-BROKEN = """
-with mine as (
-    select r.run, r.id, r.current, r.status, r.worker, r.last_seq, r.due_at, r.closed_at,
-        (select count(*) from durable.journal j where j.run = r.run) as events,
-        (select max(j.position) from durable.journal j where j.run = r.run) as last_position,
-        (select max(j.seq) from durable.journal j where j.run = r.run) as read_seq,
-        (select count(*) from durable.inbox i where i.run = r.run) as messages,
-        (select max(i.seq) from durable.inbox i where i.run = r.run) as last_message,
-        (select count(*) from durable.result e where e.run = r.run) as results
-    from durable.run r where r.workflow = $1
-)
-select run, 'its journal has a gap' as what from mine where events <> coalesce(last_position + 1, 0)
-union all
-select run, 'its inbox has a gap' from mine
-where messages <> last_seq or coalesce(last_message, 0) <> last_seq
-union all
-select run, 'it is ' || status || ' with ' || results || ' results' from mine
-where results <> (closed_at is not null)::int
-union all
-select run, 'events follow its end' from mine join durable.journal j using (run)
-where j.kind = 'terminated' and j.position < last_position
-union all
-select run, 'its end is no event' from mine
-where status = 'terminated' and not exists (
-    select from durable.journal j
-    where j.run = mine.run and j.position = last_position and j.kind = 'terminated')
-union all
-select run, 'a ghost owns it' from mine
-where worker is not null and not exists (
-    select from durable.worker w where w.worker = mine.worker)
-union all
-select run, 'the dead own it' from mine where worker = $2 and $3
-union all
-select run, 'it has unread mail, and nobody will look' from mine
-where status in ('pending', 'running', 'waiting') and last_seq > coalesce(read_seq, 0)
-    and (due_at is null or due_at > clock_timestamp())
-union all
-select min(run), id || ' names none, or several' from mine
-group by id having count(*) filter (where current) <> 1
-union all
-select j.run, 'it is gone, and its events stand' from durable.journal j
-where j.run = any($4) and not exists (select from durable.run r where r.run = j.run)
-"""
 
 _worlds = itertools.count(1)
 
@@ -237,6 +230,8 @@ PLANTED = [
      "where r.run = p.run and (all_go"),
     ("deliver", "close", "inbox", "r.current for no key update;", "r.current;"),
     ("replace", "step", "start", "insert into durable.journal (", "insert into race.journal ("),
+    ("terminate", "step", "outside", "r.current for update;", "r.current;"),
+    ("tell held", "resume", "outside", "not null or exists (", "null and exists ("),
     ("start", "birth", "start", "perform pg_advisory_xact_lock(durable.id_key(new_id));", "null;"),
 ]  # fmt: skip
 
@@ -293,8 +288,8 @@ async def overtaken(
     verb, told = one
     if two[0] == "takeover" and verb in FENCED_VERBS and succeeded(verb, told):
         yield f"{verb}: written after its worker was dead"
-    if verb in ("deliver", "send") and two[0] in ("close", "replace") and succeeded(*two):
-        key = "0" if verb == "deliver" else "k0"
+    if verb in ("deliver", "send", "tell held") and two[0] in CLOSES and succeeded(*two):
+        key = "k0" if verb == "send" else "0"
         if await stage.observer.fetchval(TO_THE_CLOSED, "flow" + world.name, key):
             yield f"{verb}: accepted by a run that was closed before"
 
@@ -315,9 +310,9 @@ def succeeded(verb: str, told: Told) -> bool:
     if verb in COMMITS:
         verdicts = answer[0]
         return verdicts is None or verdicts[0] in ("go", "done", "parked")
-    if verb == "deliver":
+    if verb in ("deliver", "tell held"):
         return bool(answer[1] == "accepted")
-    if verb == "retry":
+    if verb in ("retry", "terminate", "terminate held", "pause", "pause due", "resume"):
         return answer[0] is None
     if verb == "delete":
         return bool(answer[0])
@@ -332,7 +327,7 @@ async def judged(
     if is_dead:  # what it could not lock is found by the next one
         for sql, arguments in itertools.chain(*takes_over(world)):
             await connection.fetch(sql, *arguments)
-    runs = [world.a, world.b, world.p, world.f]
+    runs = [world.a, world.b, world.p, world.f, world.h]
     for row in await connection.fetch(BROKEN, "flow" + world.name, world.w, is_dead, runs):
         yield f"run {row['run']}: {row['what']}"
     for nth, (verb, each) in enumerate(told):
