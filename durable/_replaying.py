@@ -181,6 +181,7 @@ class Copy:
             recorded=_ending(*recorded) if history.closed_at else "a run that goes on",
             asked=_ending(*now) if close is not None else "more: it goes on",
             site=self.instance.waiting()[1] if close is None else None,
+            kind="other" if close is None else "over",
         )
 
 

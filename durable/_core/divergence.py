@@ -78,6 +78,12 @@ def unasked_patch(position: int, id: str) -> Divergence:
     return Divergence(position=position, recorded=recorded, asked=asked, kind="patch")
 
 
+def ended(position: int) -> Divergence:
+    """The code has come to its end, and the run has not."""
+    recorded, asked = "a run that goes on", "nothing: it has returned already"
+    return Divergence(position=position, recorded=recorded, asked=asked, kind="over")
+
+
 def no_progress(position: int) -> Divergence:
     asked = "nothing, for ever: its tasks only yield to each other"
     return Divergence(position=position, recorded="an event", asked=asked, kind="circle")

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from .._core import divergence
 from .._store.protocol import Claimed, JournalRow, Message, Note
 from ..errors import CodecError, Divergence, InternalError, LeaseLost, StoreUnavailable
 from . import rows
@@ -287,7 +288,7 @@ class Claimer:
         for message in messages:
             instance.seen = max(instance.seen, message.seq)
         if instance.replayer.closed:
-            raise InternalError("an open run whose code has ended", run=instance.run)
+            raise divergence.ended(instance.position)
         worker.adopt(instance)
         if instance.loaded and instance.position > 1:
             waits_for, waits_at = instance.waiting()

@@ -17,10 +17,16 @@ from durable import Client
 from durable._store.postgres.migrate import migrate
 from durable._store.postgres.store import Store
 from durable.errors import LeaseLost, SchemaMismatch
+from durable.testing import History, replay
+from tests.end_to_end import shop
 from tests.end_to_end.processes import ROOT, Workers, check_promises, count, make_world, until
 from tests.store.stage import Stage, turn
 
 OPERATIONS = Path(ROOT) / "docs" / "operations.md"
+DEPLOYING = Path(ROOT) / "docs" / "deploying.md"
+
+
+assert shop  # its workflows are replayed
 
 
 class Roles(NamedTuple):
@@ -67,6 +73,10 @@ async def grant(roles: Roles) -> None:
     script = re.search(r"```sql\n(-- as the owner.*?)```", OPERATIONS.read_text(), re.DOTALL)
     assert script is not None
     text = script[1].replace("shop_app", user(roles.app)).replace("shop_viewer", user(roles.viewer))
+    await by_owner(roles, text)
+
+
+async def by_owner(roles: Roles, text: str) -> None:
     owner = await asyncpg.connect(roles.owner)
     await owner.execute(text)
     await owner.close()
@@ -130,6 +140,19 @@ async def test_roles_of_the_documented_grants_work_and_see_and_no_more(roles: Ro
             await app.execute(forbidden)
     await app.close()
     await viewer.close()
+
+
+async def test_a_role_that_may_only_look_replays_what_is_recorded(roles: Roles) -> None:
+    await migrate(roles.owner)
+    async with Client(roles.owner) as client:
+        await client.start("order", "a", id="a")
+    (script,) = re.findall(r"```sql\n(.*?)```", DEPLOYING.read_text(), re.DOTALL)
+    await by_owner(roles, script.replace("shop_ci", user(roles.viewer)))
+    async with Client(roles.viewer) as looks:
+        histories = [each async for each in History.all(looks)]
+        assert [replay(each).position for each in histories] == [0]
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await looks.handle("a").cancel()
 
 
 async def zombie_of(stage: Stage, url: str) -> tuple[Any, Any, int]:

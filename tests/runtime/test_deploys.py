@@ -1,0 +1,59 @@
+"""Code that changes under open runs: what fits goes on, what does not is set aside in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from durable import Context, Durable, RunStuck, Signal, activity, workflow
+from tests.runtime.test_runs import until_async
+
+news = Signal[str]("deploys/news")
+deployed: set[str] = set()
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    deployed.clear()
+    yield
+    deployed.clear()
+
+
+@activity(name="deploys/act")
+async def act(what: str) -> str:
+    return what
+
+
+@workflow(name="deploys/waits")
+async def waits(ctx: Context) -> str:
+    done = await ctx.activity(act, "first")
+    if "ends early" in deployed:
+        return done
+    return done + await ctx.receive(news)
+
+
+@pytest.mark.once
+async def test_code_that_ends_where_the_run_went_on_is_a_divergence_and_no_bug_of_ours(
+    dsn: str,
+) -> None:
+    async with Durable(dsn, serve=[waits], build="1") as app:
+        handle = await app.start(waits, id="a")
+
+        async def waits_for_news() -> bool:
+            return (await handle.describe()).waits_for is not None
+
+        await until_async(waits_for_news)
+    deployed.add("ends early")
+    async with Durable(dsn, serve=[waits], build="2") as app:
+        handle = app.handle("a", waits)
+        await handle.signal(news, "!")
+        with pytest.raises(RunStuck) as caught:
+            await handle.result()
+        report = caught.value.report
+        assert report.startswith("At position 2 the journal holds a run that goes on")
+        assert "nothing: it has returned already" in report
+        assert "report it" not in report
+    deployed.clear()
+    async with Durable(dsn, serve=[waits], build="3") as app:
+        assert await app.handle("a", waits).result() == "first!"
