@@ -12,6 +12,8 @@ from .sources import Module
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _Inner = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
 
+_ALIAS: Any = getattr(ast, "TypeAlias", ())  # `type Names = set[str]`, from Python 3.12 on
+
 How = Literal[
     "value",  # the node is what is assigned
     "annotation",  # ... says what it is
@@ -112,6 +114,8 @@ class Scope:
                 yield from _targets(node.target, Binding("annotation", node.annotation))
             case ast.NamedExpr():
                 yield from _targets(node.target, Binding("value", node.value))
+            case _ if isinstance(node, _ALIAS):
+                yield from _targets(node.name, Binding("value", node.value))
             case ast.withitem(optional_vars=ast.expr() as target):
                 yield from _targets(target, Binding("entered", node.context_expr))
             case ast.For() | ast.AsyncFor() | ast.comprehension():

@@ -232,6 +232,32 @@ async def quiet(ctx: Context) -> None:
     assert text.splitlines()[finding.line - 1] == "        time.time()"
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax is of Python 3.12")
+def test_newer_syntax_is_understood(here: Path) -> None:
+    text = (
+        HEAD
+        + """
+type Names = set[str]
+type Numbers = set[int]
+
+
+def stamp[T](value: T) -> T:
+    time.time()
+    return value
+
+
+@workflow
+async def order(ctx: Context, names: Names, numbers: Numbers) -> None:
+    for number in numbers:
+        await ctx.sleep(number)
+    for name in names:
+        await ctx.sleep(stamp(1))
+"""
+    )
+    write(here / "shop.py", text)
+    assert [each.code for each in check(["shop.py"]).findings] == ["DUR101", "DUR301"]
+
+
 def test_the_rules_are_told(durable_check: Check) -> None:
     said = durable_check("--rules").stdout
     assert "DUR101 (error) a clock is read: it is not recorded" in said
