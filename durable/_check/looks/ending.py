@@ -21,7 +21,7 @@ Try = ast.Try | ast.TryStar
 def look(body: Body) -> Iterator[Found]:
     for node in body:
         match node:
-            case ast.Try() | ast.TryStar() if _waits(node.body):
+            case ast.Try() | ast.TryStar() if _waits(node.body) or _goes_anew(body, node.body):
                 yield from _handlers(body, node)
                 yield from _finally(node)
             case ast.With(items=items) if _waits(node.body):
@@ -48,6 +48,11 @@ def _within(nodes: list[ast.stmt]) -> Iterator[ast.AST]:
 
 def _waits(nodes: list[ast.stmt]) -> bool:
     return any(isinstance(each, _WAITS) for each in _within(nodes))
+
+
+def _goes_anew(body: Body, nodes: list[ast.stmt]) -> bool:
+    """Whether it may end the run by ``ctx.continue_as_new``, which works by an exception."""
+    return any(isinstance(each, ast.Call) and _continues(body, each) for each in _within(nodes))
 
 
 def _handlers(body: Body, node: Try) -> Iterator[Found]:
