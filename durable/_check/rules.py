@@ -96,8 +96,8 @@ RULES: dict[str, Rule] = {
              "only a function that a worker runs for `ctx.activity` has an attempt",
              "Call it in the activity"),
         Rule("DUR601", "error", "a cancellation is swallowed",
-             "`handle.cancel()`, timeouts, `ctx.continue_as_new` and a run that leaves memory work by "
-             "exceptions that are no `Exception`",
+             "`handle.cancel()`, timeouts, `ctx.continue_as_new` and a run that leaves memory work "
+             "by exceptions that are no `Exception`",
              "Catch `Exception`, or end the handler with `raise`"),
         Rule("DUR602", "warning", "an endless loop",
              "the journal grows for as long as it runs, and is read whole after each restart",
