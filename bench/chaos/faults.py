@@ -189,6 +189,15 @@ async def lose_start(stage: Stage) -> None:
     await _lose_answer(stage, stage.chance.choice(["start", "deliver"]), "client")
 
 
+@fault("connection cut when a transaction records its outcome")
+async def cut_transaction(stage: Stage) -> None:
+    """Before it stands, or before it is committed: what user code has done must be undone."""
+    for _ in range(TRIES):
+        async with stage.one("worker") as actor:
+            if await actor.road.strike("record", _part, after=stage.chance.random() < 0.5):
+                return
+
+
 async def _lose_answer(stage: Stage, statement: str, role: str = "worker") -> None:
     async with stage.one(role) as actor:
         for _ in range(stage.chance.randrange(1, 5)):
