@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
+from ._authoring.context import Context
 from ._core import divergence
 from ._core.operation import Operation
 from ._core.replayer import Replayer
@@ -21,7 +22,7 @@ from .errors import shorten
 
 MAIN = "main"
 
-# Locals that say nothing: what the interpreter itself puts there.
+# Locals that say nothing: what the interpreter itself puts there. (Nor does `ctx`.)
 _HIDDEN = ("__", "@")
 
 
@@ -62,8 +63,9 @@ def _stack(replayer: Replayer, task: asyncio.Task[Any]) -> Stack:
     waiter: Any = task._fut_waiter  # type: ignore[attr-defined]
     name = MAIN if task is replayer._main else task.get_name()
     op = _op(replayer, waiter)
-    if op is not None:
-        waits_for = divergence.describe(replayer.open[op])
+    asked = getattr(waiter, "asked", None) if op is None else replayer.open[op]
+    if asked is not None:  # also by what was answered just now, and is not what the code asks for
+        waits_for = divergence.describe(asked)
     else:
         inner = frames[-1] if frames and frames[-1].is_between else None
         waits_for = _described(waiter, inner)
@@ -85,7 +87,7 @@ def _frames(coro: Any) -> Iterator[FrameType]:
 def _told(frame: FrameType) -> Frame:
     code = frame.f_code
     shown = {name: shorten(value) for name, value in frame.f_locals.items()
-             if not name.startswith(_HIDDEN)}  # fmt: skip
+             if not (name.startswith(_HIDDEN) or isinstance(value, Context))}  # fmt: skip
     source = linecache.getline(code.co_filename, frame.f_lineno).strip()
     return Frame(code.co_filename, frame.f_lineno, code.co_qualname, source, shown, frame,
                  is_between(code.co_filename))  # fmt: skip

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "_queries": {*INNER, "_authoring", "_store", "_client", "_runtime"},
     "_histories": {*INNER, "_store", "_client", "_runtime", "_queries", "_history_lines"},
     "_history_lines": {*INNER, "_store", "_runtime", "_histories"},
-    "_stacks": {*INNER},
+    "_stacks": {*INNER, "_authoring"},
     "_replaying": {*INNER, "_authoring", "_store", "_runtime", "_histories"},
     "_judging": {*INNER, "_store", "_histories", "_replaying"},
     "_app": {*INNER, "_authoring", "_store", "_client", "_runtime", "_queries"},

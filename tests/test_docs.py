@@ -37,6 +37,41 @@ def test_the_blocks_of_a_page_are_one_program(dsn: str, tmp_path: Path, page: st
     assert done.stdout == blocks(f"{page}.md", "text")[-1], done.stderr
 
 
+def test_the_sessions_of_a_debugger_go_as_they_are_shown(dsn: str, tmp_path: Path) -> None:
+    """What is typed is typed, and what is shown comes; times and folders are not the same."""
+    (module,) = blocks("debugging.md", "python")
+    (tmp_path / "shop.py").write_text(module)
+    env = {"PYTHONPATH": f"{ROOT}:{tmp_path}", "DURABLE_DATABASE_URL": dsn}
+    begin = (
+        "import asyncio, durable, shop\n"
+        "async def main():\n"
+        "    async with durable.Durable() as app:\n"
+        "        handle = await app.start(shop.order, 'visa', id='order-42')\n"
+        "        while (await handle.describe()).status != 'waiting':\n"
+        "            await asyncio.sleep(0.01)\n"
+        "asyncio.run(main())\n"
+    )
+    subprocess.run([sys.executable, "-c", begin], env=env, check=True, timeout=60)
+    for block in blocks("debugging.md", "console"):
+        command, *lines = block.splitlines()
+        typed = [line.removeprefix("(Pdb) ") for line in lines if line.startswith("(Pdb) ")]
+        done = subprocess.run(
+            [sys.executable, "-m", *command.removeprefix("$ ").split()],
+            input="".join(f"{each}\n" for each in typed),
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        shown = done.stdout.replace("(Pdb) ", "").replace(str(tmp_path), "/srv")
+        expected = [each for each in lines if not each.startswith("(Pdb) ")]
+        for line in expected:
+            begins = line.partition("…")[0]
+            assert begins in shown, (line, shown, done.stderr)
+        assert len(shown.splitlines()) == len(expected), shown
+
+
 async def test_the_question_about_what_is_under_way_is_understood(dsn: str) -> None:
     (question,) = blocks("activities.md", "sql")
     connection = await asyncpg.connect(dsn)

@@ -25,6 +25,7 @@ COMMANDS = {
     "export": "histories",
     "import": "histories",
     "stack": "stack",
+    "debug": "debug",
     "migrate": "database",
     "doctor": "doctor",
     "check": "check",
