@@ -77,7 +77,8 @@ create table durable.run (
                                                 -- not move; from 2 on it is doubtful
     on_trial        bigint not null default 0,  -- doubtful: runs that its owner tries with it; or 0
     report          text,                       -- why it is stuck
-    stuck_build     text,                       -- the build that could not continue it
+    build           text,                       -- the one that may run it; null: any
+    unfit           text[],                     -- builds that could not continue it, and live
     stuck_at        timestamptz,
     paused_at       timestamptz,                -- asked to hold: until a resume nobody claims it,
                                                 -- and its owner, if it has one, hands it back

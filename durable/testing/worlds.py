@@ -106,7 +106,7 @@ class PostgresWorld:
 
     async def coming(self, worker: Registration) -> Coming:
         row = await self._one().fetchrow(
-            self._sql[2], worker.worker, list(worker.workflows), list(worker.queues)
+            self._sql[2], worker.worker, list(worker.workflows), list(worker.queues), worker.build
         )
         assert row is not None
         return Coming(*row)

@@ -11,7 +11,8 @@ select
     exists (
         select from durable.run r
         where r.worker is null and r.status in ('pending', 'waiting') and r.workflow = any($2)
-            and r.queue = any($3) and r.due_at <= durable.now()) as due,
+            and r.queue = any($3) and durable.suits($4, r.build, r.unfit)
+            and r.due_at <= durable.now()) as due,
     exists (
         select from durable.run r where r.worker = $1 and r.due_at is not null) as mail,
     exists (
@@ -20,7 +21,8 @@ select
     (
         select min(least(
             case when r.worker is null and r.status in ('pending', 'waiting')
-                and r.workflow = any($2) and r.queue = any($3) and r.due_at > durable.now()
+                and r.workflow = any($2) and r.queue = any($3)
+                and durable.suits($4, r.build, r.unfit) and r.due_at > durable.now()
                 then r.due_at end,
             case when r.deadline > durable.now() then r.deadline end))
         from durable.run r

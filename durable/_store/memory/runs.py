@@ -159,7 +159,10 @@ class Runs:
         if row is None:
             return False
         row.status, row.worker, row.due_at = "stuck", None, None
-        row.report, row.stuck_build, row.stuck_at = report, build, self._tables.now()
+        row.report, row.stuck_at = report, self._tables.now()
+        alive = {each.registration.build for each in self._tables.worker.values()
+                 if each.state == "live"}  # fmt: skip
+        row.unfit = (*(each for each in row.unfit if each in alive - {build}), build)
         row.crashes = min(row.crashes, DOUBTFUL_FROM)
         return True
 
@@ -233,7 +236,7 @@ class Runs:
                 return refusal
         elif run.status != "stuck":
             return f"it is {run.status}; only a failed or a stuck run can be retried"
-        run.crashes, run.paused_at = 0, None
+        run.crashes, run.paused_at, run.unfit = 0, None, ()
         self._reopen(run)
         if is_overdue(run, self._tables.now()):
             run.deadline = None
@@ -301,19 +304,18 @@ class Runs:
         )
 
     def _may_revive(self, run: Run) -> bool:
-        """Whether a worker of another build has come since."""
+        """Whether a worker of a build that has not tried is there; or has come since."""
         assert run.stuck_at is not None
         since = run.stuck_at - REVIVED_BY
         return any(
-            each.serves(run) and each.registration.build != run.stuck_build
-            and each.started_at > since
+            each.serves(run) and (run.crashes < DOUBTFUL_FROM or each.started_at > since)
             for each in self._tables.worker.values()
-        )  # fmt: skip
+        )
 
     def _reopen(self, run: Run) -> None:
         run.status = "pending" if run.paused_at is None else "paused"
         run.due_at, run.closed_at = self._tables.now(), None
-        run.report = run.stuck_build = run.stuck_at = None
+        run.report = run.stuck_at = None
 
     def _close_from_outside(self, run: Run, why: str | None) -> None:
         tables, rows = self._tables, self._tables.journal[run.run]

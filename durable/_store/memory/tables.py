@@ -55,7 +55,8 @@ class Run:
     on_trial: int = 0
     crashes: int = 0
     report: str | None = None
-    stuck_build: str | None = None
+    build: str | None = None
+    unfit: tuple[str, ...] = ()
     stuck_at: datetime | None = None
     paused_at: datetime | None = None
     started_at: datetime | None = None
@@ -93,7 +94,8 @@ class Worker:
 
     def serves(self, run: Run) -> bool:
         served = self.registration
-        is_live = self.state == "live"
+        suits = run.build in (None, served.build) and served.build not in run.unfit
+        is_live = self.state == "live" and suits
         return is_live and run.workflow in served.workflows and run.queue in served.queues
 
 

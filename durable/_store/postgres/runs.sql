@@ -140,10 +140,16 @@ where r.run = held.run
 returning r.run
 
 -- name: set_stuck
--- No code of this build can continue the run. Other code begins with fewer doubts.
+-- No code of this build can continue the run. Other code begins with fewer doubts. Builds that have
+-- left are forgotten.
 update durable.run r
-set status = 'stuck', worker = null, due_at = null, report = $4, stuck_build = $5,
-    stuck_at = durable.now(), crashes = least(r.crashes, 2)
+set status = 'stuck', worker = null, due_at = null, report = $4, stuck_at = durable.now(),
+    crashes = least(r.crashes, 2),
+    unfit = array(
+        select u.build from unnest(r.unfit) u(build)
+        where u.build <> $5 and exists (
+            select from durable.worker w where w.build = u.build and w.state = 'live')
+    ) || $5
 where r.run = $2 and r.worker = $1 and r.claim = $3
 returning r.run
 
@@ -168,7 +174,7 @@ with recursive place (queue) as (
     from place
     cross join generate_series(-2, 2) p(priority)
     cross join lateral (
-        select r.run, r.workflow, r.queue from durable.run r
+        select r.run, r.workflow, r.queue, r.build, r.unfit from durable.run r
         where r.worker is null and r.status in ('pending', 'waiting')
             and r.queue = place.queue and r.priority = p.priority and r.due_at <= durable.now()
         order by r.due_at
@@ -176,7 +182,8 @@ with recursive place (queue) as (
     ) due
     where not exists (
         select from durable.worker w
-        where w.state = 'live' and due.queue = any(w.queues) and due.workflow = any(w.workflows))
+        where w.state = 'live' and due.queue = any(w.queues) and due.workflow = any(w.workflows)
+            and durable.suits(w.build, due.build, due.unfit))
 ), held as (
     select r.run from durable.run r
     where r.run in (select head.run from head)
@@ -196,7 +203,8 @@ with held as (
     select r.run from durable.run r
     where r.status = 'unserved' and exists (
         select from durable.worker w
-        where w.state = 'live' and r.queue = any(w.queues) and r.workflow = any(w.workflows))
+        where w.state = 'live' and r.queue = any(w.queues) and r.workflow = any(w.workflows)
+            and durable.suits(w.build, r.build, r.unfit))
     order by r.run
     limit 10000
     for update of r skip locked
@@ -208,13 +216,14 @@ where r.run = held.run
 returning r.run
 
 -- name: revive_stuck
--- A worker of another build has come since (or just before): stuck runs are tried again.
+-- A worker of a build that has not tried is there: stuck runs are tried again. Those that end the
+-- processes that try only by one that has come since (or just before).
 with held as (
     select r.run from durable.run r
     where r.status = 'stuck' and exists (
         select from durable.worker w
-        where w.state = 'live' and w.build <> r.stuck_build
-            and w.started_at > r.stuck_at - interval '5 s'
+        where w.state = 'live' and durable.suits(w.build, r.build, r.unfit)
+            and (r.crashes < 2 or w.started_at > r.stuck_at - interval '5 s')
             and r.queue = any(w.queues) and r.workflow = any(w.workflows))
     order by r.run
     limit 10000
@@ -222,7 +231,7 @@ with held as (
 )
 update durable.run r
 set status = case when r.paused_at is null then 'pending' else 'paused' end,
-    due_at = durable.now(), report = null, stuck_build = null, stuck_at = null
+    due_at = durable.now(), report = null, stuck_at = null
 from held
 where r.run = held.run
 returning r.run

@@ -39,6 +39,7 @@ select exists (select from beat) as alive,
             where r.worker is null and r.status in ('pending', 'waiting')
                 and r.queue = q.queue and r.priority = p.priority
                 and r.due_at <= durable.now() and r.workflow = any(b.workflows)
+                and durable.suits(b.build, r.build, r.unfit)
             order by r.due_at
             limit 1
         ) found) as due_since,
@@ -77,8 +78,8 @@ select exists (select from beat) as alive,
     ) or exists (
         select from beat b
         join durable.run r on r.workflow = any(b.workflows) and r.queue = any(b.queues)
-        where r.status = 'unserved' or r.status = 'stuck' and r.stuck_build <> b.build
-            and b.started_at > r.stuck_at - interval '5 s') as aside,
+        where r.status in ('unserved', 'stuck') and durable.suits(b.build, r.build, r.unfit)
+            and (r.crashes < 2 or b.started_at > r.stuck_at - interval '5 s')) as aside,
     exists (select from durable.farewell) as farewell
 
 -- name: suspects

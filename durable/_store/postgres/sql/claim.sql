@@ -1,3 +1,10 @@
+-- Whether workers of a build may take a run up: not if another one is named for it, nor if they
+-- have tried in vain. Inlined; no index knows of it, few runs have either.
+create or replace function durable.suits(build text, named text, unfit text[]) returns boolean
+language sql immutable parallel safe as $$
+select (named is null or named = build) and (unfit is null or build <> all(unfit))
+$$;
+
 -- Give due runs to a worker, those of higher priority first, each with a new claim.
 --
 -- Two owners in a row that died while a run did not move make it doubtful. Of those a worker gets
@@ -20,7 +27,7 @@ declare
     taken bigint[];
     doubtful bigint[];
 begin
-    select w.workflows, w.queues into serves
+    select w.workflows, w.queues, w.build into serves
     from durable.worker w where w.worker = by_worker and w.state = 'live' for key share;
     if not found then
         raise exception 'worker % is not alive any more', by_worker using errcode = 'DU001';
@@ -34,6 +41,7 @@ begin
             where r.crashes >= 2 and r.worker is null and r.status in ('pending', 'waiting')
                 and r.queue = any(serves.queues) and r.due_at <= durable.now()
                 and r.workflow = any(serves.workflows)
+                and durable.suits(serves.build, r.build, r.unfit)
                 and r.crashes >= 3
             order by r.crashes desc, random()
             limit least(1, runs_max)
@@ -47,6 +55,7 @@ begin
             where r.crashes >= 2 and r.worker is null and r.status in ('pending', 'waiting')
                 and r.queue = any(serves.queues) and r.due_at <= durable.now()
                 and r.workflow = any(serves.workflows)
+                and durable.suits(serves.build, r.build, r.unfit)
                 and r.crashes = 2
             order by random()
             limit least(doubtful_max, greatest(1, runs_max / 2))
@@ -70,6 +79,7 @@ begin
             where r.worker is null and r.status in ('pending', 'waiting')
                 and r.queue = place.queue and r.priority = place.priority
                 and r.due_at <= durable.now() and r.workflow = any(serves.workflows)
+                and durable.suits(serves.build, r.build, r.unfit)
                 and r.crashes < 2
             order by r.due_at
             limit runs_max

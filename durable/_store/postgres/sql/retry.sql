@@ -95,7 +95,7 @@ begin
 
     update durable.run r
     set status = 'pending', due_at = durable.now(), closed_at = null, crashes = 0, paused_at = null,
-        report = null, stuck_build = null, stuck_at = null,
+        report = null, unfit = null, stuck_at = null,
         deadline = case when r.deadline > durable.now() then r.deadline end
     where r.run = old.run;
     perform durable.resume_children(old.run);
