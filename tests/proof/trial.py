@@ -67,11 +67,18 @@ class Zygote:
         self._process.stdin.close()
         await self._process.wait()
 
-    async def fork(self, dsn: str, folder: Path, call_seconds: float) -> int:
-        pid = await self._ask(dsn=dsn, history=str(folder / "history"), log=str(folder / "log"),
-                              call_seconds=call_seconds)  # fmt: skip
-        assert pid is not None
-        return pid
+    async def fork(self, dsn: str, folder: Path, call_seconds: float, known: list[int]) -> None:
+        """Its pid is in ``known``, also if the caller gives up waiting for it: see `_ended`."""
+        asked = self._ask(dsn=dsn, history=str(folder / "history"), log=str(folder / "log"),
+                          call_seconds=call_seconds)  # fmt: skip
+
+        async def begun() -> None:
+            pid = await asked
+            assert pid is not None
+            self._codes.pop(pid, None)  # of another: numbers of processes come again
+            known.append(pid)
+
+        await asyncio.shield(asyncio.ensure_future(begun()))
 
     async def wait(self, pid: int) -> int:
         """Its exit code; minus the signal that ended it."""
@@ -134,7 +141,7 @@ class Trial:
                 self.proxy.aim(point, getattr(self, f"_{fault}"))
             try:
                 handle = await persistent(self._start)
-                self.alive.append(await self._fork(self.proxy.dsn))
+                await self._fork(self.proxy.dsn)
                 await self._watch(case, handle)
                 await self._leave()
             finally:
@@ -189,8 +196,8 @@ class Trial:
         )
         return handle
 
-    async def _fork(self, dsn: str) -> int:
-        return await self.zygote.fork(dsn, self.folder, self._call_seconds)
+    async def _fork(self, dsn: str) -> None:
+        await self.zygote.fork(dsn, self.folder, self._call_seconds, self.alive)
 
     async def _watch(self, case: Case, handle: Any) -> None:
         meanwhile = case.meanwhile and asyncio.create_task(case.meanwhile(self.client, handle))
@@ -271,7 +278,7 @@ class Trial:
 
     async def _help(self) -> None:
         """Another worker comes, with a way of its own to the database."""
-        self.alive.append(await self._fork(self.dsn))
+        await self._fork(self.dsn)
         self._helped.set()
 
     async def _execute(self, query: str, *arguments: object) -> None:
