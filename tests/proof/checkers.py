@@ -252,10 +252,11 @@ def a_graceful_stop_hands_back(evidence: Evidence) -> Iterator[str]:
     # that was answered to nobody. Who has no run, and could not say farewell to a database that was
     # away, is found dead when its lease ends.
     was_away = bool(evidence.seen("away"))
+    unheard = {each["pid"] for each in evidence.seen("unheard")}
     for row in evidence.tables["worker"]:
         if row["pid"] in left and row["state"] == "live":
             owned = [run["run"] for run in evidence.tables["run"] if run["worker"] == row["worker"]]
-            if owned or not was_away:
+            if owned or not (was_away or row["pid"] in unheard):
                 yield f"worker {row['name']} has left, and its row stands; runs of it: {owned}"
 
 

@@ -18,12 +18,13 @@ from bench.chaos.plants import PLANTS
 from bench.chaos.stories import Ledger
 from durable._runtime import metrics
 from tests.proof.evidence import Evidence
+from tests.proof.worker import Unheard
 from tests.test_architecture import ROOT, sources
 
 
 def test_what_is_listened_for_is_still_said() -> None:
     said = "".join(path.read_text(encoding="utf-8") for path in sources("durable"))
-    for beginning in sightings.TOLD:
+    for beginning in (*sightings.TOLD, Unheard.SAID):
         assert f'"{beginning}' in said, beginning
     assert sightings.COUNTED.keys() <= metrics.COUNTED.keys()
 
