@@ -13,7 +13,7 @@ from .looks.found import Found
 from .meanings import Function
 from .names import Names
 from .reach import reached, workflows
-from .sources import Library, Module, Trouble, files
+from .sources import Library, Module, Trouble, files, has_words
 
 LOOKS: tuple[Callable[[Body], Iterator[Found]], ...] = (
     named.look,
@@ -44,26 +44,31 @@ def check(given: Iterable[str], *, ignore: Iterable[str] = ()) -> Report:
     library = Library()
     names = Names(library)
     troubles: list[str] = []
-    paths: dict[Path, None] = {}
+    paths: dict[Path, bool] = {}  # whether it was named itself
     for each in given:
         try:
-            paths.update(dict.fromkeys(path.resolve() for path in files(each)))
+            found = files(each)
         except Trouble as trouble:
             troubles.append(str(trouble))
+            continue
+        is_named = not Path(each).is_dir()
+        paths |= {path: is_named or paths.get(path, False) for path in map(Path.resolve, found)}
     roots = [f for module in _modules(library, paths) for f in workflows(names, module)]
     findings = look(names, roots, ignore=ignore)
     troubles += [str(each) for each in library.troubles]
     return Report(findings, troubles, len(paths), len(roots))
 
 
-def _modules(library: Library, paths: Iterable[Path]) -> Iterator[Module]:
-    for path in paths:
+def _modules(library: Library, paths: dict[Path, bool]) -> Iterator[Module]:
+    """Those that may have workflows. Others of a folder are not even read as Python, which takes
+    time, and which templates and old scripts are not."""
+    for path, is_named in paths.items():
+        if not is_named and not has_words(path, b"durable", b"workflow"):
+            continue
         try:
-            module = library.read(path)
+            yield library.read(path)
         except Trouble:
             continue  # it stands among those of the library
-        if "durable" in module.text and "workflow" in module.text:
-            yield module
 
 
 def look(names: Names, roots: list[Function], *, ignore: Iterable[str] = ()) -> list[Finding]:

@@ -12,8 +12,6 @@ from .sources import Module
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _Inner = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
 
-_ALIAS: Any = getattr(ast, "TypeAlias", ())  # `type Names = set[str]`, from Python 3.12 on
-
 How = Literal[
     "value",  # the node is what is assigned
     "annotation",  # ... says what it is
@@ -114,8 +112,6 @@ class Scope:
                 yield from _targets(node.target, Binding("annotation", node.annotation))
             case ast.NamedExpr():
                 yield from _targets(node.target, Binding("value", node.value))
-            case _ if isinstance(node, _ALIAS):
-                yield from _targets(node.name, Binding("value", node.value))
             case ast.withitem(optional_vars=ast.expr() as target):
                 yield from _targets(target, Binding("entered", node.context_expr))
             case ast.For() | ast.AsyncFor() | ast.comprehension():
@@ -126,6 +122,9 @@ class Scope:
                 yield name, Binding("other", node)
             case ast.MatchMapping(rest=str() as name):
                 yield name, Binding("other", node)
+            case _ if type(node).__name__ == "TypeAlias":  # `type Names = set[str]`, of Python 3.12
+                alias: Any = node
+                yield from _targets(alias.name, Binding("value", alias.value))
             case _:
                 pass
 

@@ -146,6 +146,15 @@ def shown(path: Path) -> str:
         return str(path)
 
 
+def has_words(path: Path, *words: bytes) -> bool:
+    """Whether all of them stand in a file. One that cannot be read may have them."""
+    try:
+        text = path.read_bytes()
+    except OSError:
+        return True
+    return all(word in text for word in words)
+
+
 def files(given: str) -> list[Path]:
     """The files that a path or a dotted module name stands for.
 

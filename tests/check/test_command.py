@@ -138,11 +138,14 @@ def test_what_cannot_be_checked_is_told_in_words(
 
 def test_what_is_fine_is_checked_beside_what_is_not(here: Path, durable_check: Check) -> None:
     write(here / "shop.py", ORDER.format(comment=""))
-    write(here / "broken.py", "def f(:\n")
+    write(here / "broken.py", "def f(:  # of durable, a workflow?\n")
+    write(here / "template.py", "{% if imports %}\n")
     said = durable_check(".")
     assert said.exit_code == 2
     assert "DUR101" in said.stdout
     assert "broken.py:1 is no Python" in said.stderr
+    assert "template.py" not in said.stderr, "it has no workflow, whatever it is"
+    assert durable_check("shop.py", "template.py").exit_code == 2
 
 
 def test_a_helper_that_is_no_python_is_told(here: Path) -> None:
