@@ -123,8 +123,8 @@ class Scope:
             case ast.MatchMapping(rest=str() as name):
                 yield name, Binding("other", node)
             case _ if type(node).__name__ == "TypeAlias":  # `type Names = set[str]`, of Python 3.12
-                alias: Any = node
-                yield from _targets(alias.name, Binding("value", alias.value))
+                named: Any = node
+                yield from _targets(named.name, Binding("value", named.value))
             case _:
                 pass
 
