@@ -24,6 +24,8 @@ from contextvars import Context, copy_context
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+import msgspec
+
 from ..errors import Evicted, InvalidCall
 from .refusals import OUTSIDE, OUTWARD, refusing
 
@@ -110,18 +112,14 @@ class OrderedTask(asyncio.Task[T]):
         )
 
 
-class Handle:
-    """A callback to come: what ``asyncio.Handle`` is, less what only a debugging loop reads."""
+class Handle(msgspec.Struct, eq=False):
+    """A callback to come: what ``asyncio.Handle`` is, less what only a debugging loop reads. Made
+    in C, since there are several in a step."""
 
-    __slots__ = ("args", "callback", "context", "is_cancelled")
-
-    def __init__(
-        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context
-    ) -> None:
-        self.callback = callback
-        self.args = args
-        self.context = context
-        self.is_cancelled = False
+    callback: Callable[..., object]
+    args: tuple[Any, ...]
+    context: Context
+    is_cancelled: bool = False
 
     def cancel(self) -> None:
         self.is_cancelled = True
@@ -133,15 +131,13 @@ class Handle:
         return self.context
 
 
-class Timer(Handle):
+class Timer(Handle, kw_only=True, eq=False):
     """A callback at a time. Unlike ``asyncio.TimerHandle`` it hashes and compares as itself:
     a thousand timers of one due time are told apart at once."""
 
-    __slots__ = ("due", "loop", "op")
-
     loop: ReplayLoop
     due: float  # seconds since 1970
-    op: int  # the operation that stands for it; 0: nobody waits for it
+    op: int = 0  # the operation that stands for it; 0: nobody waits for it
 
     def when(self) -> float:
         return self.due
@@ -283,8 +279,8 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     ) -> Timer:
         if when != when:
             raise ValueError("a timer's time is NaN")
-        timer = Timer(callback, args, copy_context() if context is None else context)
-        timer.loop, timer.due, timer.op = self, max(when, 0.0), 0
+        context = copy_context() if context is None else context
+        timer = Timer(callback, args, context, loop=self, due=max(when, 0.0))
         if when < NEVER:
             self.keeper.timer_asked(timer)
         return timer
