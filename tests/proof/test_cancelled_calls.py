@@ -7,14 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import asyncpg
 import pytest
 
-from durable import Client, Context, Durable, DurableError, activity, workflow
+from durable import (
+    Client,
+    Context,
+    Durable,
+    DurableError,
+    Query,
+    Signal,
+    Start,
+    State,
+    Stream,
+    Update,
+    activity,
+    workflow,
+)
 from durable.errors import RetryRefused
 from tests.proof import checkers, evidence
 
@@ -34,6 +47,30 @@ async def sleeps_on(ctx: Context) -> None:
     await ctx.sleep(3600)
 
 
+told = Signal[int]("proof.told")
+add = Update[int, int]("proof.add")
+sum_of = Query[int]("proof.sum_of")
+stands = State[int]("proof.stands")
+said = Stream[int]("proof.said")
+
+
+@workflow(name="proof.talks")
+async def talks(ctx: Context) -> None:
+    numbers: list[int] = []
+
+    async def put(n: int) -> int:
+        numbers.append(n)
+        await ctx.activity(echo, str(n))
+        return n
+
+    ctx.on(add, put)
+    ctx.answer(sum_of, lambda: sum(numbers))
+    ctx.set(stands, 1)
+    ctx.publish(said, 1)
+    async for n in ctx.messages(told):
+        ctx.publish(said, n)
+
+
 Call = Callable[[Any, str], Awaitable[Any]]
 
 
@@ -44,6 +81,35 @@ async def listed(app: Client, id: str) -> int:
 async def retried(app: Client, id: str) -> None:
     with suppress(RetryRefused):
         await app.handle("done").retry()
+
+
+async def first_of(items: AsyncGenerator[Any, None]) -> Any:
+    try:
+        return await anext(items)
+    finally:
+        await items.aclose()
+
+
+# What a run is told, asked and made to do; `make proof` tries them.
+TALK: dict[str, Call] = {
+    "signal": lambda app, id: app.handle("talks").signal(told, 7),
+    "update": lambda app, id: app.handle("talks").update(add, 7, key=id),
+    "query": lambda app, id: app.handle("talks").query(sum_of),
+    "state": lambda app, id: app.handle("talks").state(stands),
+    "changes": lambda app, id: first_of(app.handle("talks").changes(stands)),
+    "stream": lambda app, id: first_of(app.handle("talks").stream(said)),
+    "pause and resume": lambda app, id: held(app.handle("asleep")),
+    "terminate": lambda app, id: app.handle("asleep").terminate("enough"),
+    "start with a message": lambda app, id: app.start(talks, id=f"talk-{id}", message=told(7)),
+    "start many": lambda app, id: app.start_many([Start(echoed, "x", id=id)]),
+}
+
+
+async def held(handle: Any) -> None:
+    try:
+        await handle.pause()
+    finally:
+        await handle.resume()
 
 
 CALLS: dict[str, Call] = {
@@ -95,19 +161,23 @@ async def left_behind(dsn: str) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("kind", [Client, Durable])
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    "name", [*CALLS, *(pytest.param(each, marks=pytest.mark.points) for each in TALK)]
+)
 async def test_a_call_that_is_cancelled_at_any_wait_leaves_nothing_behind(
     dsn: str, kind: type[Client], name: str
 ) -> None:
-    async with Durable(dsn, serve=[echoed, sleeps_on], grace=0.1) as worker:
+    calls = CALLS | TALK
+    async with Durable(dsn, serve=[echoed, sleeps_on, talks], grace=0.1) as worker:
         await worker.run(echoed, "x", id="done")
         await worker.start(sleeps_on, id="asleep")
+        await worker.start(talks, id="talks")
         app = worker if kind is Durable else Client(dsn)
         if app is not worker:
             await app.__aenter__()
         try:
             n = 1
-            while await cancelled_at(n, CALLS[name](app, f"run-{n}")):
+            while await cancelled_at(n, calls[name](app, f"run-{n}")):
                 n += 1
             assert n > 1
             await left_behind(dsn)
