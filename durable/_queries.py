@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from . import _many
 from ._authoring.definitions import workflow_of
 from ._client import client
 from ._client.starting import unhurried
@@ -17,7 +18,7 @@ from ._store.verbs import Store
 from .errors import InvalidCall, RunNotFound
 
 
-class Client(client.Client):
+class Client(_many.Client):
     __doc__ = client.Client.__doc__
 
     async def _replayed(self, run: int, query: str) -> bytes:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import builtins
 import functools
 import os
-from collections.abc import Callable, Coroutine, Iterable, Set
+from collections.abc import Callable, Coroutine, Set
 from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
@@ -20,18 +19,10 @@ from .._store.protocol import Started as Answer
 from .._store.verbs import Store
 from .._surroundings import Place, find_place, notifies
 from ..errors import InternalError, InvalidCall
-from . import asking, many, promises
+from . import promises
 from .handle import Handle
 from .listing import Lists
-from .starting import (
-    Asked,
-    JoinedOptions,
-    Start,
-    Started,
-    StartOptions,
-    asked,
-    definition_of,
-)
+from .starting import Asked, JoinedOptions, Start, StartOptions, asked, begin, definition_of
 from .waiting import Waiting
 
 R = TypeVar("R")
@@ -170,9 +161,8 @@ class Client(Lists):
         self, workflow: str, /, *args: Any, **options: Unpack[JoinedOptions]
     ) -> Handle[Any]: ...
     async def start(  # type: ignore[misc]  # mypy cannot match *Ts with *Any
-        self, workflow: Any, /, *args: Any, message: Any = None, connection: Any = None,
-        **options: Any,
-    ) -> Handle[Any]:  # fmt: skip
+        self, workflow: Any, /, *args: Any, connection: Any = None, **options: Any
+    ) -> Handle[Any]:
         """Start a run, or find the one that has this id already.
 
         When this returns, the run is in the database and will be worked on whatever crashes.
@@ -203,49 +193,17 @@ class Client(Lists):
             InvalidCall, EncodeError: bad arguments, or ones that the workflow does not take;
                 nothing was written.
         """
-        store = self.store
+        assert self.store is not None
         start = asked(Start[Any](workflow, *args, **options))
-        id = start.new.id
-        first = None if message is None else asking.letter(message)
-        is_alone = connection is None and first is None
+        id, is_alone = start.new.id, connection is None and start.message is None
         run = await self._start_here(start) if is_alone else None
         if run is None:
             start.check_fits()
-            found = await store.runs.start(start.new, first=first, connection=connection)
-            answer = start.check(found)
+            answer = await begin(self, start, connection)
             run = answer.run
-            if message is not None and not answer.created:
-                await asking.send(self, id, message, meant=run, connection=connection)
             if connection is None:
                 await (self._started_elsewhere() if answer.created else self._found(id, answer))
         return Handle(self, id, run=run, definition=start.definition)
-
-    async def start_many(
-        self, starts: Iterable[Start[R]], /, *, connection: Any = None
-    ) -> builtins.list[Started[R]]:
-        """Start many runs in few round trips: 625 of them are one.
-
-        One that is refused costs the others nothing: each has its own answer, in the order
-        given. Only if the database is lost does the call raise, and some may have been
-        started; with ids of yours it can be repeated.
-
-        Args:
-            starts: :class:`Start` for each; it takes what ``start`` takes.
-            connection: of yours (asyncpg, psycopg, SQLAlchemy); all of them join its transaction.
-
-        Raises:
-            InvalidCall: one of them is no ``Start``; nothing was written.
-
-        Example:
-            starts = [Start(order, each, id=each.id) for each in orders]
-            for each in await client.start_many(starts):
-                if each.error is not None:
-                    print(each.id, each.error)
-        """
-        results = await many.start_many(self, starts, connection=connection)
-        if connection is None and any(each.created for each in results):
-            await self._started_elsewhere()
-        return results
 
     @overload
     async def run(

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import (
+    TYPE_CHECKING,
     Any,
     Generic,
     Literal,
@@ -40,9 +41,12 @@ from ..errors import (
     IdReused,
     InvalidCall,
     RunExists,
-    StoreError,
 )
+from . import asking
 from .handle import Handle
+
+if TYPE_CHECKING:
+    from .client import Client
 
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
@@ -67,10 +71,10 @@ class StartOptions(TypedDict, total=False):
     delay: Duration | None
     at: datetime | None
     deadline: Duration | datetime | None
+    message: Message[Any] | None
 
 
 class JoinedOptions(StartOptions, total=False):
-    message: Message[Any] | None
     connection: Any
 
 
@@ -85,6 +89,7 @@ class Options(NamedTuple):
     delay: Duration | None = None
     at: datetime | None = None
     deadline: Duration | datetime | None = None
+    message: Message[Any] | None = None
 
 
 class Start(Generic[R_co]):
@@ -157,6 +162,7 @@ class Asked(NamedTuple):
     definition: Definition | None  # None: this process does not know the workflow
     args: tuple[Any, ...] | None  # what decoding the input would give, if that is known
     compare: bool
+    message: Message[Any] | None
 
     def check_fits(self) -> None:
         """
@@ -169,12 +175,12 @@ class Asked(NamedTuple):
             except DecodeError as error:
                 raise unfit(self.new.workflow, error) from None
 
-    def check(self, answer: Answer | StoreError) -> Answer:
+    def check(self, answer: Answer | DurableError) -> Answer:
         """
         Raises:
             RunExists, IdReused: the id names a run that must not, or cannot, be used.
         """
-        if isinstance(answer, StoreError):
+        if isinstance(answer, DurableError):
             raise answer
         new = self.new
         if answer.created:
@@ -222,7 +228,20 @@ def asked(start: Start[Any]) -> Asked:
         chance[:16],
         *_times(options.at, options.delay, options.deadline),
     )
-    return Asked(new, definition, args, options.compare)
+    return Asked(new, definition, args, options.compare, options.message)
+
+
+async def begin(client: Client, start: Asked, connection: Any) -> Answer:
+    """Start a run with its message: both, or neither.
+
+    Raises: as ``Client.start``.
+    """
+    first = None if start.message is None else asking.letter(start.message)
+    found = await client.store.runs.start(start.new, first=first, connection=connection)
+    answer, id = start.check(found), start.new.id
+    if start.message is not None and not answer.created:
+        await asking.send(client, id, start.message, meant=answer.run, connection=connection)
+    return answer
 
 
 def definition_of(workflow: Any) -> Definition | None:

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from durable import Context, workflow
+from durable import Context, Signal, workflow
 
 
 @dataclass
@@ -51,6 +51,14 @@ async def takes_order(ctx: Context, order: Order, express: bool = False) -> int:
 @workflow
 async def begun_at(ctx: Context) -> datetime:
     return ctx.now()
+
+
+greeted = Signal[str]("flows.greeted")
+
+
+@workflow
+async def hears(ctx: Context) -> str:
+    return await ctx.receive(greeted)
 
 
 cleaned: list[str] = []

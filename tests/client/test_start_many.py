@@ -9,12 +9,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from durable import Client, Durable, RunTerminated, Start
+from durable import Client, Durable, RunClosed, RunTerminated, Start
 from durable._store.postgres import runs
 from durable._store.postgres.line import Line
 from durable.errors import EncodeError, IdReused, InvalidCall, NotRegistered, RunExists, StoreError
 
-from .flows import double, named, takes_order, waits
+from .flows import double, greeted, hears, named, takes_order, waits
 
 
 @pytest.fixture
@@ -92,6 +92,24 @@ async def test_each_has_its_own_answer_and_one_bad_costs_the_others_nothing(
     with pytest.raises(IdReused, match=r"args\[0\]"):
         _ = answers[2].handle
     assert sum((await starter.count_by_status()).values()) == 5
+
+
+async def test_a_start_of_many_brings_its_message_along(starter: Client) -> None:
+    await starter.start(hears, id="there")
+    await starter.run(hears, id="over", message=greeted("long ago"))
+    ids = ["new", "there", "over", "alone"]
+    wrong: Any = greeted
+    answers = await starter.start_many(
+        [
+            *(Start(hears, id=id, message=greeted(f"hello {id}")) for id in ids[:3]),
+            Start(double, 2, id="alone"),
+            Start(hears, id="no message", message=wrong),
+        ]
+    )
+    assert [each.created for each in answers] == [True, False, False, True, False]
+    assert [type(each.error) for each in answers[2:]] == [RunClosed, type(None), InvalidCall]
+    results = [await answers[n].handle.result() for n in (0, 1, 3)]
+    assert results == ["hello new", "hello there", 4]
 
 
 async def test_one_id_twice_in_one_call_is_one_run_or_what_its_policy_says(

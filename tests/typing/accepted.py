@@ -269,6 +269,8 @@ async def asked(ctx: Context, app: Durable, conn: asyncpg.Connection) -> None:
     assert_type(halt(), Message[None])
     assert_type(await handle.query(listed), list[str])
     assert_type(await app.start(bare, id="x", message=add("x")), Handle[None])
+    assert_type(await app.run(bare, message=halt()), None)
+    assert_type(await app.start_many([Start(bare, message=add("x"))]), list[Started[None]])
     wider: object = await handle.update(add, "x")
     print(wider, await handle.update(add, "x"), await handle.query(listed))
 

@@ -1,0 +1,91 @@
+"""``client.start_many``: many starts in few round trips, each with an answer of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from ._client import client
+from ._client.handle import Handle
+from ._client.starting import Asked, Start, Started, asked, begin, unhurried
+from ._store.protocol import Started as Answer
+from .errors import DurableError, InvalidCall, StoreUnavailable
+
+R = TypeVar("R")
+
+
+class Client(client.Client):
+    async def start_many(
+        self, starts: Iterable[Start[R]], /, *, connection: Any = None
+    ) -> list[Started[R]]:
+        """Start many runs in few round trips: 625 of them are one; each that brings a message
+        along is one of its own.
+
+        One that is refused costs the others nothing: each has its own answer, in the order
+        given. Only if the database is lost does the call raise, and some may have been
+        started; with ids of yours it can be repeated.
+
+        Args:
+            starts: :class:`Start` for each; it takes what ``start`` takes.
+            connection: of yours (asyncpg, psycopg, SQLAlchemy); all of them join its transaction.
+
+        Raises:
+            InvalidCall: one of them is no ``Start``; nothing was written.
+
+        Example:
+            starts = [Start(order, each, id=each.id) for each in orders]
+            for each in await client.start_many(starts):
+                if each.error is not None:
+                    print(each.id, each.error)
+        """
+        results: list[Started[R]] = []
+        wanted: list[tuple[int, Asked]] = []
+        async for each in unhurried(starts):
+            _check(each)
+            try:
+                start = asked(each)
+                start.check_fits()
+                wanted.append((len(results), start))
+                results.append(Started(start.new.id, False, None, None))
+            except DurableError as error:
+                results.append(Started(str(each.options.id), False, error, None))
+        answers = await self._answers([start for _, start in wanted], connection)
+        async for (n, start), answer in unhurried(zip(wanted, answers, strict=True)):
+            id = start.new.id
+            try:
+                stands = start.check(answer)
+            except DurableError as error:
+                results[n] = Started(id, False, error, None)
+            else:
+                handle = Handle[R](self, id, run=stands.run, definition=start.definition)
+                results[n] = Started(id, stands.created, None, handle)
+        if connection is None and any(each.created for each in results):
+            await self._started_elsewhere()
+        return results
+
+    async def _answers(self, starts: list[Asked], connection: Any) -> list[Answer | DurableError]:
+        """What became of each, in their order."""
+        plain = [each.new for each in starts if each.message is None]
+        told = iter(await self.store.runs.start_many(plain, connection=connection) if plain else ())
+        answers: list[Answer | DurableError] = []
+        for each in starts:
+            if each.message is None:
+                answers.append(next(told))
+                continue
+            try:
+                answers.append(await begin(self, each, connection))
+            except StoreUnavailable:
+                raise
+            except DurableError as error:
+                answers.append(error)
+        return answers
+
+
+def _check(each: object) -> None:
+    """Not all callers are typed."""
+    if not isinstance(each, Start):
+        raise InvalidCall(
+            f"start_many() was given {each!r:.100}, which is no Start, so it does not say "
+            "what to start with which arguments. Write start_many([Start(order, 4200), "
+            "...]). Nothing was written."
+        )
