@@ -8,6 +8,7 @@ what is waited for.
 from __future__ import annotations
 
 import asyncio
+import gc
 import linecache
 from collections.abc import Iterator
 from types import FrameType
@@ -81,7 +82,12 @@ def _frames(coro: Any) -> Iterator[FrameType]:
                 coro = getattr(coro, f"{kind}_{awaits}")
                 break
         else:
-            return
+            coro = next((each for each in gc.get_referents(coro) if _has_frame(each)), None)
+
+
+def _has_frame(each: Any) -> bool:
+    """Who steps through a generator refers to it, and says so to the collector alone."""
+    return any(getattr(each, f"{kind}_frame", None) is not None for kind in ("cr", "ag", "gi"))
 
 
 def _told(frame: FrameType) -> Frame:

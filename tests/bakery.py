@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 from durable import Context, Signal, activity, workflow
 
@@ -27,6 +29,26 @@ async def bake(ctx: Context, flour: str) -> list[str]:
         oven = group.create_task(heat(ctx, done), name="oven")
         group.create_task(serve(ctx, dough, done), name="counter")
     return oven.result()
+
+
+async def doughs(ctx: Context) -> AsyncGenerator[str, None]:
+    for flour in ("rye", "oat"):
+        yield await ctx.activity(knead, flour)
+
+
+@asynccontextmanager
+async def opened(ctx: Context) -> AsyncGenerator[None, None]:
+    await ctx.receive(order)
+    yield
+
+
+@workflow(name="bakery/knead_all")
+async def knead_all(ctx: Context) -> None:
+    async for dough in doughs(ctx):
+        ctx.log.info("%s", dough)
+    waits = asyncio.create_task(asyncio.sleep(60), name="clock")
+    async with opened(ctx):
+        await asyncio.gather(waits, ctx.sleep(60))
 
 
 async def heat(ctx: Context, done: asyncio.Event) -> list[str]:

@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from durable import Durable
+from durable._replaying import Copy
+from durable._stacks import stacks
 from durable.cli import cli
 from durable.errors import Divergence, DurableError
 from durable.testing import Environment, History
@@ -52,10 +54,10 @@ def test_each_task_is_shown_with_its_lines(recorded: Path) -> None:
         f"  {file}:{line_of('async with asyncio.TaskGroup')}, in bake",
         "    async with asyncio.TaskGroup() as group:",
         f"oven waits for {said.split('oven waits for ')[1].splitlines()[0]}",
-        f"  {file}:{line_of('asyncio.sleep')}, in heat",
+        f"  {file}:{line_of('asyncio.sleep(3600)')}, in heat",
         "    await asyncio.sleep(3600)",
         "counter waits for a signal 'bakery/order' (op 3)",
-        f"  {file}:{line_of('ctx.receive')}, in serve",
+        f"  {file}:{line_of('customer = await')}, in serve",
         "    customer = await ctx.receive(order)",
     ]
     assert "oven waits for a timer (op 4) due at " in said
@@ -76,6 +78,39 @@ def test_as_json(recorded: Path) -> None:
     assert (counter["task"], counter["op"]) == ("counter", 3)
     (frame,) = counter["frames"]
     assert (frame["function"], frame["locals"]["dough"]) == ("serve", "'dough of rye'")
+
+
+async def test_generators_and_groups_are_looked_into() -> None:
+    async with Environment() as env:
+        env.stand_in(bakery.knead, hangs=True)
+        handle = await env.start(bakery.knead_all)
+        await env.advance()
+        seen = [stacks_of(await History.of(env, handle.id))]
+        env.stand_in(bakery.knead, returns="dough")
+        await env.crash()
+        seen.append(stacks_of(await History.of(env, handle.id)))
+        await handle.signal(bakery.order, "rolls")
+        await env.advance()
+        seen.append(stacks_of(await History.of(env, handle.id)))
+    assert seen == [
+        {"main": ("activity 'bakery/knead' (op 1)", ["knead_all", "doughs"])},
+        {
+            "main": ("a signal 'bakery/order' (op 3)", ["knead_all", "opened"]),
+            "clock": ("a timer", []),
+        },
+        {"main": ("2 of the 2 in a gather", ["knead_all"]), "clock": ("a timer", [])},
+    ]
+
+
+def stacks_of(history: History) -> dict[str, tuple[str, list[str]]]:
+    """Of each task what it waits for, and the functions of ours that it is in."""
+    with Copy(history) as copy:
+        for row in history.fed:
+            copy.feed(row)
+        return {
+            each.task: (each.waits_for.partition(" (op 4)")[0], [own.function for own in each.own])
+            for each in stacks(copy.instance.replayer)
+        }
 
 
 @pytest.mark.parametrize(

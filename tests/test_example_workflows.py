@@ -30,6 +30,15 @@ async def test_a_trip_is_undone_last_first(durable: Environment) -> None:
     assert len(durable.calls(saga.cancel_booking)) == 2
 
 
+async def test_wherever_a_trip_or_a_sync_is_cut_off_it_comes_to_the_same(
+    durable: Environment,
+) -> None:
+    trip = saga.Trip("Bob", "LH 123", "Grand Hotel", "the last car")
+    assert (await durable.crash_everywhere(saga.book_trip, trip)).status == "failed"
+    durable.stand_in(data_sync.write_page, lambda rows: len(rows))
+    assert (await durable.crash_everywhere(data_sync.sync_customers)).result == 100
+
+
 @pytest.mark.parametrize(
     ("hour", "waits"),
     [(12, timedelta(0)), (22, timedelta(hours=10)), (3, timedelta(hours=5))],

@@ -112,7 +112,7 @@ def _facts(row: JournalRow) -> tuple[Any, ...]:
     if row.failure is not None:
         known = decode_failure(row.failure)
         failure = known.type, known.module, known.message, known.kind
-    return row.kind, row.op, row.name, row.input, row.result, failure, row.effects
+    return row.kind, row.op, row.name, row.input, row.result, failure, row.effects, row.patches
 
 
 def told(row: JournalRow | None) -> str:

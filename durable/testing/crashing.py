@@ -35,7 +35,8 @@ class Written(NamedTuple):
     run: int
     nth: int
     is_birth: bool
-    rows: tuple[JournalRow, ...]  # none: a note about an attempt, or that the run was put away
+    rows: tuple[JournalRow, ...]
+    ops: tuple[int, ...]  # of activities about whose attempts it notes something
 
     def moments(self) -> list[Moment]:
         """When a worker may die around it. A run whose birth was not written never was."""
@@ -71,8 +72,10 @@ class CrashingJournal:
         for each in done:
             nth = self._counts[each.run]
             self._counts[each.run] += 1
-            is_born = each.effects is not None and each.effects.birth is not None
-            self.written.append(Written(each.run, nth, is_born, tuple(each.rows)))
+            effects = each.effects
+            is_born = effects is not None and effects.birth is not None
+            ops = () if effects is None else tuple(note.op for note in effects.notes)
+            self.written.append(Written(each.run, nth, is_born, tuple(each.rows), ops))
         if dies:
             self._crash()
         return verdicts

@@ -149,8 +149,10 @@ async def _course(environment: Environment, end: End) -> tuple[Course, dict[int,
 
 def _when(moment: Moment, commit: Written, ids: dict[int, str]) -> str:
     """When the worker dies, as the end of a sentence."""
-    if not commit.rows:
-        what = "a note about an attempt, or about what the run waits for,"
+    if commit.ops and not commit.rows:
+        what = f"how an attempt stands (op {', '.join(map(str, commit.ops))})"
+    elif not commit.rows:
+        what = "what the run waits for"
     elif len(commit.rows) == 1:
         what = f"position {commit.rows[0].position} ({courses.told(commit.rows[0])})"
     else:

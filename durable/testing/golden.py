@@ -11,6 +11,7 @@ from typing import Any
 from .._authoring.definitions import Definition
 from .._histories import History
 from .._replaying import definition_of, replay, told
+from .._runtime.versions import differing
 from ..errors import Divergence, DurableError
 from . import courses
 
@@ -82,8 +83,11 @@ def compared(
     if isinstance(error, Divergence):
         lines += _events(history, error)
         lines += _asked(error, definition_of(history, workflow))
-    lines.append(told(error, history))
-    return "\n".join(lines)
+        lines += [f"Likely cause: {error.cause}.", f"What to do: {error.advice}."]
+        lines.append(differing(history.versions).strip())
+    else:
+        lines.append(told(error, history))
+    return "\n".join(lines).rstrip()
 
 
 def _events(history: History, error: Divergence) -> Iterator[str]:

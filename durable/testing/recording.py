@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, TypeVarTuple, overload
 
 import asyncpg
+import msgspec
 
 from .._authoring.channels import Exact, Signal, expect
 from .._authoring.context import Context
@@ -41,6 +42,8 @@ class Recording:
     Operations are counted as the code counts them: each activity, transaction, timer and receive
     is one, in the order in which they are asked for. Where several are asked for at once, or where
     something was asked for that left no event, ``op`` says which comes next.
+
+    Children, updates and promises are not told by hand: let an ``Environment`` record them.
 
     Args:
         workflow, args: as in ``start``. The workflow need not be able to do what is recorded.
@@ -187,6 +190,13 @@ class Recording:
         """Somebody asked the run to stop."""
         self._seq += 1
         return self._add("cancel", name=reason, seq=self._seq)
+
+    def patched(self, id: str) -> Self:
+        """The code has asked for ``ctx.patched(id)``, and went the new way, in the turn of the
+        latest event."""
+        last = self._rows[-1]
+        self._rows[-1] = msgspec.structs.replace(last, patches=[*(last.patches or ()), id])
+        return self
 
     def _take_op(self) -> int:
         op, self._op = self._op, self._op + 1
