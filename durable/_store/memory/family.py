@@ -127,7 +127,7 @@ def latest(tables: Tables, run: int | None) -> int | None:
     return run
 
 
-def lineage(tables: Tables, run: Run) -> list[Run]:
+def generations(tables: Tables, run: Run) -> list[Run]:
     """A run, and those that it has come of by going on, the nearest first."""
     line = [run]
     while (before := tables.run.get(line[-1].previous or 0)) and before.status == "continued":

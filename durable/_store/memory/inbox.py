@@ -27,7 +27,7 @@ class Inbox:
         run = self._tables.named(id) if meant is None else self._tables.run.get(meant)
         if run is None:
             return Delivered(None, "absent", None)
-        for each in family.lineage(self._tables, run):
+        for each in family.generations(self._tables, run):
             if letter.key in self._tables.inbox[each.run]:
                 return Delivered(each.run, "accepted", run.status)
         if run.closed_at is not None:

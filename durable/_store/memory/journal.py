@@ -117,7 +117,7 @@ class Journal:
             for each in _effects(advance).deliveries:
                 target = family.target_of(tables, advance.run, each)
                 if target is not None and target.closed_at is None:
-                    line = family.lineage(tables, target)
+                    line = family.generations(tables, target)
                     if not any(each.key in tables.inbox[run.run] for run in line):
                         tables.accept(target, each.kind, each.name, each.key, each.payload, None)
                 elif each.kind != "cancel":  # which is done, then

@@ -56,7 +56,7 @@ class Runs:
     def _start(self, new: NewRun) -> Started:
         tables, old = self._tables, self._tables.named(new.id)
         if old is not None:
-            line = family.lineage(tables, old)
+            line = family.generations(tables, old)
             is_again = any(each.seed == new.seed for each in line)
             if is_again or not _may_follow(old, new.if_exists):
                 args, digest = tables.input[line[-1].run]

@@ -12,7 +12,7 @@ $$;
 
 -- A run, and those that it has come of by going on, the nearest first. Who repeats a start or a message
 -- does so soon: a hundred generations are looked at, and not all of a life.
-create or replace function durable.lineage(of_run bigint) returns table (run bigint, nth bigint)
+create or replace function durable.generations(of_run bigint) returns table (run bigint, nth bigint)
 language sql stable as $$
 with recursive line (run, previous, nth) as (
     select r.run, r.previous, 0::bigint from durable.run r where r.run = of_run

@@ -322,7 +322,7 @@ begin
             select distinct on (f.target, f.key) f.n, f.target, f.kind, f.name, f.key, f.op, f.payload
             from addressed f
             where not exists (
-                select from durable.lineage(f.target) l
+                select from durable.generations(f.target) l
                 join durable.inbox i on i.run = l.run and i.key = f.key)
             order by f.target, f.key, f.n
         ), counted as (

@@ -63,7 +63,7 @@ begin
     run := old.run;
     status := old.status;
     select l.run into target
-    from durable.lineage(old.run) l
+    from durable.generations(old.run) l
     join durable.inbox i on i.run = l.run and i.key = message_key
     order by l.nth limit 1;
     if found then

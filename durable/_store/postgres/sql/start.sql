@@ -61,7 +61,7 @@ begin
         if found then
             -- What has gone on as another is still what was started.
             created := exists (
-                select from durable.lineage(old.run) l join durable.run r on r.run = l.run
+                select from durable.generations(old.run) l join durable.run r on r.run = l.run
                 where r.seed = new_seed);
             if created or not (if_exists = 'replace'
                 or if_exists = 'after_close' and old.closed_at is not null
@@ -69,7 +69,7 @@ begin
                     and old.status in ('failed', 'cancelled', 'terminated')) then
                 select old.run, old.status, old.workflow, i.args, i.digest
                 into run, status, workflow, input, input_digest
-                from durable.lineage(old.run) l join durable.input i on i.run = l.run
+                from durable.generations(old.run) l join durable.input i on i.run = l.run
                 order by l.nth desc limit 1;
                 return;
             end if;
