@@ -107,6 +107,7 @@ def _by_call(body: Body, call: ast.Call) -> Iterator[tuple[Function | Class, ast
         yield from ((f, call) for f in _methods(body, known, _MAKING))
         yield from ((each, call) for each in body.names.with_bases(known))
     elif known is None or isinstance(known, Shared):
+        yield from ((f, call) for f in _dispatched(body, call.func))
         kind = body.kind(call.func)
         if kind is not None and isinstance(kind.of, Class):
             yield from ((f, call) for f in _methods(body, kind.of, ("__call__",)))
@@ -116,6 +117,31 @@ def _by_call(body: Body, call: ast.Call) -> Iterator[tuple[Function | Class, ast
             body.is_handed_over(each) or is_activity(body.names, handed)
         ):
             yield handed, call
+
+
+def _dispatched(body: Body, func: ast.expr) -> Iterator[Function]:
+    """What is called by ``HANDLERS[kind](...)``, or by ``step(...)`` in a ``for step in STEPS``."""
+    scope = body.scope_of(func)
+    found = scope.find(func.id) if isinstance(func, ast.Name) else None
+    match func, found:
+        case ast.Subscript(value=table), _:
+            pass
+        case ast.Name(), (where, [("other", ast.For(iter=table))]):
+            scope = where
+        case _:
+            return
+    place = body.names.value_of(body.names.meaning(table, scope), table, scope) or (table, scope)
+    match place:
+        case ast.Dict(values=each), where:
+            pass
+        case ((ast.List(elts=each) | ast.Tuple(elts=each)), where):
+            pass
+        case _:
+            return
+    for expr in each:
+        known = body.names.meaning(expr, where)
+        if isinstance(known, Function) and not is_activity(body.names, known):
+            yield known
 
 
 def _methods(body: Body, cls: Class, wanted: tuple[str, ...]) -> Iterator[Function]:

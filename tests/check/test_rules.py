@@ -67,3 +67,11 @@ def test_the_hook_runs_the_command() -> None:
     assert "entry: durable check\n" in text
     assert "- id: durable-check" in text
     assert "id: durable-check" in (ROOT / "docs/check.md").read_text("utf-8")
+
+
+def test_the_session_of_the_documents_is_in_these_words() -> None:
+    text = (ROOT / "docs/check.md").read_text("utf-8")
+    told = re.findall(r"^\S+:\d+:\d+: (DUR\d+) `[^`]+`: (.*)$", text, flags=re.MULTILINE)
+    assert len(told) > 1
+    for code, words in told:
+        assert words == f"{RULES[code].why}. {RULES[code].instead}."

@@ -16,3 +16,15 @@ def wait_a_little() -> None:
 
 def unused() -> float:
     return time.monotonic()
+
+
+def by_hand() -> None:
+    time.sleep(1)  # expect: DUR105
+
+
+def by_robot() -> None:
+    time.sleep(1)  # expect: DUR105
+
+
+def by_drone() -> None:
+    time.sleep(1)  # expect: DUR105
