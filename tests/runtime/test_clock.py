@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from durable._runtime.clock import DRIFT_MAX, Clock
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -46,3 +48,10 @@ def test_a_clock_that_runs_too_fast_comes_back_slowly() -> None:
         clock.set(NOON + timedelta(seconds=second * (1 - 5e-5)), float(second))
     ahead = read(clock, 100.0) - (NOON + timedelta(seconds=100 * (1 - 5e-5)))
     assert ahead == timedelta(0)
+
+
+def test_it_is_not_early_where_this_machine_runs_too_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    clock.set(NOON, 0.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 40 * (1 + 4e-5))  # heartbeats are lost meanwhile
+    assert clock.now() <= NOON + timedelta(seconds=40)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -106,13 +105,20 @@ class StreamRow(NamedTuple):
     key: bytes
 
 
-class Tables:
-    """One database. ``now`` is its ``durable.now()``; leases go by the machine's clock."""
+def _machine() -> datetime:
+    return datetime.now(UTC)
 
-    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+
+class Tables:
+    """One database. ``now`` is its ``durable.now()``; leases go by the clock of its machine."""
+
+    def __init__(
+        self, now: Callable[[], datetime] = _machine, machine: Callable[[], datetime] = _machine
+    ) -> None:
         self.now = now
+        self.machine = machine
         self.lock = threading.RLock()  # heartbeats come from threads
-        self.up_since = time.monotonic()
+        self.up_since = machine()
         self.run: dict[int, Run] = {}
         self.input: dict[int, tuple[bytes, bytes]] = {}  # arguments and their digest
         self.result: dict[int, Result] = {}

@@ -6,9 +6,8 @@ Whether a worker lives is judged by the machine's clock, however the time of run
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from ..protocol import DOUBTFUL_FROM, Beat, Hint, Registration, Suspect
@@ -33,12 +32,12 @@ class Heartbeat:
     @verb
     def register(self, registration: Registration) -> None:
         self._worker = registration.worker
-        row = Worker(registration, started_at=self._tables.now(), beat_at=datetime.now(UTC))
+        row = Worker(registration, started_at=self._tables.now(), beat_at=self._tables.machine())
         self._tables.worker.setdefault(registration.worker, row)
 
     @verb
     def beat(self, worker: UUID) -> Beat:
-        tables, moment, machine = self._tables, self._tables.now(), datetime.now(UTC)
+        tables, moment, machine = self._tables, self._tables.now(), self._tables.machine()
         row = tables.worker.get(worker)
         is_alive = row is not None and row.state == "live"
         if row is not None and is_alive:
@@ -99,7 +98,8 @@ class Workers:
 
     @verb
     def suspects(self, judge: UUID) -> list[Suspect]:
-        machine, up_for = datetime.now(UTC), time.monotonic() - self._tables.up_since
+        machine = self._tables.machine()
+        up_for = (machine - self._tables.up_since).total_seconds()
         return [
             Suspect(
                 r.worker,
