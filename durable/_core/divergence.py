@@ -80,8 +80,8 @@ def unasked_patch(position: int, id: str) -> Divergence:
 
 def ended(position: int) -> Divergence:
     """The code has come to its end, and the run has not."""
-    recorded, asked = "a run that goes on", "nothing: it has returned already"
-    return Divergence(position=position, recorded=recorded, asked=asked, kind="over")
+    asked = "nothing: it has returned already"
+    return Divergence(position=position, recorded="a run that goes on", asked=asked, kind="over")
 
 
 def no_progress(position: int) -> Divergence:

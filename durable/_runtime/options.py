@@ -22,8 +22,8 @@ class WorkerOptions:
         transactions_max: connections for ``ctx.transaction``.
         grace: seconds (or a timedelta) that attempts get to finish when the worker drains.
         lease: seconds (or a timedelta) of silence after which others take this worker's runs.
-        build: a name for this version of your code; stuck runs are tried again when a
-            worker of another build begins. By default every process counts as new.
+        build: a name for this version of your code; each build that lives tries a stuck run
+            once. By default every process counts as one of its own.
         metrics: where counts and measurements go: see :class:`Metrics`. None costs nothing.
     """
 

@@ -81,8 +81,8 @@ class Listing:
     ) -> list[int]:
         """Keys of the runs that stand so, the youngest first: all as of one moment."""
         query = self._sql["selected_anywhere" if "completed" in statuses else "selected"]
-        rows = await self._line.fetch(query, list(statuses), workflow, limit)
-        return [row["run"] for row in rows]
+        found = await self._line.fetch(query, list(statuses), workflow, limit)
+        return [row["run"] for row in found]
 
     async def recorded(self, runs: Sequence[int]) -> list[dict[str, Any]]:
         """What replay needs of these runs beside their journals; ``events``: how long those are."""
