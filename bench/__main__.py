@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("steps", "sleepers", "hostloop", "recovery", "bounds", "children", "chaos")
+NAMES = ("steps", "sleepers", "hostloop", "recovery", "bounds", "children", "chaos", "deploys")
 
 
 def main() -> None:
