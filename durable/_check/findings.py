@@ -100,7 +100,8 @@ def _place(body: Body, node: ast.AST) -> tuple[int, int]:
     """Line and column, from 1."""
     for each in (node, *body.above(node)):
         if isinstance(each, ast.expr | ast.stmt | ast.ExceptHandler | ast.keyword | ast.arg):
-            return each.lineno, each.col_offset + 1
+            before = body.module.lines[each.lineno - 1].encode()[: each.col_offset]
+            return each.lineno, len(before.decode(errors="replace")) + 1
     return 1, 1
 
 

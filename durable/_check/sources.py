@@ -47,7 +47,7 @@ class Module:
 
     @cached_property
     def lines(self) -> list[str]:
-        return self.text.splitlines()
+        return self.text.split("\n")  # as the parser counts them: form feeds end no line
 
 
 class Library:

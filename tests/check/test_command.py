@@ -261,6 +261,13 @@ async def order(ctx: Context, names: Names, numbers: Numbers) -> None:
     assert [each.code for each in check(["shop.py"]).findings] == ["DUR101", "DUR301"]
 
 
+def test_places_are_counted_as_editors_count_them(here: Path) -> None:
+    text = HEAD + '\f\n@workflow\nasync def order(ctx: Context) -> None:\n    "é\x1c", time.time()'
+    write(here / "shop.py", text + "  # durable: ok: here\n    'é' and time.time()\n")
+    (finding,) = check(["shop.py"]).findings
+    assert (finding.line, finding.column) == (11, 13)
+
+
 def test_the_rules_are_told(durable_check: Check) -> None:
     said = durable_check("--rules").stdout
     assert "DUR101 (error) a clock is read: it is not recorded" in said
