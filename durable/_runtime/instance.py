@@ -47,9 +47,9 @@ class Instance:
 
     __slots__ = (
         "arrivals", "awaiting", "birth", "claim", "close", "definition", "effects", "fed", "found",
-        "holding", "id", "in_flight", "input", "is_queued", "loaded", "long_from", "lost", "noted",
-        "notes", "outcome", "parent", "position", "published", "replayer", "report", "requests",
-        "rows", "run", "seed", "seen", "sent", "size", "streaming", "tail",
+        "holding", "id", "in_flight", "input", "is_queued", "left_out", "loaded", "long_from",
+        "lost", "noted", "notes", "outcome", "parent", "position", "published", "replayer",
+        "report", "requests", "rows", "run", "seed", "seen", "sent", "size", "streaming", "tail",
     )  # fmt: skip
 
     def __init__(
@@ -98,7 +98,7 @@ class Instance:
         self.outcome: commands.Close | None = None
         self.report: str | None = None  # why no code here can continue it
         self.in_flight = False
-        self.is_queued = False
+        self.is_queued, self.left_out = False, 0  # how often, in a row
         self.loaded = False  # rebuilt from its journal, so attempts may have run elsewhere
         self.lost = False
         self.holding = False  # as somebody asked: it goes back when nothing is under way

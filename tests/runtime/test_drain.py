@@ -24,6 +24,11 @@ from .takeovers import worker_of
 from .test_runs import doubles
 
 
+async def sends(committer: Committer) -> None:
+    while True:
+        await committer.once()
+
+
 class Held:
     """A journal behind a stranger's lock, whose database then goes away."""
 
@@ -81,7 +86,7 @@ async def test_a_turn_that_waits_aside_ends_with_its_worker() -> None:
         meter=Meter(None),
     )
     before = asyncio.all_tasks()
-    sender = asyncio.create_task(committer.once())
+    sender = asyncio.create_task(sends(committer))
     definition: Any = doubles.__durable__[1]  # type: ignore[attr-defined]
     payload = definition.signature.encode_call((1,), {})
     instance = Instance(1, id="a", claim=1, seed=bytes(16), definition=definition, input=payload)
@@ -96,6 +101,50 @@ async def test_a_turn_that_waits_aside_ends_with_its_worker() -> None:
             await asyncio.sleep(0.005)
     assert not committer.busy()
     instance.replayer.close()
+
+
+class Passing:
+    """A journal of whose rows another commit holds some, for a moment."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, bool]] = []
+
+    async def commit(
+        self, worker: UUID, advances: Sequence[Advance], *, patient: bool = False
+    ) -> list[Verdict]:
+        self.sent.append((len(advances), patient))
+        return [Verdict.LEFT_OUT if len(self.sent) < 3 else Verdict.DONE for _ in advances]
+
+
+async def test_turns_that_another_commit_has_met_are_sent_again_together() -> None:
+    """As where many children of one run end in two workers: one by one, each in the lock queue,
+    they would hold the next ones up in their turn."""
+    journal, worker, written = Passing(), uuid4(), []
+    committer = Committer(
+        journal,  # type: ignore[arg-type]  # as above
+        Clock(),
+        worker=lambda: worker,
+        on_written=lambda instance, verdict: written.append((instance.run, verdict)),
+        on_refused=_unexpected,
+        on_fenced=_unexpected,
+        watchdog=Watchdog(),
+        meter=Meter(None),
+    )
+    sender = asyncio.create_task(sends(committer))
+    definition: Any = doubles.__durable__[1]  # type: ignore[attr-defined]
+    payload = definition.signature.encode_call((1,), {})
+    for run in range(20):
+        instance = Instance(
+            run, id=str(run), claim=1, seed=bytes(16), definition=definition, input=payload
+        )
+        instance.arrivals.append(Begin())
+        committer.submit(instance)
+    async with asyncio.timeout(20):
+        while committer.busy():
+            await asyncio.sleep(0.005)
+    sender.cancel()
+    assert sorted(written) == [(run, Verdict.DONE) for run in range(20)]
+    assert journal.sent == 3 * [(20, False)]
 
 
 class Refuses(Held):
@@ -120,7 +169,7 @@ async def test_a_turn_that_waits_aside_and_cannot_be_written_sets_its_run_aside(
         watchdog=Watchdog(),
         meter=Meter(None),
     )
-    sender = asyncio.create_task(committer.once())
+    sender = asyncio.create_task(sends(committer))
     definition: Any = doubles.__durable__[1]  # type: ignore[attr-defined]
     payload = definition.signature.encode_call((1,), {})
     instance = Instance(1, id="a", claim=1, seed=bytes(16), definition=definition, input=payload)
@@ -129,7 +178,7 @@ async def test_a_turn_that_waits_aside_and_cannot_be_written_sets_its_run_aside(
     async with asyncio.timeout(20):
         assert "no such value" in await refused
     assert not instance.in_flight
-    await sender
+    sender.cancel()
     instance.replayer.close()
 
 

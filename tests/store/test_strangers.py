@@ -39,8 +39,8 @@ async def signal_on(connection: asyncpg.Connection[Any], id: str, key: str = "k"
         "shipped",
         key,
         None,
-        False,
         None,
+        False,
     )
 
 
