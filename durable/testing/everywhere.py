@@ -150,9 +150,9 @@ async def _course(environment: Environment, end: End) -> tuple[Course, dict[int,
 def _when(moment: Moment, commit: Written, ids: dict[int, str]) -> str:
     """When the worker dies, as the end of a sentence."""
     if commit.ops and not commit.rows:
-        what = f"how an attempt stands (op {', '.join(map(str, commit.ops))})"
+        what = f"a note on the attempts of op {', '.join(map(str, commit.ops))}"
     elif not commit.rows:
-        what = "what the run waits for"
+        what = "a note on what is waited for"
     elif len(commit.rows) == 1:
         what = f"position {commit.rows[0].position} ({courses.told(commit.rows[0])})"
     else:

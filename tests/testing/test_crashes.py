@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from datetime import UTC, datetime
 
 import pytest
 
@@ -19,8 +20,10 @@ from durable import (
     activity,
     workflow,
 )
+from durable._store.protocol import JournalRow
 from durable.errors import InvalidCall
 from durable.testing import CrashDifference, Environment
+from durable.testing.courses import Course, End, difference
 
 parcel = Signal[str]("testing/parcel")
 acts: list[str] = []
@@ -231,6 +234,49 @@ async def test_what_check_says_is_told_with_the_moment() -> None:
         with pytest.raises(AssertionError, match="paid twice") as caught:
             await env.crash_everywhere(always_fails, check=check)
     assert "The worker had died when position 1" in caught.value.__notes__[0]
+
+
+async def test_a_call_under_another_key_is_told_though_the_journals_are_the_same() -> None:
+    cards = itertools.cycle(["visa", "amex"])  # the code goes another way each time that it is run
+
+    @workflow(name="testing/alternates")
+    async def alternates(ctx: Context) -> None:
+        await ctx.activity(pays, next(cards))
+
+    async with Environment(replay="never") as env:
+        env.stand_in(pays, returns="paid")
+        with pytest.raises(
+            CrashDifference, match=r"pays\('amex'\) was called with a key"
+        ) as caught:
+            await env.crash_everywhere(alternates)
+    assert caught.value.position is None
+    assert caught.value.without == caught.value.with_crash == "completed with None"
+
+
+def course(end: str, *events: tuple[str, int], id: str = "a") -> Course:
+    rows = [
+        JournalRow(1, n, kind, datetime(2030, 1, 1, tzinfo=UTC), b"", op)
+        for n, (kind, op) in enumerate(events)
+    ]
+    return Course(End("completed", end), {(id, 0): rows}, {})
+
+
+def test_what_came_in_another_order_is_no_difference_unless_it_led_elsewhere() -> None:
+    first = course("x", ("started", 0), ("timer", 1), ("activity", 2))
+    assert difference(first, course("x", ("started", 0), ("activity", 2), ("timer", 1))) is None
+    other = difference(first, course("y", ("started", 0), ("activity", 2), ("timer", 1)))
+    assert other is not None
+    assert "came in another order" in other.text
+
+
+def test_a_journal_that_ends_before_and_a_run_that_is_not_there_are_told() -> None:
+    first = course("x", ("started", 0), ("timer", 1))
+    other = difference(first, course("x", ("started", 0)))
+    assert other is not None
+    assert (other.position, "nothing: it ends before" in other.text) == (1, True)
+    other = difference(first, course("x", id="b"))
+    assert other is not None
+    assert "Run 'a' was begun only without the crash" in other.text
 
 
 async def test_arguments_from_outside_are_another_key() -> None:
