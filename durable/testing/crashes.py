@@ -92,8 +92,9 @@ class Crashes(Durable, ABC):
         to the same: the same end, the same journals, and no call under another idempotency key.
 
         Each time in an environment of its own, made as this one is and with its stand-ins as they
-        were put; what happens there is not seen here. So a workflow of twenty steps is run about
-        forty times. Runs that ``meanwhile`` starts need an ``id=``.
+        were put; time passes by itself there, and what happens there is not seen here. So a
+        workflow of twenty steps is run about forty times. Runs that ``meanwhile`` starts need an
+        ``id=``.
 
         Args:
             workflow, args: as in ``start``.

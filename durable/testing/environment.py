@@ -94,7 +94,7 @@ class Environment(Crashes):
         self._cast = Cast(
             self._clock, connects=database is not None, die=lambda: self._environment_worker().die()
         )
-        self._made_with: dict[str, Any] = {"time": time, "replay": replay, "patience": patience,
+        self._made_with: dict[str, Any] = {"replay": replay, "patience": patience,
                                            "serve": self._serve, **options}  # fmt: skip
         self._moment: Moment | None = None
         self._counts = False

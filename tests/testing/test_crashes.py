@@ -158,9 +158,9 @@ async def test_an_activity_cannot_end_its_own_worker(env: Environment) -> None:
     assert "crash_before(activity)" in said[0]
 
 
-@pytest.mark.parametrize("replay", ["always", "never"])
-async def test_everywhere_it_comes_to_the_same(replay: str) -> None:
-    async with Environment(replay=replay) as env:  # type: ignore[arg-type]
+@pytest.mark.parametrize(("replay", "time"), [("always", "auto"), ("never", "manual")])
+async def test_everywhere_it_comes_to_the_same(replay: str, time: str) -> None:
+    async with Environment(replay=replay, time=time) as env:  # type: ignore[arg-type]
         env.stand_in(pays, raises=[TimeoutError()], returns="paid")
         survived = await env.crash_everywhere(ships, "visa", meanwhile=sends)
         assert survived.result.startswith("paid, P1")
