@@ -29,6 +29,7 @@ class Names:
         self.library = library
         self.kinds = Kinds(self)
         self.notes: dict[Module, set[Shared]] = {}  # what `looks.shared` has found out
+        self.workflows: dict[Module, set[FunctionNode]] = {}
         self._wholes: dict[Module, Scope] = {}
         self._inner: dict[FunctionNode, Scope] = {}
         self._asking: set[Hashable] = set()

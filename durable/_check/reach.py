@@ -13,8 +13,9 @@ from collections.abc import Hashable, Iterable, Iterator
 
 from .bodies import Body, Step, decorated, decorates
 from .kinds import last_part
-from .meanings import Class, Function, Meaning, Shared
+from .meanings import Class, Function, Meaning, Outside, Shared
 from .names import Names
+from .rules import named
 from .scopes import Scope, own_nodes
 from .sources import Module
 
@@ -111,6 +112,8 @@ def _by_call(body: Body, call: ast.Call) -> Iterator[tuple[Function | Class, ast
         kind = body.kind(call.func)
         if kind is not None and isinstance(kind.of, Class):
             yield from ((f, call) for f in _methods(body, kind.of, ("__call__",)))
+    if isinstance(known, Outside) and named(known.name) is not None:
+        return  # a thread, say: that is told, and what it would run is to become an activity
     for each in (*call.args, *(keyword.value for keyword in call.keywords)):
         handed = body.meaning(each)
         if isinstance(handed, Function) and not (
@@ -170,7 +173,13 @@ def is_activity(names: Names, known: Meaning | None) -> bool:
 
 
 def is_workflow(names: Names, function: Function) -> bool:
-    return decorated(names, function.node, function.scope, "workflow")
+    if decorated(names, function.node, function.scope, "workflow"):
+        return True
+    known = names.workflows.get(function.module)
+    if known is None:
+        known = {each.node for each in workflows(names, function.module)}
+        names.workflows[function.module] = known
+    return function.node in known  # by a call
 
 
 def _defaults(body: Body, cls: Class, call: ast.AST) -> list[ast.AST]:

@@ -104,13 +104,13 @@ def _cannot_run(body: Body, verb: str, target: ast.expr) -> str:
         return ""
     if known.owner is not None:
         return "A method needs its object again, in another process: give a function"
-    if not known.decorators:
-        return f"Put @{_wanted(verb)} on its definition"
     if verb == "activity" and is_workflow(body.names, known):
         return "It is a workflow: use `ctx.child(...)`, or call it: `await name(ctx, ...)`"
     if verb != "activity" and is_activity(body.names, known):
         return "It is an activity: use `ctx.activity(...)`"
-    return ""
+    if known.decorators or (verb != "activity" and is_workflow(body.names, known)):
+        return ""
+    return f"Put @{_wanted(verb)} on its definition"
 
 
 def _wanted(verb: str) -> str:

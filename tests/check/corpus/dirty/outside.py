@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,16 @@ async def threads(ctx: Context) -> None:
     with concurrent.futures.ProcessPoolExecutor() as processes:  # expect: DUR203
         processes.submit(crunch, 1)  # expect: DUR203
     signal.signal(signal.SIGTERM, lambda *_: None)  # expect: DUR203
+
+
+def blocking() -> float:
+    return time.time()  # in the activity that it is to become, this is fine
+
+
+@workflow
+async def helpers_in_threads(ctx: Context) -> None:
+    await asyncio.to_thread(blocking)  # expect: DUR203
+    threading.Thread(target=blocking).start()  # expect: DUR203
 
 
 @workflow

@@ -22,3 +22,8 @@ async def _refund(ctx: d.Context, order: Order) -> str:
 
 
 refund = d.workflow(name="orders.refund")(_refund)
+
+
+@d.workflow(name="orders.refund_all")
+async def refund_all(ctx: d.Context, orders: list[Order]) -> list[str]:
+    return [await ctx.child(refund, order) for order in orders] + [await ctx.child(_refund, orders[0])]
