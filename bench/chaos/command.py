@@ -52,7 +52,7 @@ async def run(folder: Path, *, seed: int, minutes: float, plant: str | None) -> 
         breaches = await asyncio.to_thread(verdict.broken, found)
         if breaches:
             await _keep(stage, found)
-    results = verdict.table(found.history, len(found.id_of), deck.skipped, minutes)
+    results = verdict.table(found, deck.skipped, minutes)
     results |= {
         "healed_in_s": round(took, 1),
         "open": [str(dict(row)) for row in open_still],
@@ -101,13 +101,13 @@ def _shown(value: object) -> str:
 
 def show(results: dict[str, Any]) -> None:
     for name in ("runs", "attempts", "processes", "healed_in_s"):
-        click.echo(f"{name:>52}  {results[name]}")
-    for title in ("injected", "seen"):
-        click.echo(f"\n{title}")
+        click.echo(f"{name:>54}  {results[name]}")
+    for title in ("came_of_it", "injected", "seen"):
+        click.echo(f"\n{title.replace('_', ' ')}")
         for name, count in results[title].items():
-            click.echo(f"{name:>52}  {count}")
+            click.echo(f"{name:>54}  {count}")
     for name, why in results["not_injected"].items():
-        click.echo(f"{name:>52}  not tried: {why}")
+        click.echo(f"{name:>54}  not tried: {why}")
     for name in results["never_seen"]:
         click.echo(f"\nNOT SEEN, though it should have been: {name}")
     for name, breaches in results["violations"].items():

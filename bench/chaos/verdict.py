@@ -165,8 +165,9 @@ OF_A_SLICE = (
 OF_ALL = (what_was_started_is_there, no_key_is_used_twice, nobody_saw_what_must_not_be)
 
 
-def table(history: list[Row], runs: int, skipped: dict[str, str], minutes: float) -> dict[str, Any]:
+def table(evidence: Evidence, skipped: dict[str, str], minutes: float) -> dict[str, Any]:
     """What was done, what was seen of it, and what ought to have been."""
+    history = evidence.history
     done: Counter[str] = Counter()
     hindered: Counter[str] = Counter()
     seen: Counter[str] = Counter(dict.fromkeys(sightings.ALL, 0))
@@ -181,11 +182,28 @@ def table(history: list[Row], runs: int, skipped: dict[str, str], minutes: float
                 for what in several]  # fmt: skip
     kinds = Counter(each["kind"] for each in history)
     return {
-        "runs": runs,
+        "runs": len(evidence.id_of),
         "attempts": kinds["begin"],
         "processes": kinds["began"],
+        "came_of_it": _came_of_it(evidence),
         "injected": dict(sorted(done.items())),
         "not_injected": skipped,
         "seen": dict(seen),
         "never_seen": [what for what in demanded if not seen[what]],
+    }
+
+
+def _came_of_it(evidence: Evidence) -> dict[str, int]:
+    """What the runs have done, whatever befell them."""
+    rows, tables = evidence.tables["run"], evidence.tables
+    ended = Counter(f"runs {row['status']}" for row in rows)
+    sent = [each["what"] for each in evidence.seen("sent") if each["accepted"]]
+    told = Counter(f"updates {each['status']}" for each in evidence.seen("answered"))
+    return {
+        **dict(sorted(ended.items())),
+        "of them, children": sum(1 for row in rows if row["parent_run"] is not None),
+        "transactions of runs": len(tables["outcome"]),
+        "events": len(tables["journal"]),
+        **{f"messages of clients: {what}": n for what, n in sorted(Counter(sent).items())},
+        **{f"{what}, as callers were told": n for what, n in sorted(told.items())},
     }
