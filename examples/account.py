@@ -70,4 +70,5 @@ async def main() -> None:
         print("closed with", await ada.result())
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

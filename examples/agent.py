@@ -74,4 +74,5 @@ async def main() -> None:
         print("=>", await handle.result())
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

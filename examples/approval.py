@@ -70,4 +70,5 @@ async def main() -> None:
         print(await app.run(expense, "ada", 4200))
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

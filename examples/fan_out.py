@@ -51,4 +51,5 @@ async def main() -> None:
         print(await app.run(crawl, 1000, id="crawl", if_exists="after_close"))
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

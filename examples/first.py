@@ -26,4 +26,5 @@ async def main() -> None:
         print(await app.run(order, 4200, id="order-42"))
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())
