@@ -53,11 +53,11 @@ class Module:
 class Library:
     """All modules that were read, by path; each once."""
 
-    def __init__(self, *roots: Path) -> None:
+    def __init__(self) -> None:
         here = Path.cwd()
         installed = [Path(each) for each in sys.path if each]  # as by `pip install -e`
         own = [each for each in installed if each.is_dir() and not _is_foreign(each)]
-        self._roots = [*roots, here, here / "src", *own]
+        self._roots = [here, here / "src", *own]
         self._read: dict[Path, Module | Trouble] = {}
         self._found: dict[tuple[Path, str], Module | None] = {}
         self.troubles: list[Trouble] = []
@@ -88,11 +88,13 @@ class Library:
         return self._found[key]
 
     def _search(self, name: str, root: Path) -> Module | None:
-        head, _, _ = name.partition(".")
-        if head in sys.stdlib_module_names or head == "durable":
+        parts = name.split(".")
+        if not all(parts):  # a relative import from outside of any package
+            return None
+        if parts[0] in sys.stdlib_module_names or parts[0] == "durable":
             return None
         for each in dict.fromkeys([root, *self._roots]):
-            base = each.joinpath(*name.split("."))
+            base = each.joinpath(*parts)
             for path in (base / "__init__.py", base.with_name(f"{base.name}.py")):
                 if path.is_file() and not _is_foreign(path):
                     try:

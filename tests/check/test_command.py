@@ -163,6 +163,13 @@ def test_a_module_is_found_by_its_dotted_name_and_not_imported(here: Path) -> No
         assert [each.code for each in check([given]).findings] == ["DUR101"]
 
 
+def test_imports_that_lead_nowhere_are_left_alone(here: Path) -> None:
+    relative = "from . import a\nfrom ... import b\nfrom .c import d\nfrom e import *\n"
+    calls = "    a.x(), b.x(), d(), f()\n"
+    write(here / "shop.py", relative + ORDER.format(comment="") + calls)
+    assert [each.code for each in check(["shop.py"]).findings] == ["DUR101"]
+
+
 def test_environments_and_hidden_folders_are_left_alone(here: Path) -> None:
     write(here / "shop.py", ORDER.format(comment=""))
     write(here / "env/pyvenv.cfg", "")
