@@ -11,11 +11,11 @@
 """
 
 from .._histories import History
-from .._replaying import Replayed, replay
+from .._replaying import Replayed
 from .cast import Call
 from .environment import Environment
 from .everywhere import CrashDifference, Survived
-from .golden import assert_replays
+from .golden import assert_replays, replay
 from .passage import Stalled
 from .recording import Recording
 

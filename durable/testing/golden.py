@@ -10,7 +10,8 @@ from typing import Any
 
 from .._authoring.definitions import Definition
 from .._histories import History
-from .._replaying import definition_of, replay, told
+from .._replaying import Replayed, definition_of, told
+from .._replaying import replay as _replay
 from .._runtime.versions import differing
 from ..errors import Divergence, DurableError
 from . import courses
@@ -46,13 +47,25 @@ def assert_replays(
     for history, source in _histories(sources):
         count += 1
         try:
-            replay(history, workflow)
+            _replay(history, workflow)
         except DurableError as error:
             misfits.append(compared(history, error, source, workflow))
     if misfits:
         heading = f"{len(misfits)} of {count} recorded histories do not fit the code at hand."
         raise AssertionError("\n\n".join([heading, *misfits]))
     return count
+
+
+def replay(history: History, workflow: Callable[..., Any] | None = None) -> Replayed:
+    try:
+        return _replay(history, workflow)
+    except Divergence as error:
+        error.add_note("\n".join([*_events(history, error),
+                                  *_asked(error, definition_of(history, workflow))]))  # fmt: skip
+        raise
+
+
+replay.__doc__ = _replay.__doc__
 
 
 def _histories(sources: Iterable[Any]) -> Iterator[tuple[History, str | None]]:

@@ -202,6 +202,9 @@ def test_a_failing_test_shows_the_test_and_the_words_and_no_frame_of_ours(tmp_pa
     said = run(tmp_path, "-p", "no:anyio", "-p", "no:asyncio")
     assert "the result of activity 'pay'" in said
     assert 'replay(Recording(order).activity(pay, "visa").returns("tx").history)' in said
+    assert "  -      1  activity  pay('visa')  -> 'tx'" in said
+    assert "  +   code  a timer (op 1)" in said
+    assert "            await ctx.sleep(1)" in said
     assert "_replaying.py" not in said
     assert "replayer.py" not in said
 

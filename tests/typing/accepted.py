@@ -37,7 +37,7 @@ from durable import (
     attempt,
     workflow,
 )
-from durable.testing import Call, Environment, Survived
+from durable.testing import Call, Environment, History, Recording, Survived, assert_replays
 
 
 @activity
@@ -114,6 +114,10 @@ async def in_tests(env: Environment) -> None:
     assert_type(await env.run(order, "visa", 5), float)
     assert_type(await env.crash_everywhere(order, "visa", 5, meanwhile=cancels), Survived[float])
     env.crash_after(charge)
+
+    told = Recording(order, "visa", 5).activity(charge, "visa", 5).returns("tx").timer(days=1)
+    assert_type(told.history, History)
+    assert_type(assert_replays("tests/*.jsonl", told.history, workflow=order), int)
 
 
 async def cancels(env: Environment, handle: Handle[float]) -> None:

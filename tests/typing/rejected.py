@@ -16,7 +16,7 @@ from durable import (
     attempt,
     workflow,
 )
-from durable.testing import Environment
+from durable.testing import Environment, Recording
 from tests.typing.accepted import (
     add,
     bare,
@@ -76,6 +76,9 @@ async def mistakes_in_tests(env: Environment) -> None:
     env.stand_in(charge, return_value="tx")  # type: ignore[call-overload]
     await env.advance(weeks=1)  # type: ignore[call-arg]
     await env.crash_everywhere(order, 5)  # type: ignore[arg-type]
+    Recording(order, 5)  # type: ignore[arg-type]
+    Recording(order, "visa", 5).activity(charge, 5, 5).returns("tx")  # type: ignore[call-overload]
+    Recording(order, "visa", 5).activity(charge, "visa", 5).returns(5)  # type: ignore[arg-type]
 
 
 @workflow  # type: ignore[type-var]
