@@ -143,6 +143,7 @@ class Durable(Client):
             or new.queue not in worker.options.queues
             or new.begins_at is not None
             or new.begins_after is not None
+            or new.build is not None
             or not worker.room
         ):
             return None

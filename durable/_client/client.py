@@ -183,6 +183,7 @@ class Client(Lists):
                 it may begin, or an aware datetime.
             message: for a signal or an update, as ``shipped(parcel)`` makes it: the run has it
                 before it begins, or gets it if it is there already. Both, or neither.
+            build: only workers of this build (``Durable(build=...)``) take it; see ``Handle.pin``.
             connection: of yours (asyncpg, psycopg, SQLAlchemy); the start joins its transaction
                 and is undone if that is rolled back.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 from uuid import uuid4
 
 from .._authoring.channels import Exact, Message, Query, Signal, Update, expect
+from .._authoring.children import checked_name
 from .._authoring.definitions import Definition
 from .._authoring.registry import is_name
 from .._authoring.streams import State, Stream
@@ -181,6 +182,17 @@ class Handle(Generic[R]):
             RunNotFound: no such id.
         """
         return await self._from_outside("pause", True)
+
+    async def pin(self, build: str | None) -> bool:
+        """Let only workers of one build (``Durable(build=...)``) take the run up, as ``start(...,
+        build=...)`` does; None: any again. Who has it now keeps it until it is put away (or paused
+        and resumed); where no such worker lives it is *unserved*. Its children and the run that it
+        goes on as are for any. False if it is closed.
+
+        Raises: RunNotFound: no such id.
+        """
+        named = None if build is None else checked_name(build, "build")
+        return await self._from_outside("pin", named)
 
     async def resume(self) -> bool:
         """Let a paused run go on; one that was not paused goes on anyway.

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -72,6 +72,7 @@ class StartOptions(TypedDict, total=False):
     at: datetime | None
     deadline: Duration | datetime | None
     message: Message[Any] | None
+    build: str | None
 
 
 class JoinedOptions(StartOptions, total=False):
@@ -90,6 +91,7 @@ class Options(NamedTuple):
     at: datetime | None = None
     deadline: Duration | datetime | None = None
     message: Message[Any] | None = None
+    build: str | None = None
 
 
 class Start(Generic[R_co]):
@@ -227,6 +229,7 @@ def asked(start: Start[Any]) -> Asked:
         options.id is not None,
         chance[:16],
         *_times(options.at, options.delay, options.deadline),
+        None if options.build is None else checked_name(options.build, "build"),
     )
     return Asked(new, definition, args, options.compare, options.message)
 
@@ -254,7 +257,7 @@ def definition_of(workflow: Any) -> Definition | None:
 
 def _times(
     at: datetime | None, delay: Duration | None, deadline: Duration | datetime | None
-) -> tuple[Any, ...]:
+) -> tuple[datetime | None, timedelta | None, datetime | None, timedelta | None]:
     """(begins_at, begins_after, ends_at, ends_after)"""
     begins_at = begins_after = ends_at = ends_after = None
     if at is None and delay is None and deadline is None:

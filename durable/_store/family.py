@@ -23,6 +23,7 @@ class NewRun(NamedTuple):
     begins_after: timedelta | None = None
     ends_at: datetime | None = None
     ends_after: timedelta | None = None
+    build: str | None = None  # whose workers alone may take it
 
 
 class NewChild(NamedTuple):

@@ -20,6 +20,7 @@ COMMANDS = {
     "terminate": "runs",
     "pause": "runs",
     "resume": "runs",
+    "pin": "runs",
     "delete": "runs",
     "replay": "histories",
     "export": "histories",

@@ -193,6 +193,20 @@ def pause_command(dsn: str | None, schema: str, output: str, ids: tuple[str, ...
 @database_option
 @schema_option
 @output_option
+@click.option("--build", help="whose workers alone may take them; left out: any may again")
+@click.argument("ids", nargs=-1, required=True)
+def pin_command(
+    dsn: str | None, schema: str, output: str, build: str | None, ids: tuple[str, ...]
+) -> int:
+    """Let only workers of one build take runs up (`durable worker --build`), or any again."""
+    done = "is for any worker" if build is None else f"is for workers of build {build}"
+    return _for_each(dsn, schema, output, ids, "pin", done, build)
+
+
+@click.command()
+@database_option
+@schema_option
+@output_option
 @click.argument("ids", nargs=-1, required=True)
 def resume_command(dsn: str | None, schema: str, output: str, ids: tuple[str, ...]) -> int:
     """Let paused runs go on."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from durable import Context, Durable, RunStuck, Signal, activity, workflow
+from durable.errors import InvalidCall
 from tests.runtime.test_runs import until_async
 
 news = Signal[str]("deploys/news")
@@ -33,6 +34,22 @@ async def waits(ctx: Context) -> str:
     return done + await ctx.receive(news)
 
 
+@activity(name="deploys/who")
+async def who(id: str) -> list[str]:
+    """The builds of those that have the run in memory."""
+    workers = [app._worker for app in by]
+    return [each.registration.build for each in workers
+            if each is not None and id in {run.id for run in each.active.values()}]  # fmt: skip
+
+
+@workflow(name="deploys/who_works")
+async def who_works(ctx: Context) -> list[str]:
+    return await ctx.activity(who, ctx.id)
+
+
+by: list[Durable] = []
+
+
 @pytest.mark.once
 async def test_code_that_ends_where_the_run_went_on_is_a_divergence_and_no_bug_of_ours(
     dsn: str,
@@ -57,3 +74,19 @@ async def test_code_that_ends_where_the_run_went_on_is_a_divergence_and_no_bug_o
     deployed.clear()
     async with Durable(dsn, serve=[waits], build="3") as app:
         assert await app.handle("a", waits).result() == "first!"
+
+
+async def test_a_pinned_run_waits_for_its_build(dsn: str) -> None:
+    async with (
+        Durable(dsn, serve=[who_works], build="1") as one,
+        Durable(dsn, serve=[who_works], build="2") as two,
+    ):
+        by[:] = [one, two]
+        assert await one.run(who_works, build="2") == ["2"]
+        assert await two.run(who_works, build="1") == ["1"]
+        handle = await one.start(who_works, build="3")
+        assert await handle.pin("2")
+        assert await handle.result() == ["2"]
+        assert not await handle.pin("1"), "it is closed"
+        with pytest.raises(InvalidCall, match="build"):
+            await one.start(who_works, build="")

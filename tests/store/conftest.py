@@ -14,9 +14,9 @@ import pytest_asyncio
 
 from .stage import MemoryStage, Stage
 
-VERBS = {"test_attempts", "test_children", "test_claims", "test_commit", "test_messages",
-         "test_outside", "test_reading", "test_retry", "test_start", "test_streams",
-         "test_takeover", "test_times"}  # fmt: skip
+VERBS = {"test_attempts", "test_builds", "test_children", "test_claims", "test_commit",
+         "test_messages", "test_outside", "test_reading", "test_retry", "test_start",
+         "test_streams", "test_takeover", "test_times"}  # fmt: skip
 SESSIONS = {"observer", "stranger", "value", "commit_on", "outcomes", "connection", "_line"}
 
 

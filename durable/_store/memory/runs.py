@@ -78,6 +78,7 @@ class Runs:
             deadline=_moment(new.ends_at, new.ends_after, begins),
             previous=None if old is None else old.run,
             seed=new.seed,
+            build=new.build,
             created_at=moment,
         )
         tables.insert(run, new.input, new.input_digest)
@@ -259,6 +260,15 @@ class Runs:
         if run is None or run.closed_at is not None:
             return run.status if run else "absent"
         self._close_from_outside(run, reason)
+        return None
+
+    @verb
+    def pin(self, id: str, build: str | None, meant: int | None = None) -> str | None:
+        meant = family.latest(self._tables, meant)
+        run = self._tables.named(id) if meant is None else self._tables.run.get(meant)
+        if run is None or run.closed_at is not None:
+            return run.status if run else "absent"
+        run.build = build
         return None
 
     @verb

@@ -196,6 +196,10 @@ class Runs:
         """Let a run hold, or go on. None if it will, else as ``terminate``."""
         return await self._from_outside("pause", id, holds, meant)
 
+    async def pin(self, id: str, build: str | None, meant: int | None = None) -> str | None:
+        """Name the build whose workers alone may take a run up. Answers as ``pause``."""
+        return await self._from_outside("pin", id, build, meant)
+
     async def claims(self, worker: UUID, runs: Sequence[int]) -> dict[int, int]:
         """Those of these runs that are still this worker's, with the claim that says so."""
         rows = await self._line.fetch(self._sql["claims"], worker, list(runs))

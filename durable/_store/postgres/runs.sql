@@ -1,17 +1,19 @@
 -- name: start
 select run, created, status, workflow,
     case when input_digest <> $6 then input end as input
-from durable.start_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+from durable.start_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+    $14)
 
 -- name: start_with_message
 -- Both or neither. A run that was there already is sent nothing here. (What no condition reads
 -- would not be done.)
 select s.run, s.created, s.status, s.workflow,
     case when s.input_digest <> $6 then s.input end as input
-from durable.start_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) s
+from durable.start_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+    $14) s
 cross join lateral (
     select case when s.created then (
-        select d.state from durable.deliver($1, $14, $15, $16, $17, false, s.run) d) end as state
+        select d.state from durable.deliver($1, $15, $16, $17, $18, false, s.run) d) end as state
 ) first
 where first.state is distinct from 'absent'
 
@@ -21,18 +23,18 @@ select s.run, s.created, s.status, s.workflow,
     case when s.input_digest <> a.digest then s.input end as input
 from (
     select u.n, u.id, u.workflow, u.queue, u.priority, u.args, u.digest, u.if_exists, u.explicit,
-        u.seed, u.begins_at, u.begins_after, u.ends_at, u.ends_after
+        u.seed, u.begins_at, u.begins_after, u.ends_at, u.ends_after, u.build
     from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[], $6::bytea[],
         $7::text[], $8::boolean[], $9::bytea[], $10::timestamptz[], $11::interval[],
-        $12::timestamptz[], $13::interval[]) with ordinality
+        $12::timestamptz[], $13::interval[], $14::text[]) with ordinality
         u(id, workflow, queue, priority, args, digest, if_exists, explicit, seed, begins_at,
-            begins_after, ends_at, ends_after, n)
+            begins_after, ends_at, ends_after, build, n)
     order by durable.id_key(u.id), u.n
     offset 0
 ) a
 cross join lateral durable.start_run(
     a.id, a.workflow, a.queue, a.priority, a.args, a.digest, a.if_exists, a.explicit, a.seed,
-    a.begins_at, a.begins_after, a.ends_at, a.ends_after) s
+    a.begins_at, a.begins_after, a.ends_at, a.ends_after, a.build) s
 order by a.n
 
 -- name: claim
@@ -96,6 +98,9 @@ select durable.retry_run($1, $2)
 
 -- name: terminate
 select durable.terminate_run($1, $2, $3)
+
+-- name: pin
+select durable.pin_run($1, $2, $3)
 
 -- name: pause
 select durable.pause_run($1, $2, $3)

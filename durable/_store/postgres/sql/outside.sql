@@ -78,3 +78,19 @@ begin
     return null;
 end
 $$;
+
+-- Name the build whose workers alone may take a run up; null: any. Answers as `pause_run`.
+create or replace function durable.pin_run(named text, new_build text, meant bigint) returns text
+language plpgsql as $$
+declare
+    target bigint := durable.lock_run(named, meant);
+    old text;
+begin
+    select r.status into old from durable.run r where r.run = target and r.closed_at is not null;
+    if found or target is null then
+        return coalesce(old, 'absent');
+    end if;
+    update durable.run r set build = new_build where r.run = target;
+    return null;
+end
+$$;

@@ -17,7 +17,8 @@ $$;
 create or replace function durable.start(
     workflow text, args jsonb default '[]', id text default null, queue text default 'default',
     priority int default 0, if_exists text default 'use', compare boolean default true,
-    delay interval default null, at timestamptz default null, deadline timestamptz default null
+    delay interval default null, at timestamptz default null, deadline timestamptz default null,
+    build text default null
 ) returns text
 language plpgsql as $$
 declare
@@ -38,7 +39,8 @@ begin
     select s.run, s.created, s.status, s.workflow, s.input_digest into answer
     from durable.start_run(
         named, start.workflow, start.queue, start.priority, durable.payload(start.args), digest,
-        start.if_exists, start.id is not null, null, start.at, start.delay, start.deadline) s;
+        start.if_exists, start.id is not null, null, start.at, start.delay, start.deadline, null,
+        start.build) s;
     if not answer.created and start.if_exists <> 'use' then
         raise exception 'the id % names a run that is %, and if_exists => % does not allow another',
             quote_literal(named), answer.status, quote_literal(start.if_exists)
@@ -104,6 +106,19 @@ declare
 begin
     if refusal = 'absent' then
         perform durable.no_such_run(pause.id);
+    end if;
+    return refusal is null;
+end
+$$;
+
+-- Let only workers of one build take a run up, or (null) any again; false if it is closed.
+create or replace function durable.pin(id text, build text) returns boolean
+language plpgsql as $$
+declare
+    refusal text := durable.pin_run(pin.id, pin.build, null);
+begin
+    if refusal = 'absent' then
+        perform durable.no_such_run(pin.id);
     end if;
     return refusal is null;
 end

@@ -39,6 +39,7 @@ create or replace function durable.start_run(
     new_seed bytea default null,
     begins_at timestamptz default null, begins_after interval default null,
     ends_at timestamptz default null, ends_after interval default null,
+    new_build text default null,
     out run bigint, out created boolean, out status text, out workflow text,
     out input bytea, out input_digest bytea
 )
@@ -85,10 +86,10 @@ begin
             continue when not found;
         end if;
         insert into durable.run (
-            run, id, previous, workflow, queue, priority, status, due_at, deadline, seed,
+            run, id, previous, workflow, queue, priority, status, due_at, deadline, build, seed,
             created_at)
         values (nextval('durable.run_key'), new_id, old.run, new_workflow, new_queue,
-            new_priority, 'pending', begins, coalesce(ends_at, begins + ends_after),
+            new_priority, 'pending', begins, coalesce(ends_at, begins + ends_after), new_build,
             coalesce(new_seed, substring(
                 sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) for 16)),
             moment)

@@ -7,7 +7,7 @@ select r.id, r.workflow, r.status, r.queue, r.created_at, r.started_at, r.closed
     durable.readable(i.args) as input,
     durable.readable(e.result) as result,
     durable.readable_failure(e.failure) - 'traceback' as failure,
-    r.report, e.reason, r.due_at, r.deadline, w.name as worker, p.id as parent, r.current, r.run
+    r.report, e.reason, r.due_at, r.deadline, r.build, w.name as worker, p.id as parent, r.current, r.run
 from durable.run r
 left join durable.run p on p.run = r.parent_run
 left join durable.input i on i.run = r.run
