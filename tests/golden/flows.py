@@ -272,3 +272,15 @@ async def books(ctx: Context, sku: str) -> int:
     if left < 0:
         raise LookupError(f"no {sku}")
     return left
+
+
+@workflow(name="golden/patched")
+async def patched(ctx: Context) -> list[str]:
+    told = [await ctx.activity(name, "old")]
+    if ctx.patched("golden/second"):
+        told.append(await ctx.activity(name, "new"))
+    ctx.retire_patch("golden/first")
+    await ctx.sleep(1)
+    if ctx.patched("golden/second"):
+        told.append(await ctx.activity(name, "new again"))
+    return told

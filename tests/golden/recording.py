@@ -45,6 +45,7 @@ async def closed_flows(env: Environment) -> None:
     await env.run(flows.values, flows.EVERYTHING, id="values")
     await env.run(flows.together, id="together")
     await env.run(flows.chance, id="chance")
+    await env.run(flows.patched, id="patched")
     with suppress(RunFailed):
         await env.run(flows.failures, id="failures")
     await env.start(flows.cleans_up, id="cancelled", deadline=60)

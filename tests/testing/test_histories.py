@@ -61,6 +61,13 @@ async def ship(ctx: Context, what: str) -> str:
     return f"{parcel}{changes.get('mark', '')}"
 
 
+@workflow(name="histories/patched")
+async def is_patched(ctx: Context) -> str:
+    if ctx.patched("histories/new way"):
+        await ctx.activity(pack, "as is new")
+    return await ctx.receive(parcels)
+
+
 @workflow(name="histories/fails")
 async def fails(ctx: Context) -> None:
     await ctx.activity(breaks)
@@ -352,3 +359,17 @@ async def test_a_family_that_is_imported_together_stays_one(
             await other.handle(each.id).resume()
         await other.handle(child.id).signal(parcels, "p")
         assert await other.handle("parent", begins_another).result() == "told p"
+
+
+async def test_an_imported_run_goes_the_ways_of_its_patches(
+    make: Callable[..., Environment],
+) -> None:
+    async with make() as env:
+        await env.start(is_patched, id="p")
+        await env.advance(seconds=1)
+        history = await History.of(env, "p")
+        assert any(row.patches for row in history.events)
+    async with make() as other:
+        await history.bring_into(other)
+        copied = await History.of(other, "p")
+        assert [each.patches for each in copied.events] == [each.patches for each in history.events]

@@ -52,14 +52,14 @@ begin
     where n.closed_at is not null;
     insert into durable.journal (
         run, position, op, kind, name, input, result, failure, at, site, digest, seq, effects, key,
-        voids)
+        patches, voids)
     select adopt.key, e.position, e.op, e.kind, e.name, decode(e.input, 'base64'),
         decode(e.result, 'base64'), decode(e.failure, 'base64'), e.at, e.site,
         decode(e.digest, 'base64'), e.seq, decode(e.effects, 'base64'), decode(e.key, 'base64'),
-        v.voids
+        e.patches, v.voids
     from json_to_recordset(events) e(
         position bigint, op bigint, kind text, name text, input text, result text, failure text,
-        at timestamptz, site text, digest text, seq bigint, effects text, key text)
+        at timestamptz, site text, digest text, seq bigint, effects text, key text, patches text[])
     left join unnest(adopt.voided, adopt.voids) v(voided, voids) on v.voided = e.position;
     insert into durable.attempt (
         run, op, name, digest, attempt, since, began_at, failure, next_at, details, worker, nth)
