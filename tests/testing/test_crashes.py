@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 from datetime import UTC, datetime
+from typing import Any
 
+import asyncpg
 import pytest
 
 import durable
@@ -179,9 +181,36 @@ async def test_children_and_threads_and_heirs_come_to_the_same() -> None:
         assert again.result == "paid by 0"
 
 
-async def test_a_failure_is_an_end_as_well(env: Environment) -> None:
-    survived = await env.crash_everywhere(always_fails)
-    assert (survived.status, survived.result) == (Status.FAILED, None)
+async def test_a_failure_is_an_end_as_well() -> None:
+    async with Environment() as env:
+        survived = await env.crash_everywhere(always_fails)
+        assert (survived.status, survived.result) == (Status.FAILED, None)
+
+
+async def reserve(connection: asyncpg.Connection[Any]) -> None:
+    await connection.execute("insert into reserved values (1)")
+
+
+@workflow(name="testing/reserves")
+async def reserves(ctx: Context) -> None:
+    await ctx.transaction(reserve)
+
+
+async def test_a_transaction_happens_once_wherever_its_worker_dies(
+    server_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = await asyncpg.connect(server_url)
+    try:
+        await connection.execute("create table reserved (pieces bigint)")
+        async with Environment(server_url) as env:
+            survived = await env.crash_everywhere(reserves)
+        rows = await connection.fetchval("select count(*) from reserved")
+        await connection.execute("drop table reserved")
+    finally:
+        connection.terminate()
+    assert (survived.status, survived.crashes) == (Status.COMPLETED, 3)
+    assert rows == 1 + 3
+    assert "declared dead" not in caplog.text, "the test has killed it"
 
 
 async def test_stand_ins_sleep_in_the_environment_of_their_attempt() -> None:
