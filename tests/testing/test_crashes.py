@@ -191,7 +191,7 @@ async def reserve(connection: asyncpg.Connection[Any]) -> None:
     await connection.execute("insert into reserved values (1)")
 
 
-@workflow(name="testing/reserves")
+@workflow(name="testing/reserves_once")
 async def reserves(ctx: Context) -> None:
     await ctx.transaction(reserve)
 
