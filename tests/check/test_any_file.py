@@ -73,13 +73,15 @@ def every_file() -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_all_that_is_installed_here_is_read() -> None:
-    began, count, lines = time.perf_counter(), 0, 0
+    began, count, lines = time.process_time(), 0, 0
     for path in every_file():
         if as_workflows(path) is not None:
             count += 1
             lines += path.read_bytes().count(b"\n")
-    took = time.perf_counter() - began
-    print(f"{count} files, {lines} lines in {took:.0f} s: {lines / took:.0f} lines a second")
+    took = time.process_time() - began
+    print(
+        f"{count} files, {lines} lines in {took:.0f} s of one core: {lines / took:.0f} lines a second"
+    )
     assert count > 1_000
 
 
