@@ -79,9 +79,7 @@ def test_all_that_is_installed_here_is_read() -> None:
             count += 1
             lines += path.read_bytes().count(b"\n")
     took = time.process_time() - began
-    print(
-        f"{count} files, {lines} lines in {took:.0f} s of one core: {lines / took:.0f} lines a second"
-    )
+    print(f"{count} files, {lines} lines in {took:.0f} s of one core: {lines / took:.0f} a second")
     assert count > 1_000
 
 

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from ..bodies import Body
+from ..kinds import last_part
 from ..meanings import CONTEXT, Function, Outside
 from .found import Found, written
 
@@ -14,6 +15,12 @@ _LIMITS = ("asyncio.timeout", "asyncio.timeout_at", "anyio.fail_after", "anyio.m
            "anyio.CancelScope", "asyncio.TaskGroup", "anyio.create_task_group")  # fmt: skip
 _ALL = ("builtins.BaseException", "durable.Evicted")
 _CANCELLED = "asyncio.CancelledError"
+
+# What is given an exception and does no more than to look at it.
+_ONLY_LOOK = {
+    "debug", "info", "warning", "warn", "error", "exception", "critical", "log", "print", "str",
+    "repr", "type", "isinstance", "format_exception", "print_exception", "activity",
+}  # fmt: skip
 
 Try = ast.Try | ast.TryStar
 
@@ -79,16 +86,15 @@ def _caught(body: Body, handler: ast.ExceptHandler) -> set[str]:
 
 
 def _is_kept(handler: ast.ExceptHandler) -> bool:
-    """Whether the exception is kept for later: assigned, returned, or given to a future."""
-    if handler.name is None:
-        return False
-    for node in _within(handler.body):
+    """Whether the exception is kept for later, or handed to somebody who may raise it: assigned,
+    returned, an argument. Logging does neither."""
+    for node in _within(handler.body) if handler.name is not None else ():
         match node:
             case ast.Assign(value=ast.Name(id=name)) | ast.Return(value=ast.Name(id=name)):
                 if name == handler.name:
                     return True
-            case ast.Call(func=ast.Attribute(attr="set_exception" | "append"), args=args):
-                if any(isinstance(e, ast.Name) and e.id == handler.name for e in args):
+            case ast.Call(func=func, args=args) if last_part(func) not in _ONLY_LOOK:
+                if any(isinstance(each, ast.Name) and each.id == handler.name for each in args):
                     return True
             case _:
                 pass

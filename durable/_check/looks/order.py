@@ -64,7 +64,7 @@ def _by_call(body: Body, call: ast.Call) -> Iterator[Found]:
                 yield from _of_set(body, each)
     elif isinstance(call.func, ast.Attribute) and call.func.attr == "pop" and not call.args:
         yield from _of_set(body, call.func.value)
-    elif name == "builtins.hash" and call.args and not _is_in_hash(body, call):
+    elif name == "builtins.hash" and call.args and not _is_harmless_hash(body, call):
         if not is_steady(body.names, call.args[0], body.scope_of(call)):
             yield Found("DUR302", call, written(call))
     elif name == "builtins.id" and _is_seen(body, call):
@@ -91,7 +91,19 @@ def _of_set(body: Body, expr: ast.expr) -> Iterator[Found]:
     is_empty = isinstance(kind.source, ast.Call) and not kind.source.args
     if is_empty and isinstance(expr, ast.Name) and _is_filled_steadily(body, expr.id):
         return
+    if _has_one_member(body, expr):
+        return
     yield Found("DUR301", expr, written(expr))
+
+
+def _has_one_member(body: Body, expr: ast.expr) -> bool:
+    """Whether it is known to by ``if len(names) == 1`` around: then there is no order."""
+    return any(
+        isinstance(each, ast.If | ast.IfExp)
+        and isinstance(each.test, ast.Compare)
+        and ast.unparse(each.test) == f"len({ast.unparse(expr)}) == 1"
+        for each in body.above(expr)
+    )
 
 
 def _is_filled_steadily(body: Body, name: str) -> bool:
@@ -134,14 +146,18 @@ def _is_unordered(body: Body, node: ast.AST) -> bool:
 def _shows_order(body: Body, loop: ast.For) -> bool:
     """Whether it can be seen afterwards in which order a loop went: it waits, asks for
     something, adds to a list, or gives what it came upon first."""
-    pending: list[ast.AST] = [*loop.body]
-    while pending:
-        node = pending.pop()
+    within = [node for each in loop.body for node in ast.walk(each)]
+    bound = {
+        node.id for node in (*ast.walk(loop.target), *within)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }  # fmt: skip
+    for node in within:
         match node:
             case ast.Await() | ast.Yield() | ast.YieldFrom() | ast.AsyncFor() | ast.AsyncWith():
                 return True
-            case ast.Return(value=ast.expr() as value) if not isinstance(value, ast.Constant):
-                return True
+            case ast.Return(value=ast.expr() as value):
+                if any(isinstance(e, ast.Name) and e.id in bound for e in ast.walk(value)):
+                    return True
             case ast.Call(func=ast.Attribute(attr=name)) if name in _ADDS:
                 return True
             case ast.Call():
@@ -150,7 +166,6 @@ def _shows_order(body: Body, loop: ast.For) -> bool:
                     return True
             case _:
                 pass
-        pending.extend(ast.iter_child_nodes(node))
     return False
 
 
@@ -234,10 +249,18 @@ def is_steady(names: Names, expr: ast.expr, scope: Scope) -> bool:
     return kind is not None and _is_steady_kind(names, kind)
 
 
-def _is_in_hash(body: Body, call: ast.Call) -> bool:
-    return body.name.endswith("__hash__") or any(
-        isinstance(each, ast.FunctionDef) and each.name == "__hash__" for each in body.above(call)
-    )
+def _is_harmless_hash(body: Body, call: ast.Call) -> bool:
+    """Whether it only asks if a value can be hashed, compares for equality, or makes a hash."""
+    match body.parent(call):
+        case ast.Expr():
+            return True
+        case ast.Compare(ops=ops):
+            return all(isinstance(op, ast.Eq | ast.NotEq | ast.In | ast.NotIn) for op in ops)
+        case _:
+            return body.name.endswith("__hash__") or any(
+                isinstance(each, ast.FunctionDef) and each.name == "__hash__"
+                for each in body.above(call)
+            )
 
 
 def _is_seen(body: Body, call: ast.Call) -> bool:

@@ -92,6 +92,12 @@ async def nested(ctx: Context) -> str:
             failure = error
     if failure is not None:
         raise failure
+    outcomes: list[object] = []
+    try:
+        await ctx.sleep(1)
+    except BaseException as error:
+        outcomes.append(("failed", error))
+        reraise(error)
     try:
         int("x")
     except:  # nothing is awaited in there
@@ -109,6 +115,10 @@ async def nested(ctx: Context) -> str:
     finally:
         await ctx.activity(undo, "room")
     return "done"
+
+
+def reraise(error: BaseException) -> None:
+    raise error
 
 
 async def ctx_sleep(ctx: Context) -> None:

@@ -82,6 +82,17 @@ async def shows(ctx: Context, given: frozenset[str]) -> object:
     count = 0
     for name in given:
         count += len(name)
+    for name in given:
+        if name.startswith("a"):
+            return tell
+    if len(given) == 1:
+        count += len(next(iter(given)))
+    only = given.pop() if len(given) == 1 else ""
+    assert only is not None
+    for name in given:  # expect: DUR301
+        upper = name.upper()
+        if upper.startswith("A"):
+            return upper + "!"
     seen = set()
     for name in ["ada"]:
         seen.add(name)
@@ -96,6 +107,8 @@ async def shows(ctx: Context, given: frozenset[str]) -> object:
 async def decides(ctx: Context, name: str, things: list[object]) -> int:
     shard = hash(name) % 4  # expect: DUR302
     hash(7)
+    hash(name)  # can it be hashed?
+    assert hash(name) == hash(name)
     things.sort(key=id)  # expect: DUR302
     sorted(things, key=hash)  # expect: DUR302
     await ctx.activity(tell, f"object {id(things)}")  # expect: DUR302
