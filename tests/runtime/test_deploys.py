@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import asyncpg
 import pytest
 
 from durable import Context, Durable, RunStuck, Signal, activity, workflow
-from durable.errors import InvalidCall
+from durable.errors import InvalidCall, SchemaMismatch
+from durable.testing import History, replay
 from tests.runtime.test_runs import until_async
 
 news = Signal[str]("deploys/news")
@@ -90,3 +92,22 @@ async def test_a_pinned_run_waits_for_its_build(dsn: str) -> None:
         assert not await handle.pin("1"), "it is closed"
         with pytest.raises(InvalidCall, match="build"):
             await one.start(who_works, build="")
+
+
+async def test_this_code_works_beside_a_schema_that_is_newer(dsn: str) -> None:
+    """What a later version adds, this one does not know: columns, a table, a step more."""
+    connection = await asyncpg.connect(dsn)
+    for table in ("run", "journal", "inbox", "worker", "result", "attempt"):
+        await connection.execute(f"alter table durable.{table} add column of_later text")
+    await connection.execute("create table durable.of_later (run bigint)")
+    await connection.execute("update durable.setting set value = '2' where name = 'schema_version'")
+    async with Durable(dsn, serve=[waits]) as app:
+        handle = await app.start(waits, id="beside")
+        await handle.signal(news, "!")
+        assert await handle.result() == "first!"
+        assert replay(await History.of(app, "beside")).status == "completed"
+    await connection.execute("update durable.setting set value = '2' where name = 'code_min'")
+    await connection.close()
+    with pytest.raises(SchemaMismatch, match="admits code for 2 and newer"):
+        async with Durable(dsn, serve=[waits]):
+            pass
