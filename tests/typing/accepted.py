@@ -37,7 +37,16 @@ from durable import (
     attempt,
     workflow,
 )
-from durable.testing import Call, Environment, History, Recording, Survived, assert_replays
+from durable.testing import (
+    Call,
+    Environment,
+    History,
+    Recording,
+    Replayed,
+    Survived,
+    assert_replays,
+    replay,
+)
 
 
 @activity
@@ -80,7 +89,9 @@ async def host(app: Durable, client: Client) -> None:
     assert_type(app.handle("order-1"), Handle[Any])
     assert_type(await client.start("order", "visa", 5), Handle[Any])
     assert_type(
-        await client.start(order, "visa", 5, delay=1, deadline=timedelta(days=1), priority=2),
+        await client.start(
+            order, "visa", 5, delay=1, deadline=timedelta(days=1), priority=2, build="v7"
+        ),
         Handle[float],
     )
     assert_type(Start(order, "visa", 5, id="order-1"), Start[float])
@@ -118,6 +129,11 @@ async def in_tests(env: Environment) -> None:
     told = Recording(order, "visa", 5).activity(charge, "visa", 5).returns("tx").timer(days=1)
     assert_type(told.history, History)
     assert_type(assert_replays("tests/*.jsonl", told.history, workflow=order), int)
+    assert_type(replay(await History.of(env, "order-1"), order), Replayed)
+    histories = [each async for each in History.all(env, status="open", workflow="order")]
+    assert_type(histories, list[History])
+    assert_type(list(History.load("tests/a.jsonl")), list[History])
+    assert_type(await histories[0].bring_into(env), int)
 
 
 async def cancels(env: Environment, handle: Handle[float]) -> None:
