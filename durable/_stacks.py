@@ -61,7 +61,7 @@ def stacks(replayer: Replayer) -> list[Stack]:
 
 def _stack(replayer: Replayer, task: asyncio.Task[Any]) -> Stack:
     frames = tuple(map(_told, _frames(task.get_coro())))
-    waiter: Any = task._fut_waiter  # type: ignore[attr-defined]
+    waiter = _shielded(task._fut_waiter)  # type: ignore[attr-defined]
     name = MAIN if task is replayer._main else task.get_name()
     op = _op(replayer, waiter)
     asked = getattr(waiter, "asked", None) if op is None else replayer.open[op]
@@ -99,6 +99,15 @@ def _told(frame: FrameType) -> Frame:
                  is_between(code.co_filename))  # fmt: skip
 
 
+def _shielded(waiter: Any) -> Any:
+    """What stands behind ``asyncio.shield``: its callbacks know."""
+    for callback, *_ in getattr(waiter, "_callbacks", None) or ():
+        for cell in getattr(callback, "__closure__", None) or ():
+            if isinstance(cell.cell_contents, asyncio.Future):
+                return cell.cell_contents
+    return waiter
+
+
 def _op(replayer: Replayer, waiter: Any) -> int | None:
     """The operation that a future stands for, if it is one that is still open."""
     if isinstance(waiter, Operation):
@@ -115,4 +124,4 @@ def _described(waiter: Any, inner: Frame | None) -> str:
     if children is not None:
         left = sum(not each.done() for each in children)
         return f"{left} of the {len(children)} in a gather"
-    return f"asyncio's {inner.function}" if inner is not None else "something in its own process"
+    return f"asyncio's {inner.function}" if inner is not None else "a future of its own"

@@ -47,8 +47,12 @@ async def knead_all(ctx: Context) -> None:
     async for dough in doughs(ctx):
         ctx.log.info("%s", dough)
     waits = asyncio.create_task(asyncio.sleep(60), name="clock")
+    queue = asyncio.Queue[str]()
+    customer = asyncio.create_task(queue.get(), name="queue")
     async with opened(ctx):
+        await asyncio.shield(ctx.activity(cut, "loaf"))
         await asyncio.gather(waits, ctx.sleep(60))
+    customer.cancel()
 
 
 async def heat(ctx: Context, done: asyncio.Event) -> list[str]:

@@ -87,18 +87,24 @@ async def test_generators_and_groups_are_looked_into() -> None:
         await env.advance()
         seen = [stacks_of(await History.of(env, handle.id))]
         env.stand_in(bakery.knead, returns="dough")
+        env.stand_in(bakery.cut, hangs=True)
         await env.crash()
         seen.append(stacks_of(await History.of(env, handle.id)))
         await handle.signal(bakery.order, "rolls")
         await env.advance()
         seen.append(stacks_of(await History.of(env, handle.id)))
+        env.stand_in(bakery.cut, returns="half")
+        await env.crash()
+        seen.append(stacks_of(await History.of(env, handle.id)))
+    others: dict[str, tuple[str, list[str]]] = {
+        "clock": ("a timer", []),
+        "queue": ("asyncio's Queue.get", []),
+    }
     assert seen == [
         {"main": ("activity 'bakery/knead' (op 1)", ["knead_all", "doughs"])},
-        {
-            "main": ("a signal 'bakery/order' (op 3)", ["knead_all", "opened"]),
-            "clock": ("a timer", []),
-        },
-        {"main": ("2 of the 2 in a gather", ["knead_all"]), "clock": ("a timer", [])},
+        {"main": ("a signal 'bakery/order' (op 3)", ["knead_all", "opened"]), **others},
+        {"main": ("activity 'bakery/cut' (op 5)", ["knead_all"]), **others},
+        {"main": ("2 of the 2 in a gather", ["knead_all"]), **others},
     ]
 
 
