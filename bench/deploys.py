@@ -21,8 +21,9 @@ from durable._store.postgres.migrate import migrate
 from durable.embedded import FAST_AND_FORGETFUL, EmbeddedPostgres
 from tests.end_to_end.rollout.driver import AFTER, BEFORE, Rollout
 
-# How many workers of each version there are, phase by phase, over and over.
-PHASES = ((2, 0), (1, 1), (0, 2), (1, 1))
+# How many workers of each version there are, phase by phase, over and over, and for how long. The
+# last is long enough that nobody may be stuck beside new code.
+PHASES = (((2, 0), 3.0), ((1, 1), 3.0), ((0, 2), 3.0), ((1, 1), 18.0))
 ORDERS_OPEN = 30
 KILLED = 0.3  # of the workers that leave
 
@@ -39,9 +40,10 @@ async def campaign(dsn: str, *, seconds: float, seed: int) -> dict[str, Any]:
         async with Client(dsn) as client:
             until = time.monotonic() + seconds
             while time.monotonic() < until:
-                await _deploy(rollout, PHASES[deploys % len(PHASES)])
+                wanted, lasts = PHASES[deploys % len(PHASES)]
+                await _deploy(rollout, wanted)
                 deploys += 1
-                phase_until = time.monotonic() + rollout.chance.uniform(1.5, 5.0)
+                phase_until = time.monotonic() + lasts * rollout.chance.uniform(0.7, 1.3)
                 while time.monotonic() < phase_until:
                     counts = await rollout.look(connection)
                     for _ in range(len(rollout.ids) - counts["ended"], ORDERS_OPEN):

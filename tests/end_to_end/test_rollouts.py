@@ -80,6 +80,6 @@ async def _patched(connection: asyncpg.Connection[Any]) -> bool:
 @pytest.mark.points
 @pytest.mark.timeout(180)
 async def test_deploys_forwards_and_back_under_load(dsn: str) -> None:
-    told = await asyncio.wait_for(campaign(dsn, seconds=20, seed=1), 150)
+    told = await asyncio.wait_for(campaign(dsn, seconds=30, seed=1), 150)
     assert told["ended"] == told["orders"] > 20
     assert told["crossed"] > 0

@@ -12,6 +12,7 @@ import random
 import subprocess
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,20 @@ from tests.end_to_end.rollout import go
 ROOT = Path(__file__).resolve().parents[3]
 VERSIONS = BEFORE, AFTER = "before", "after"
 PATIENCE_SECONDS = 60.0
+LOOKS_WITHIN = timedelta(seconds=12)  # on a machine that is busy with other things
 
 STUCK_IN_VAIN = """
 select r.id, r.report from durable.run r
 where r.status = 'stuck' and not exists (
     select from durable.journal j where j.run = r.run and j.patches is not null)
+"""
+# Beside new code, for longer than it takes to look: both as of the same moment.
+STUCK_TOO_LONG = """
+select r.id, r.report from durable.run r
+where r.status = 'stuck' and r.stuck_at < now() - $1::interval and exists (
+    select from durable.worker w
+    where w.state = 'live' and w.build = 'after' and w.started_at < now() - $1::interval
+        and w.beat_at > now() - interval '5 s')
 """
 COUNTS = """
 select count(*) filter (where r.closed_at is not null) as ended,
@@ -116,10 +126,13 @@ class Rollout:
         await asyncio.gather(*self._leads)
 
     async def look(self, connection: asyncpg.Connection[Any]) -> dict[str, int]:
-        """Counts; and nothing is stuck but what the old code cannot read."""
+        """Counts; and nothing is stuck but what the old code cannot read, while the new is away."""
         found = await connection.fetch(STUCK_IN_VAIN)
         if found:
             raise Broken(f"stuck, and no patch is in its journal: {[*map(dict, found)]}")
+        found = await connection.fetch(STUCK_TOO_LONG, LOOKS_WITHIN)
+        if found:
+            raise Broken(f"stuck, and new code is there for long: {[*map(dict, found)]}")
         counts = dict(await connection.fetchrow(COUNTS) or {})
         self.stuck_most = max(self.stuck_most, counts["stuck"])
         return counts
