@@ -24,7 +24,7 @@ chaos: $(READY)
 # so a command of its own.
 proof: $(READY)
 	$(BIN)/python -m pytest -m points --dist load -rP \
-		tests/proof tests/store/test_races.py tests/models $(ARGS)
+		tests/proof tests/store/test_races.py tests/models tests/end_to_end $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
