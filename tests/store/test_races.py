@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
-from durable._store.family import Heir
+from durable._store.family import Heir, NewChild
 from durable._store.postgres import journal, statements
 from durable._store.postgres.journal import FENCED
 from durable._store.postgres.migrate import migrate
@@ -98,6 +98,13 @@ def goes_on(world: World, nth: int) -> Script:
     return commits(world, nth, turn(world.a, 1, close=close, heir=Heir(os.urandom(16), b"", ())))
 
 
+def bears(world: World, nth: int) -> Script:
+    """A child whose id somebody else may want."""
+    child = NewChild(1, world.id("n"), True, "flow" + world.name, None, None, os.urandom(16), b"",
+                     b"", None, None, "cancel")  # fmt: skip
+    return commits(world, nth, turn(world.b, 1, children=(child,)))
+
+
 def deletes(world: World, nth: int) -> Script:
     closed = (
         "select deleted from durable.delete_closed("
@@ -145,6 +152,14 @@ VERBS = {
         "wn",
         "select count(*) = 1 from durable.run where run = {3}",
     ),
+    "bear": Verb(
+        bears,
+        "wbn",
+        "select count(*) = 2 from ("
+        + (WRITTEN % "b").replace("count(*) = 1", "1")
+        + " union all select 1 from durable.run where parent_run = {0.b} and current"
+        " union all select 1 from durable.inbox where run = {0.b} and kind = 'refused') both",
+    ),
     "transaction": Verb(
         transacts, "wa", "select count(*) = 1 from durable.outcome where run = {0.a} and op = {1}"
     ),
@@ -177,7 +192,7 @@ VERBS = {
         says, "h", "select count(*) = 1 from durable.inbox where run = {0.h} and key = '{1}'"
     ),
 }
-COMMITS = ("step", "send", "park", "close", "go on", "birth")
+COMMITS = ("step", "send", "park", "close", "go on", "birth", "bear")
 CLOSES = ("close", "go on", "replace", "terminate", "terminate held")
 WAITED_FOR = (*COMMITS, "takeover")  # by a batch: its own earlier send, and who takes its runs
 FENCED_VERBS = (*COMMITS, "transaction")  # they count only while w lives
