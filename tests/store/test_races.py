@@ -158,7 +158,7 @@ VERBS = {
         "select count(*) = 2 from ("
         + (WRITTEN % "b").replace("count(*) = 1", "1")
         + " union all select 1 from durable.run where parent_run = {0.b} and current"
-        " union all select 1 from durable.inbox where run = {0.b} and kind = 'refused') both",
+        " union all select 1 from durable.inbox where run = {0.b} and kind = 'refused') two",
     ),
     "transaction": Verb(
         transacts, "wa", "select count(*) = 1 from durable.outcome where run = {0.a} and op = {1}"
