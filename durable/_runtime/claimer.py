@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .._core import divergence
+from .._store import verbs
 from .._store.protocol import Claimed, JournalRow, Message, Note
 from ..errors import CodecError, Divergence, InternalError, LeaseLost, StoreUnavailable
 from . import rows
@@ -46,6 +47,7 @@ class Claimer:
         self._mail = False
         self._backlog = False  # the last claim was full: more is due
         self._looking = False
+        self._rest: set[int] = set()  # runs of which one read was not enough
         self._me = worker.registration.worker  # whose claims are being loaded
         self._asks = False  # whether what is busy for long is ours still
         self._doubtful = Doubtful()
@@ -108,7 +110,7 @@ class Claimer:
 
     async def _look(self) -> None:
         worker = self._worker
-        if self._mail:
+        if self._mail or self._rest:
             self._mail = False
             await self._read_mail()
         while room := worker.room:
@@ -234,10 +236,15 @@ class Claimer:
             history = []
 
     async def _read_messages(self, instances: list[Instance]) -> dict[int, list[Message]]:
-        wanted = [(instance.run, instance.seen) for instance in instances]
+        # What was read before, the journal knows, until a new instance has read that.
+        wanted = [(each.run, each.seen if each.position else -1) for each in instances]
         messages: dict[int, list[Message]] = defaultdict(list)
         for message in await self._worker.store.inbox.read(wanted):
             messages[message.run].append(message)
+        self._rest -= {each.run for each in instances}
+        self._rest |= {run for run in messages if len(messages[run]) == verbs.MESSAGES_MAX}
+        if self._rest:
+            self._poked.set()
         return messages
 
     async def _bring_up(
@@ -307,9 +314,11 @@ class Claimer:
     async def _read_mail(self) -> None:
         worker = self._worker
         mail = await worker.store.inbox.mail(worker.registration.worker)
+        mail = dict.fromkeys(self._rest, False) | mail
         instances = [worker.active[run] for run in mail if run in worker.active]
         await self._hold([each for each in instances if mail[each.run] or each.holding])
         instances = [each for each in instances if not each.holding]
+        self._rest &= {each.run for each in instances}
         messages = await self._read_messages(instances)
         read: list[tuple[int, int]] = []
         for instance in instances:

@@ -17,6 +17,9 @@ from ..errors import StoreError
 from . import family
 from . import protocol as rows
 
+# Messages of one run in one read: whoever gets so many asks for the rest.
+MESSAGES_MAX = 10_000
+
 
 class Runs(Protocol):
     async def keys(self, count: int) -> list[int]: ...

@@ -8,8 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from durable import Client, Context, Durable, Signal, workflow
+from durable import Client, Context, Durable, Signal, Status, workflow
+from durable._store import verbs
 from durable._store.protocol import Advance, Verdict
+from tests.end_to_end.processes import until
 
 told_apart = Signal[int]("told_apart")
 
@@ -49,3 +51,30 @@ async def test_mail_read_for_a_run_that_is_put_away_meanwhile_is_left_to_its_nex
 
         assert await handle.result() == [1, 2]
         assert sent
+
+
+@workflow
+async def takes_all(ctx: Context, count: int) -> list[int]:
+    return [await ctx.receive(told_apart) for _ in range(count)]
+
+
+async def test_more_messages_than_one_read_takes_are_all_received_also_after_a_restart(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lay beyond the first read was never read: the run was owned, and nothing was due."""
+    monkeypatch.setattr(verbs, "MESSAGES_MAX", 3)
+    async with Client(dsn) as client:
+        handle = await client.start(takes_all, 10, id="all")
+        for number in range(8):
+            await handle.signal(told_apart, number)
+
+        async def has_read() -> bool:
+            run = await handle.describe()
+            return run.status is Status.WAITING and run.events == 9
+
+        async with Durable(dsn, serve=[takes_all]):
+            await until(has_read)
+        await handle.signal(told_apart, 8)
+        await handle.signal(told_apart, 9)
+        async with Durable(dsn, serve=[takes_all]):
+            assert await handle.result() == list(range(10))

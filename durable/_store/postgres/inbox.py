@@ -6,14 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+from .. import verbs
 from ..protocol import Answer, Answered, Delivered, Letter, Message, Unavailable
 from . import statements
 from .libraries import join
 from .line import Line
 from .patience import Patience
-
-# Of one run, in one read: what is left is news again.
-MESSAGES_MAX = 10_000
 
 
 class Inbox:
@@ -56,11 +54,14 @@ class Inbox:
             return await self._patience.fetchrow(what, *sent, True)
 
     async def read(self, wanted: Iterable[tuple[int, int]]) -> list[Message]:
-        """Messages: of each (run, seen) those after ``seen``, in order."""
+        """Messages: of each (run, seen) those after ``seen``, in order, ``MESSAGES_MAX`` at most;
+        where that is below zero, those that the journal has not."""
         pairs = list(wanted)
         if not pairs:
             return []
-        rows = await self._line.fetch(self._sql["read"], *zip(*pairs, strict=True), MESSAGES_MAX)
+        rows = await self._line.fetch(
+            self._sql["read"], *zip(*pairs, strict=True), verbs.MESSAGES_MAX
+        )
         return [Message(*row) for row in rows]
 
     async def answers(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:

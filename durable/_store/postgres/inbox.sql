@@ -5,12 +5,16 @@ select run, state, status from durable.deliver($1, $2, $3, $4, $5, $7, $6)
 select run, id, state, status, expected from durable.answer_promise($1, $2, $3, $4, $5)
 
 -- name: read
--- Messages of many runs, each after a cursor of its own.
+-- Messages of many runs, each after a cursor of its own; below zero: after what the journal has.
 select i.run, i.seq, i.kind, i.name, i.payload, i.at, i.op
 from unnest($1::bigint[], $2::bigint[]) a(run, seen)
 cross join lateral (
+    select case when a.seen >= 0 then a.seen else (
+        select coalesce(max(j.seq), 0) from durable.journal j where j.run = a.run) end as seen
+) c
+cross join lateral (
     select m.run, m.seq, m.kind, m.name, m.payload, m.at, m.op from durable.inbox m
-    where m.run = a.run and m.seq > a.seen
+    where m.run = a.run and m.seq > c.seen
     order by m.seq
     limit $3
 ) i
