@@ -135,3 +135,18 @@ async def test_runs_are_pinned_from_sql_too(stage: Stage) -> None:
     assert await stage.value("select durable.pin('a', 'old')")
     assert await claimed(stage, new) == []
     assert len(await claimed(stage, old)) == 1
+
+
+async def test_what_an_unserved_run_waits_for_names_the_builds(stage: Stage) -> None:
+    worker = await stage.worker(build="1")
+    await stage.value("select durable.start('order', id => 'pinned', build => '7')")
+    (run,) = await stage.born(worker, "unfit")
+    await stage.store.runs.set_stuck(worker, run, 1, report="no", build="1")
+    gone = await stage.worker(build="2")
+    await stage.store.runs.sweep_unserved()
+    await stage.store.workers.deregister(gone)
+    await stage.store.runs.sweep_unserved()
+    query = "select waits_for from durable.waiting where id = $1"
+    assert await stage.value(query, "pinned") == "a worker that serves order in build 7"
+    told = "a worker that serves order, of another build than 1"
+    assert await stage.value(query, "unfit") == told

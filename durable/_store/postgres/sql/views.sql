@@ -33,7 +33,8 @@ select r.id, r.workflow, r.status,
     coalesce(last.at, r.created_at) as since,
     case
         when r.status = 'stuck' then r.report
-        when r.status = 'unserved' then 'a worker that serves ' || r.workflow
+        when r.status = 'unserved' then concat('a worker that serves ', r.workflow,
+            ' in build ' || r.build, ', of another build than ' || array_to_string(r.unfit, ', '))
         when r.status = 'paused' then 'somebody to resume it'
         when r.waits_for is not null then r.waits_for
         when r.worker is not null then 'what worker ' || coalesce(w.name, r.worker::text) || ' does'
