@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from msgspec import structs
 
 from durable._store.memory.workers import Heartbeat
-from durable._store.protocol import Hint, JournalRow, Unavailable
+from durable._store.protocol import Advance, Hint, JournalRow, Unavailable, Verdict
 
 from .loop import Lane
 
@@ -182,9 +185,23 @@ class Noun:
 
 
 class Journal(Noun):
+    async def commit(
+        self, worker: UUID, advances: Sequence[Advance], *, patient: bool = False
+    ) -> list[Verdict]:
+        sent = [_as_sent(each) for each in advances]
+        line = "aside" if patient else "commits"
+        verdicts: list[Verdict] = await self._road.call(line, "journal", "commit", worker, sent)
+        return verdicts
+
     async def pages(self, wanted: Iterable[tuple[int, int]]) -> AsyncIterator[list[JournalRow]]:
         for each in sorted(wanted):
             yield await self.read([each])
+
+
+def _as_sent(advance: Advance) -> Advance:
+    """As it is written on the wire: what becomes of it in its sender's memory changes nothing."""
+    effects = None if advance.effects is None else structs.replace(advance.effects)
+    return structs.replace(advance, rows=list(advance.rows), effects=effects)
 
 
 class Beats:

@@ -8,7 +8,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from durable import attempt
@@ -26,12 +26,17 @@ from .world import World
 # Fair weather in which no journal grows for so long: what is open then will be so for ever.
 STILL_SECONDS = 120.0
 
-# A worker that serves less than all, and one whose code came later.
+# Code that came later, with a patch; and a worker that serves less than all.
 EVERYTHING = Code(wanted.SERVED)
-CODES = (
-    EVERYTHING,
-    Code(wanted.SERVED, "2", {"simulation.tree": programs.tree_changed}),
-    Code(wanted.SERVED[::2], "3"),
+LATER = Code(wanted.SERVED, "2", {"simulation.tree": programs.tree_changed})
+LESS = Code(wanted.SERVED[::2], "3")
+
+# What is deployed in a storm, and in the end.
+DEPLOYS = (
+    ((EVERYTHING,), EVERYTHING),
+    ((EVERYTHING, LATER), LATER),
+    ((EVERYTHING, LESS), EVERYTHING),
+    ((EVERYTHING, LATER, LESS), LATER),
 )
 
 
@@ -61,6 +66,8 @@ class Story:
         places."""
         self.world = world = World(seed)
         self.chance = chance = world.chance
+        self._codes: Sequence[Code]
+        self._codes, self._final = chance.choice(DEPLOYS if kinds != [] else DEPLOYS[:1])
         some = sorted(chance.sample(sorted(FAULTS), chance.randint(2, 6)))
         self._kinds = some if kinds is None else kinds
         self._cuts = cuts
@@ -88,9 +95,8 @@ class Story:
     async def _tell(self) -> None:
         world, chance = self.world, self.chance
         self.heals = asyncio.Event()
-        codes = chance.choice([CODES[:1], CODES[:2], CODES])
         self.storm = storm = Storm(
-            world, codes, cached=self.cached, lease=self.lease, kinds=self._kinds
+            world, self._codes, self._final, cached=self.cached, lease=self.lease, kinds=self._kinds
         )
         for place in self.places:
             storm.begin(place, EVERYTHING)
@@ -162,6 +168,8 @@ class Story:
             if isinstance(each, wanted.Tree):
                 self._judge_sayings(each)
         definitions = registry.workflows()
+        for name, fn in self._final.changed.items():
+            definitions[name] = replace(definitions[name], fn=fn)
         for difference in replay.differences(
             tables, watch, definitions, self.chance, cuts=self._cuts
         ):

@@ -114,11 +114,14 @@ class Watch:
             self.answered_at_claim[run.run, run.claim] = frozenset(self._answered(run.run))
 
     def _answered(self, run: int) -> list[int]:
-        """Ops that are answered, and were not taken back."""
+        """Ops that are answered."""
+        return [row.op or 0 for row in self._counting(run) if row.kind in ANSWERS]
+
+    def _counting(self, run: int) -> list[JournalRow]:
+        """What its code sees: not what a retry took back, nor that it did."""
         journal, voids = self._tables.journal[run], self._tables.voids
-        taken_back = {voids.get((run, row.position)) for row in journal}
-        answers = (row for row in journal if row.kind in ANSWERS)
-        return [row.op or 0 for row in answers if row.position not in taken_back]
+        skipped = {voids.get((run, row.position)) for row in journal}
+        return [row for row in journal if row.kind != "voided" and row.position not in skipped]
 
     # Runs
 
@@ -150,11 +153,12 @@ class Watch:
             row = journal[position]
             if row.position != position or row.run != key:
                 self.breaks(f"run {key}: {row.run}/{row.position} stands at {position}")
-            if position and row.at < journal[position - 1].at:
-                self.breaks(f"run {key}: its time goes back at {position}")
             if row.kind == "timer":
                 self._look_at_timer(row)
         self._rows[key] = list(journal)
+        times = [row.at for row in self._counting(key)]
+        if times != sorted(times):
+            self.breaks(f"run {key}: its time goes back: {times}")
         ops = self._answered(key)
         if len(ops) != len(set(ops)):
             self.breaks(f"run {key}: an op was answered twice: {ops}")

@@ -28,12 +28,14 @@ def fault(befalls: Fault) -> Fault:
 
 
 class Storm:
-    """``codes`` are what workers may be deployed with, the first of which serves everything."""
+    """``codes`` are what workers may be deployed with; ``final`` is what all of them have in the
+    end, which serves everything, and whatever others have begun."""
 
     def __init__(
         self,
         world: World,
         codes: Sequence[Code],
+        final: Code,
         *,
         cached: int,
         lease: float,
@@ -44,6 +46,7 @@ class Storm:
         self.lease = lease
         self.befell: list[str] = []
         self._codes = codes
+        self._final = final
         self._cached = cached
         self._kinds = kinds
         self._over = asyncio.Event()
@@ -74,10 +77,10 @@ class Storm:
         world = self.world
         for process in [*world.workers.values(), *self.clients]:
             process.road.weather = Weather()
-        for place in list(world.workers):  # whoever serves less than everything makes room
-            if world.workers[place].app.code.serve != self._codes[0].serve:
+        for place in list(world.workers):
+            if world.workers[place].app.code is not self._final:
                 world.leave(place)
-                self.begin(place, self._codes[0])
+                self.begin(place, self._final)
         world.watch.tell("the storm is over")
 
     async def lasts(self, shortest: float, longest: float) -> None:

@@ -56,8 +56,8 @@ where r.run = any($1::bigint[])
 
 -- name: settled
 -- Those of many runs that have ended, are stuck, or are gone.
-select a.run, r.id, r.workflow, coalesce(r.status, 'absent'), e.result, e.failure, r.report,
-    e.reason, e.heir
+select a.run, coalesce(r.id, ''), coalesce(r.workflow, ''), coalesce(r.status, 'absent'),
+    e.result, e.failure, r.report, e.reason, e.heir
 from unnest($1::bigint[]) a(run)
 left join durable.run r on r.run = a.run
 left join durable.result e on e.run = r.run
