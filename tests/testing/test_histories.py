@@ -224,6 +224,10 @@ async def test_what_is_no_history_is_refused_with_line_and_reason(env: Environme
     assert "3: an event of kind 'activity' has no op" in refused(
         header, first, without(second, "op")
     )
+    letter = {**second, "kind": "signal"}
+    assert "3: an event of kind 'signal' has no result" in refused(
+        header, first, without(letter, "result")
+    )
     voided = {"position": 0, "kind": "voided", "at": first["at"], "key": first["key"], "op": 1}
     assert "2: a retry takes back more events" in refused({**header, "events": 1}, voided)
 
