@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 import re
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 import durable
 from durable._store.postgres import statements
+from durable.errors import InternalError
 from durable.testing import History, replay
 from tests.golden import flows, recording
 from tests.proof import canon
@@ -66,5 +69,38 @@ def test_a_golden_journal_would_show_a_difference() -> None:
 def _loaded(lines: list[str]) -> History:
     from durable._history_lines import parsed
 
-    (facts,) = parsed((line.encode() for line in lines), "changed")
+    facts, *_ = parsed((line.encode() for line in lines), "changed")
     return History(**facts)
+
+
+VALUES: list[object] = [
+    None, True, 0, -1, 2**70, "", "x", "AQ==", [], {}, {"base64": "AQ=="}, {"base64": 5}, 1.5,
+    "2026-01-01T00:00:00Z", "voided", "child", "timer", "update", "started",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_is_edited_is_refused_or_told_in_words(seed: int) -> None:
+    chance = random.Random(seed)
+    histories = list(History.load(CURRENT / "flows.jsonl"))
+    said = set()
+    for _ in range(500):
+        lines = [json.loads(line) for line in chance.choice(histories).lines()]
+        for _ in range(chance.randint(1, 3)):
+            line = chance.choice(lines)
+            name = chance.choice([*line, "position"])
+            match chance.choice(["set", "set", "set", "take out", "repeat", "cut"]):
+                case "set":
+                    line[name] = chance.choice(VALUES)
+                case "take out":
+                    line.pop(name, None)
+                case "repeat":
+                    lines.insert(chance.randrange(len(lines)), line)
+                case "cut" if len(lines) > 1:
+                    lines.remove(line)
+        try:
+            replay(_loaded([json.dumps(each) for each in lines]))
+        except durable.DurableError as error:
+            assert not isinstance(error, InternalError), error
+            said.add(type(error).__name__)
+    assert "HistoryUnreadable" in said
