@@ -250,7 +250,8 @@ class Client(Lists):
             connection: of yours (asyncpg, psycopg, SQLAlchemy); the answer joins its transaction.
 
         Returns:
-            True; False if the promise was answered before: that answer stands.
+            True; False if the promise was answered before: that answer stands. True, too, if the
+            run goes on and waits for it no more.
 
         Raises:
             TokenRefused: forged, changed, of another database, or of a run that was deleted.

@@ -264,6 +264,22 @@ async def test_a_run_that_goes_on_keeps_its_name_and_what_nobody_has_received(
     assert [each.op for each in await stage.store.inbox.read([(parent, 0)])] == [1]
 
 
+async def test_a_pause_goes_along_with_a_run_that_goes_on(stage: Stage) -> None:
+    """Its last turn was under way when somebody asked it to hold."""
+    worker = await stage.worker()
+    (run,) = await stage.born(worker, "held")
+    assert await stage.store.runs.pause("held", True) is None
+    advance = turn(run, 1)
+    close = Close("continued", None, None, None, 5)
+    advance.effects = Effects(close=close, heir=Heir(bytes(16), b"\x91\x01", ()))
+    assert await stage.commit(worker, advance) == [DONE]
+    heir = await named(stage, "held")
+    assert heir["run"] != run and heir["status"] == "paused"
+    assert await claimed(stage, worker) == {}
+    assert await stage.store.runs.pause("held", False) is None
+    assert list(await claimed(stage, worker)) == ["held"]
+
+
 async def test_a_run_that_has_gone_on_knows_what_is_repeated(stage: Stage) -> None:
     """A start, and messages that it has read, though it has other arguments by now."""
     worker, new = await stage.worker(), new_run("mine")
