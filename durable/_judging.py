@@ -12,6 +12,7 @@ import itertools
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
@@ -19,7 +20,7 @@ from typing import TypeVar
 from ._histories import History
 from ._replaying import replay, told
 from ._store.opening import open_store
-from .errors import CodecError, Divergence, NotRegistered
+from .errors import CodecError, Divergence, DurableError, NotRegistered
 
 T = TypeVar("T")
 
@@ -135,6 +136,11 @@ def _spread(
                 done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                 for each in done:
                     yield from each.result()
+        except BrokenProcessPool as error:
+            raise DurableError(
+                "A process that replayed runs has died: a workflow has ended it, or the system "
+                "has, for want of memory. Replay in one process (--jobs 1) to see where."
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 

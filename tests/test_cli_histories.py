@@ -15,7 +15,7 @@ from durable import Context, Durable, Signal, activity, workflow
 from durable import _judging as judging
 from durable.cli import cli
 from durable.cli.output import told
-from durable.testing import History, replay
+from durable.testing import History, Recording, replay
 
 HERE = __name__
 CHANGED = "DURABLE_TESTS_CODE_HAS_CHANGED"  # other processes look at it, too
@@ -30,6 +30,8 @@ async def price(what: str) -> int:
 
 @workflow(name="replays/order")
 async def order(ctx: Context, what: str) -> int:
+    if os.environ.get(CHANGED) == "fatal":
+        os._exit(1)
     if os.environ.get(CHANGED):
         await ctx.sleep(1)
     cents = await ctx.activity(price, what)
@@ -162,6 +164,18 @@ def test_exported_histories_are_replayed_without_a_database(
     assert cut.code == 1
     assert "histories.jsonl, line" in cut.err
     assert command("import", str(path), *there).code == 1
+
+
+def test_code_that_ends_the_process_is_told(
+    command: Callable[..., Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "LOADED", 1)
+    monkeypatch.setenv(CHANGED, "fatal")
+    recorded = Recording(order, "socks").activity(price, "socks").returns(5)
+    History.save(tmp_path / "three.jsonl", [recorded.history] * 3)
+    found = command("replay", HERE, "--file", str(tmp_path / "three.jsonl"), "--jobs", "2")
+    assert found.code == 1
+    assert "A process that replayed runs has died" in found.err
 
 
 @pytest.mark.parametrize(
