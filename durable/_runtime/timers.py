@@ -37,6 +37,11 @@ class Timers:
             self._heap = [each for each in self._heap if each[1:] in self._live]
             heapq.heapify(self._heap)
 
+    def look(self) -> None:
+        """The clock may have been set, and what was far off be due."""
+        if self._heap and self._heap[0][0] <= self._clock.now():
+            self._fire()
+
     def clear(self) -> None:
         self._heap.clear()
         self._live.clear()

@@ -237,6 +237,7 @@ class LiveWorker:
 
     def _beat(self, beat: Beat, came: float) -> None:
         self.clock.set(beat.now, came)
+        self.timers.look()
         self._lags = beat.due_lag, time.monotonic() - came
         missed, self._lease.missed = self._lease.missed, 0
         self.meter.beaten(*self._lags, missed=missed)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from durable._runtime.clock import DRIFT_MAX, Clock
+from durable._runtime.timers import Timers
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -48,6 +49,18 @@ def test_a_clock_that_runs_too_fast_comes_back_slowly() -> None:
         clock.set(NOON + timedelta(seconds=second * (1 - 5e-5)), float(second))
     ahead = read(clock, 100.0) - (NOON + timedelta(seconds=100 * (1 - 5e-5)))
     assert ahead == timedelta(0)
+
+
+async def test_a_timer_that_was_far_off_fires_at_the_beat_after_the_clock_was_set() -> None:
+    clock, fired = Clock(), list[tuple[int, int]]()
+    clock.set(NOON, time.monotonic())
+    timers = Timers(clock, lambda run, op: fired.append((run, op)))
+    timers.arm(7, 1, NOON + timedelta(hours=1))
+    timers.look()
+    assert fired == []
+    clock.set(NOON + timedelta(hours=2), time.monotonic())
+    timers.look()
+    assert fired == [(7, 1)]
 
 
 def test_it_is_not_early_where_this_machine_runs_too_fast(monkeypatch: pytest.MonkeyPatch) -> None:

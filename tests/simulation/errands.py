@@ -104,6 +104,14 @@ class Tree(Errand):
         for letter in self.letters:
             await asyncio.sleep(chance.choice([0.0, chance.uniform(0.0, 8.0)]))
             await again(lambda at=letter: handle.signal(programs.told, at, key=f"letter {at}"))  # type: ignore[misc]
+        for n in range(chance.choice([0, 0, 1, 2])):
+            await asyncio.sleep(chance.uniform(0.0, 8.0))
+            with suppress(RunClosed):
+                answer = await self._ask(handle, n)
+                assert answer == f"quick {n}", answer
+
+    async def _ask(self, handle: Handle[Any], n: int) -> str:
+        return await again(lambda: handle.update(programs.asked, n, key=f"update {n}"))
 
     def expected(self) -> Any:
         letters = deque(self.letters)

@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 import anyio
 
-from durable import Context, Retry, Signal, Stream, activity, workflow
+from durable import Context, Retry, Signal, Stream, Update, activity, workflow
 
 Node = list[Any]  # [kind, number, children]
 
 told = Signal[int]("simulation.told")
 never = Signal[int]("simulation.never")
 said = Stream[str]("simulation.said")
+asked = Update[int, str]("simulation.asked")
 
 MANY = Retry(attempts=1_000, delay=0.05, delay_max=1.0)
 
@@ -51,6 +52,25 @@ async def refuses(number: int) -> str:
     raise Refused(f"not {number}")
 
 
+@activity(name="simulation.hands_on", retry=MANY)
+async def hands_on(token: str) -> None:
+    """Somebody outside gets the token, and answers."""
+
+
+class Kept(str):
+    """A promise of plain asyncio, which was kept beforehand."""
+
+    __slots__ = ()
+
+    @property
+    def token(self) -> str:
+        return ""
+
+    def __await__(self) -> Generator[Any, Any, str]:
+        yield from asyncio.sleep(0).__await__()
+        return str(self)
+
+
 class Plain:
     """What these programs need of a context, in plain asyncio."""
 
@@ -72,6 +92,9 @@ class Plain:
 
     async def child(self, _: object, node: Node) -> Any:
         return await do(self, node)
+
+    def promise(self, _: object) -> Kept:
+        return Kept("kept")
 
     def publish(self, *_: object) -> None:
         """Nobody reads it."""
@@ -128,6 +151,8 @@ def fold(node: Node, letters: deque[int]) -> Any:
             return letters.popleft()
         case "says":
             return [f"{n} {i}" for i in range(n % 3)]
+        case "is_promised":
+            return "kept"
         case "waits_in_vain":
             return f"vain {n}"
         case "fails":
@@ -202,6 +227,13 @@ async def says(ctx: Any, n: int, _: list[Node]) -> Any:
     for each in words:
         ctx.publish(said, each)
     return words
+
+
+@leaf
+async def is_promised(ctx: Any, _n: int, _: list[Node]) -> Any:
+    promise = ctx.promise(str)
+    await ctx.activity(hands_on, promise.token)
+    return await promise
 
 
 @leaf
@@ -318,14 +350,23 @@ async def lets_children(ctx: Any, _n: int, children: list[Node]) -> Any:
     return await asyncio.gather(*(ctx.child(tree, each) for each in children))
 
 
+def _answers(ctx: Context) -> None:
+    async def answer(number: int) -> str:
+        return await ctx.activity(quick, number)
+
+    ctx.on(asked, answer)
+
+
 @workflow(name="simulation.tree")
 async def tree(ctx: Context, node: Any) -> Any:
+    _answers(ctx)
     return await do(ctx, node)
 
 
 @workflow(name="simulation.rounds")
 async def rounds(ctx: Context, node: Any, left: int, results: Any) -> Any:
     """Several runs under one id; what was sent reaches whichever there is."""
+    _answers(ctx)
     results = [*results, await do(ctx, node)]
     if left > 1:
         ctx.continue_as_new(node, left - 1, results)
@@ -334,6 +375,7 @@ async def rounds(ctx: Context, node: Any, left: int, results: Any) -> Any:
 
 async def tree_changed(ctx: Context, node: Any) -> Any:
     """Code that came later: runs that the old one began go the old way."""
+    _answers(ctx)
     if ctx.patched("simulation.later"):
         await ctx.activity(quick, 99)
     return await do(ctx, node)

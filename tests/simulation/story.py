@@ -19,7 +19,7 @@ from tests.core.fuzz.programs import Mishap
 
 from . import errands as wanted
 from . import programs, replay
-from .process import Code
+from .process import Code, Process
 from .weather import FAULTS, Storm
 from .world import World
 
@@ -78,8 +78,11 @@ class Story:
         self.storm: Storm | None = None
         self.heals: asyncio.Event
         self._healed_at = 0.0
+        self._clients: list[Process] = []
+        self._tokens: list[str] = []  # that somebody outside was handed
         self._mishaps: Counter[str] = Counter()
         world.plays["simulation.shaky"] = self._shaky
+        world.plays["simulation.hands_on"] = self._answer
         world.plays["fuzz"] = self._fuzz_act
 
     def tell(self) -> Told:
@@ -100,25 +103,35 @@ class Story:
         )
         for place in self.places:
             storm.begin(place, EVERYTHING)
-        client = world.client("client")
-        going = client.begin(self._client(client))
-        await storm.rage(chance.uniform(20.0, 60.0), chance.choice([2.0, 5.0, 10.0]), [client])
+        storm.begin_client = self._begin_client
+        self._begin_client()
+        await storm.rage(chance.uniform(20.0, 60.0), chance.choice([2.0, 5.0, 10.0]))
         self.heals.set()
         self._healed_at = world.loop.now
-        await self._ends(going)
+        await self._ends()
         for place in list(world.workers):
             await world.leave(place)
         self._judge()
 
+    def _begin_client(self) -> Process:
+        """Whatever is not done is begun, again."""
+        client = self.world.client(f"client.{len(self._clients) + 1}")
+        self._clients.append(client)
+        client.life = client.begin(self._client(client))
+        for token in self._tokens:
+            client.begin(self._keep(client, token))
+        return client
+
     async def _client(self, client: Any) -> None:
         async with client.app as app, asyncio.TaskGroup() as errands:
-            for each in self.errands:
+            for each in [each for each in self.errands if not each.is_done]:
                 chance = random.Random(f"{self.world.seed} {each.id}")
                 errands.create_task(each.run(app, chance, self.heals))
 
-    async def _ends(self, going: asyncio.Task[None]) -> None:
+    async def _ends(self) -> None:
         """Wait until all is done, or nothing moves any more."""
-        world, watch = self.world, self.world.watch
+        world, watch, going = self.world, self.world.watch, self._clients[-1].life
+        assert going is not None
         while not watch.broken:
             await asyncio.sleep(0.5)
             is_open = [run for run in world.server.tables.run.values() if run.status not in CLOSED]
@@ -142,6 +155,16 @@ class Story:
         if self._mishaps[key] <= mishaps:
             raise ConnectionError("once more")
         return f"shaky {number}"
+
+    async def _answer(self, token: str) -> None:
+        """Somebody who has a client gets the token, at least once."""
+        self._tokens.append(token)
+        self._clients[-1].begin(self._keep(self._clients[-1], token))
+
+    async def _keep(self, client: Process, token: str) -> None:
+        while client.app._store is None:  # not entered yet
+            await asyncio.sleep(0.01)
+        await wanted.again(lambda: client.app.resolve(token, "kept"))
 
     async def _fuzz_act(self, tag: str, number: int) -> str:
         fate = hashlib.blake2b(f"{self.world.seed} {tag} {number}".encode(), digest_size=2).digest()

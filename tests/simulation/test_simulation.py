@@ -17,7 +17,7 @@ from .plants import PLANTS
 from .story import Story, tell
 
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS = 5
+SEEDS = 4
 
 # Worlds in which a planted bug is looked for; the first three bring out most of them.
 TRIES = 60
@@ -35,8 +35,9 @@ def test_without_faults_nothing_is_done_twice() -> None:
     told = story.tell()
     assert not told.broken
     assert told.statements > 50
-    for (run, op), begun in story.world.watch.begun.items():
-        assert len(begun) == 1 or "shaky" in begun[0].name, (run, op)
+    fail_on_purpose = {"simulation.shaky", "canon.shaky", "canon.speaks"}
+    for op, begun in story.world.watch.begun.items():
+        assert len(begun) == 1 or begun[0].name in fail_on_purpose, op
 
 
 @pytest.mark.parametrize("plant", sorted(PLANTS))

@@ -79,6 +79,8 @@ class Watch:
             self.counts[type(answer).__name__] += 1
         elif verb == "take_over" and answer:
             self.counts["runs taken over"] += answer
+        elif verb == "set_stuck" and answer is True:
+            self.counts["runs stuck"] += 1
         if verb == "commit" and isinstance(answer, list):
             self._committed(args[0], args[1], answer)
         elif verb == "claim" and isinstance(answer, list):

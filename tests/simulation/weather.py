@@ -50,17 +50,15 @@ class Storm:
         self._cached = cached
         self._kinds = kinds
         self._over = asyncio.Event()
+        self.begin_client: Callable[[], Process]
         # On all roads, for as long as it lasts.
         self.climate = Weather(
             lost=self.chance.choice(DOSES), unanswered=self.chance.choice(DOSES),
             late=self.chance.choice(DOSES), hints_lost=self.chance.choice(DOSES),
         ) if kinds else Weather()  # fmt: skip
 
-    async def rage(self, seconds: float, gap: float, clients: Sequence[Process]) -> None:
+    async def rage(self, seconds: float, gap: float) -> None:
         """Faults come every ``gap`` seconds or so; returns when all of them are undone."""
-        self.clients = clients
-        for process in clients:
-            process.road.weather = replace(self.climate)
         async with asyncio.TaskGroup() as faults:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -75,7 +73,7 @@ class Storm:
 
     def _clear(self) -> None:
         world = self.world
-        for process in [*world.workers.values(), *self.clients]:
+        for process in [*world.workers.values(), *world.clients]:
             process.road.weather = Weather()
         for place in list(world.workers):
             if world.workers[place].app.code is not self._final:
@@ -98,7 +96,7 @@ class Storm:
         return self.world.workers[self.chance.choice(places)] if places else None
 
     def anybody(self) -> Process:
-        return self.chance.choice([*self.world.workers.values(), *self.clients])
+        return self.chance.choice([*self.world.workers.values(), *self.world.clients])
 
     def begin(self, place: str, code: Code | None = None) -> None:
         code = code or self.chance.choice(self._codes)
@@ -119,6 +117,19 @@ async def a_worker_dies(storm: Storm) -> None:
         storm.world.kill(place, host_is_gone=storm.chance.random() < 0.3)
         await storm.lasts(0.05, 8.0)
         storm.begin(place)
+
+
+@fault
+async def the_client_dies(storm: Storm) -> None:
+    """Another one does again what it cannot know to be done."""
+    world = storm.world
+    if world.clients:
+        client = world.clients.pop()
+        world.watch.tell(f"{client.name} is killed")
+        client.kill(host_is_gone=False)
+        world.graves.append(client)
+        await storm.lasts(0.05, 8.0)
+        storm.begin_client().road.weather = replace(storm.climate)
 
 
 @fault

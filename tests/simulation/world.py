@@ -39,6 +39,7 @@ class World:
         self.watch = self.server.watch = Watch(self.server)
         self.plays: dict[str, Plays] = {}  # activities that the world plays, by name
         self.workers: dict[str, Process] = {}  # that are to live, by place
+        self.clients: list[Process] = []
         self.graves: list[Process] = []
         self._births = itertools.count(1)
         self._instances: list[instance.Instance] = []  # whose code has begun
@@ -129,6 +130,7 @@ class World:
         process = Process(self, name)
         process.app = SimulatedClient()
         process.app.process = process
+        self.clients.append(process)
         return process
 
     # The end
@@ -137,7 +139,7 @@ class World:
         """Whatever is left in the processes that died ends now, and reaches nobody."""
         self.server.is_up = False
         self.server.watch = None
-        for process in [*self.graves, *self.workers.values()]:
+        for process in [*self.graves, *self.workers.values(), *self.clients]:
             process.road.is_dead = True
             for lane in process.host, process.beats:
                 lane.held = 0
