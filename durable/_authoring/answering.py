@@ -79,7 +79,7 @@ class Answering:
 
         def checked(argument: Any) -> None:
             if check is not None and _known(check(argument), update, "checked") is False:
-                raise InvalidCall(f"{update!r} does not take this value.")
+                raise InvalidCall(f"the check of {update!r} has returned False.")
 
         self._replayer.updates.on(update.name, Handler(update.decode, checked, run, encode_failure))
 

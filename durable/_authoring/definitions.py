@@ -198,16 +198,25 @@ def transaction_of(fn: Callable[..., Any]) -> Definition:
 
 
 def _library_of(fn: Callable[..., Any]) -> str:
-    """By what the first parameter is annotated with; asyncpg if nothing tells."""
+    """By what the first parameter is annotated with; asyncpg if nothing tells.
+
+    Raises:
+        DefinitionError: that is a connection which blocks.
+    """
     annotation = first_annotation(fn)
     origin = get_origin(annotation) or annotation
     package = getattr(origin, "__module__", "").partition(".")[0]
     told = annotation if isinstance(annotation, str) else ""  # imported for types alone
+    name = told or getattr(origin, "__name__", "")
+    if (package in ("psycopg", "sqlalchemy") or "psycopg" in told) and "Async" not in name:
+        raise DefinitionError(
+            f"{fn.__name__}() takes a {name} of {package or told}, which would hold up the event "
+            "loop: annotate an AsyncConnection, or an AsyncSession, and await what it does."
+        )
     if package == "psycopg" or "psycopg" in told:
         return "psycopg"
     if package == "sqlalchemy" or "AsyncSession" in told:
-        session = "Session" in (told or getattr(origin, "__name__", ""))
-        return "sqlalchemy.session" if session else "sqlalchemy.connection"
+        return "sqlalchemy.session" if "Session" in name else "sqlalchemy.connection"
     return "asyncpg"
 
 

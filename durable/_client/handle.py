@@ -147,9 +147,8 @@ class Handle(Generic[R]):
         return answer.state == "accepted"
 
     async def terminate(self, reason: str | None = None) -> bool:
-        """Close the run at once, wherever it stands: running, waiting, paused, stuck, unserved. Its
-        code has no say: no ``finally`` runs, what it does now is not recorded any more, and its
-        activities under way are cancelled within a second or so.
+        """Close the run at once, wherever it stands. Its code has no say: no ``finally`` runs, what it
+        does is not recorded any more, and its activities are cancelled within a second or so.
 
         Args:
             reason: why, for whoever asks for the result, and for the journal.
@@ -163,7 +162,8 @@ class Handle(Generic[R]):
         Example:
             await app.handle("order-42").terminate("the customer is gone")
         """
-        if reason is not None and not all(map(is_name, reason)):  # each of its characters
+        is_text = isinstance(reason, str) and all(map(is_name, reason))  # each of its characters
+        if reason is not None and not is_text:
             raise InvalidCall(f"reason={reason!r:.300} is no text that Postgres takes.")
         closed = await self._from_outside("terminate", reason)
         if closed:

@@ -56,7 +56,9 @@ class Transactions:
                 recorded = await self._after_lost_connection(work, backend)
                 if recorded is None:
                     raise
-            except Unavailable:
+            except Unavailable as error:
+                log.warning("transaction %r of run %r: %s; trying again", work.command.name,
+                            work.instance.id, error, extra=work.facts)  # fmt: skip
                 recorded = await self._after_lost_connection(work, backend)
             except Exception as error:
                 state = sqlstate(error)

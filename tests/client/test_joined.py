@@ -115,6 +115,8 @@ async def in_no_transaction(dsn: str, library: str) -> AsyncIterator[Any]:
             yield connection
         elif library == "plain psycopg":
             yield stack.enter_context(psycopg.connect(dsn))
+        elif library == "a pool":
+            yield await stack.enter_async_context(asyncpg.create_pool(dsn, min_size=1))
         elif library == "plain sqlalchemy":
             synchronous = create_engine(sqlalchemy_url(dsn, "psycopg"))
             stack.callback(synchronous.dispose)
@@ -130,7 +132,8 @@ async def in_no_transaction(dsn: str, library: str) -> AsyncIterator[Any]:
         ("psycopg", "autocommit"),
         ("session", "autocommit"),
         ("closed", "closed"),
-        ("plain psycopg", "closed, or in none|AsyncConnection"),
+        ("plain psycopg", "is no connection of asyncpg or of psycopg"),
+        ("a pool", "is no connection of asyncpg or of psycopg"),
         ("plain sqlalchemy", "AsyncSession"),
         ("a text", "no connection"),
     ],

@@ -10,10 +10,11 @@ import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from durable import Client, Context, Durable, Retry, RunTerminated, activity, workflow
 from durable._authoring.definitions import transaction_of
+from durable.errors import DefinitionError
 
 from .takeovers import rows, worker_of
 
@@ -155,7 +156,9 @@ async def test_a_transaction_of_a_terminated_run_does_not_happen(
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-async def test_a_lost_connection_costs_another_try_and_nothing_else(dsn: str, library: str) -> None:
+async def test_a_lost_connection_costs_another_try_and_nothing_else(
+    dsn: str, library: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with Durable(dsn) as app:
         handle = await app.start(books_in, library, "held", None)
         await gate("in").wait()
@@ -169,6 +172,7 @@ async def test_a_lost_connection_costs_another_try_and_nothing_else(dsn: str, li
         assert await handle.result() == "read committed"
     assert [name for name, _ in await booked(dsn)] == ["held"]
     assert tries == ["held", "held"]
+    assert "the connection was lost" in caplog.text and "trying again" in caplog.text
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -281,6 +285,18 @@ def test_the_library_is_told_by_the_first_parameter() -> None:
         "asyncpg", "psycopg", "sqlalchemy.session", "sqlalchemy.connection", "asyncpg",
         "sqlalchemy.session",
     ]  # fmt: skip
+
+
+def test_a_connection_that_blocks_is_refused() -> None:
+    async def plain(conn: psycopg.Connection[Any]) -> None: ...
+    async def orm(session: Session) -> None: ...
+
+    with pytest.raises(
+        DefinitionError, match=r"plain\(\) takes a Connection of psycopg, which would"
+    ):
+        transaction_of(plain)
+    with pytest.raises(DefinitionError, match="a Session of sqlalchemy, which"):
+        transaction_of(orm)
 
 
 def test_an_isolation_that_there_is_not_is_refused() -> None:

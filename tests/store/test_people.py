@@ -83,7 +83,7 @@ def _as_kept(text: str) -> Any:
         ("'', '[]'", "1 to 255"),
         ("'w', '[]', queue => ''", "1 to 255"),
         ("'w', '[]', delay => '1 s', at => now()", "both say"),
-        ("'w', '[]', priority => 9", "priority"),
+        ("'w', '[]', priority => 9", "whole number from -2 to 2"),
         ("'w', '[]', id => ''", "run"),
         ("'w', '[]', if_exists => 'maybe'", "if_exists"),
     ],

@@ -90,6 +90,9 @@ class Asyncpg:
 
 _asyncpg = Asyncpg()
 
+# What a connection has, and a pool of asyncpg, or a connection of psycopg that blocks, has not.
+_MARKS = {"asyncpg": "is_in_transaction", "psycopg": "__aenter__"}
+
 
 def library(name: str) -> Library:
     """By its name, as ``Definition.library`` has it.
@@ -122,7 +125,7 @@ async def join(connection: Any, query: str, *args: Any) -> Sequence[Sequence[Any
         module = importlib.import_module("durable.integrations.sqlalchemy")
         connection = await module.driver_connection(connection)
         package = type(connection).__module__.partition(".")[0]
-    if package not in ("asyncpg", "psycopg"):
+    if not hasattr(connection, _MARKS.get(package, "")):
         raise InvalidCall(
             f"connection={connection!r:.100} is no connection of asyncpg or of psycopg "
             "(AsyncConnection), nor one or a session of SQLAlchemy (AsyncConnection, AsyncSession)."

@@ -32,6 +32,8 @@ begin
     elsif coalesce(start.workflow, '') = '' or coalesce(start.queue, '') = ''
             or char_length(start.workflow) > 255 or char_length(start.queue) > 255 then
         raise exception 'workflow and queue are texts of 1 to 255 characters' using errcode = '22023';
+    elsif start.priority is null or start.priority not between -2 and 2 then
+        raise exception 'priority is a whole number from -2 to 2' using errcode = '22023';
     elsif start.delay is not null and start.at is not null then
         raise exception 'delay and at both say when the run begins' using errcode = '22023';
     end if;
