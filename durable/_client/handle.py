@@ -147,8 +147,8 @@ class Handle(Generic[R]):
         return answer.state == "accepted"
 
     async def terminate(self, reason: str | None = None) -> bool:
-        """Close the run at once, wherever it stands. Its code has no say: no ``finally`` runs, what it
-        does is not recorded any more, and its activities are cancelled within a second or so.
+        """Close the run at once, wherever it stands. Its code has no say: no ``finally`` runs, what
+        it does is not recorded any more, and its activities are cancelled within a second or so.
 
         Args:
             reason: why, for whoever asks for the result, and for the journal.
