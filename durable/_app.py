@@ -122,7 +122,7 @@ class Durable(Client):
         return await self._open_store(place, name=process.name(), transactions_max=bound)
 
     def _new_worker(self, definitions: Mapping[str, Definition]) -> LiveWorker:
-        return LiveWorker(self.store, definitions, self._options, on_closed=self.waiting.tell)
+        return LiveWorker(self.store, definitions, self._options, on_closed=self.waits.results.tell)
 
     async def _leave(self) -> None:
         worker, self._worker = self._worker, None

@@ -48,7 +48,7 @@ class Client(client.Client):
                 wanted.append((len(results), start))
                 results.append(Started(start.new.id, False, None, None))
             except DurableError as error:
-                results.append(Started(str(each.options.id), False, error, None))
+                results.append(Started(str(each.options.get("id")), False, error, None))
         answers = await self._answers([start for _, start in wanted], connection)
         async for (n, start), answer in unhurried(zip(wanted, answers, strict=True)):
             id = start.new.id

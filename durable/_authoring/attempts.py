@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,7 @@ from .streams import Stream
 DETAILS_BYTES_MAX = 64 * 1024
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Attempt:
     """One try of one activity.
 
@@ -31,35 +33,16 @@ class Attempt:
             for what was under way when the run came from another process.
     """
 
-    __slots__ = (
-        "_beat", "_cancelled", "_details", "_key", "_publish", "activity", "deadline", "id",
-        "may_have_run", "number",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        *,
-        id: str,
-        activity: str,
-        number: int,
-        deadline: datetime | None,
-        may_have_run: bool,
-        details: bytes | None,
-        key: Callable[[], str],
-        cancelled: Callable[[], bool],
-        beat: Callable[[bytes | None], None],
-        publish: Callable[[str, bytes], None],
-    ) -> None:
-        self.id = id
-        self.activity = activity
-        self.number = number
-        self.deadline = deadline
-        self.may_have_run = may_have_run
-        self._details = details
-        self._beat = beat
-        self._key = key
-        self._cancelled = cancelled
-        self._publish = publish
+    id: str
+    activity: str
+    number: int
+    deadline: datetime | None
+    may_have_run: bool
+    _details: bytes | None
+    _key: Callable[[], str]
+    _cancelled: Callable[[], bool]
+    _beat: Callable[[bytes | None], None]
+    _publish: Callable[[str, bytes], None]
 
     @property
     def idempotency_key(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import (
     TYPE_CHECKING,
@@ -30,7 +30,7 @@ from .._core.retries import Duration
 from ..errors import DecodeError, InvalidCall, NotRegistered
 from .channels import Exact, Signal, expect
 from .definitions import Definition, workflow_of
-from .moments import aware, length
+from .moments import times
 from .registry import NAME_MAX, is_name
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+# A workflow by its function.
+Code: TypeAlias = "Callable[[Context, *Ts], Coroutine[Any, Any, R]]"
 
 OnParentClose: TypeAlias = Literal["cancel", "terminate", "abandon"]
 
@@ -127,11 +130,7 @@ class Parent:
 
     @overload
     def child(
-        self,
-        workflow: Callable[[Context, *Ts], Coroutine[Any, Any, R]],
-        /,
-        *args: *Ts,
-        **options: Unpack[ChildOptions],
+        self, workflow: Code[*Ts, R], /, *args: *Ts, **options: Unpack[ChildOptions]
     ) -> Operation[R]: ...
     @overload
     def child(
@@ -174,11 +173,7 @@ class Parent:
 
     @overload
     async def start_child(
-        self,
-        workflow: Callable[[Context, *Ts], Coroutine[Any, Any, R]],
-        /,
-        *args: *Ts,
-        **options: Unpack[ChildOptions],
+        self, workflow: Code[*Ts, R], /, *args: *Ts, **options: Unpack[ChildOptions]
     ) -> Child[R]: ...
     @overload
     async def start_child(
@@ -216,7 +211,9 @@ class Parent:
                 ctx.continue_as_new(state)
         """
         self._replayer.check_turn()
-        raise Continued(_recorded(self.workflow, self._signature, args)[0])
+        payload, known = self._signature.record_call(args, {})
+        check_fits(self.workflow, self._signature, payload, known)
+        raise Continued(payload)
 
     @property
     def events(self) -> int:
@@ -227,19 +224,17 @@ class Parent:
     def _beget(
         self, workflow: Any, args: tuple[Any, ...], options: dict[str, Any], *, is_kept: bool
     ) -> tuple[Begetting, Ending[Any]]:
-        if unknown := options.keys() - ChildOptions.__annotations__.keys():
-            raise InvalidCall(
-                f"A child has no option {', '.join(sorted(unknown))}; it has "
-                f"{', '.join(ChildOptions.__annotations__)}. Arguments of the workflow are given "
-                "by position, as in ctx.child(order, 4200)."
-            )
-        definition = definition_of(workflow)
-        name = definition.name if definition else checked_name(workflow, "workflow")
-        payload, known = _recorded(name, definition.signature if definition else ANY, args)
+        check_options(options, ChildOptions, "ctx.child")
+        definition, name = definition_of(workflow)
+        signature = definition.signature if definition else ANY
+        payload, known = signature.record_call(args, {})
+        check_fits(name, signature, payload, known)
         given, queue, priority = options.get("id"), options.get("queue"), options.get("priority")
         own = f"{self.id[:ID_KEPT]}/{self._run}.{self._replayer.next_op}"
-        if priority is not None and (type(priority) is not int or priority not in PRIORITIES):
-            raise InvalidCall(f"priority={priority!r} is not one of -2, -1, 0, 1 and 2.")
+        now = self._replayer.now
+        when = times(options, now)
+        begins = when.begins_at if when.begins_after is None else now + when.begins_after
+        ends = when.ends_at if when.ends_after is None else (begins or now) + when.ends_after
         policy = options.get("on_parent_close", "cancel")
         if policy not in get_args(OnParentClose):
             raise InvalidCall(f"on_parent_close={policy!r} is not in {get_args(OnParentClose)}.")
@@ -251,8 +246,9 @@ class Parent:
             payload,
             known,
             queue if queue is None else checked_name(queue, "queue"),
-            priority,
-            *_times(options, self._replayer.now),
+            priority if priority is None else checked_priority(priority),
+            begins,
+            ends,
             policy,
         )
         to, size = (call.id if call.is_named else ""), len(payload)
@@ -260,16 +256,54 @@ class Parent:
         return call, children.spawn(name, to, digest(payload), call, size, is_kept=is_kept)
 
 
-def _recorded(
-    name: str, signature: Signature, args: tuple[Any, ...]
-) -> tuple[bytes, tuple[Any, ...] | None]:
-    payload, known = signature.record_call(args, {})
-    if known is None:
+def check_options(given: Mapping[str, Any], known: type, call: str) -> None:
+    """
+    Raises:
+        InvalidCall: there is no such option of a run.
+    """
+    if unknown := given.keys() - known.__annotations__.keys():
+        raise InvalidCall(
+            f"{call}(...) has no option {', '.join(sorted(unknown))}; it has "
+            f"{', '.join(known.__annotations__)}. Arguments of the workflow are given by position, "
+            f"as in {call}(order, 4200)."
+        )
+
+
+def checked_priority(priority: Any) -> int:
+    """
+    Raises:
+        InvalidCall: there is no such priority.
+    """
+    if type(priority) is not int or priority not in PRIORITIES:
+        raise InvalidCall(f"priority={priority!r} is not one of -2, -1, 0, 1 and 2.")
+    return priority
+
+
+def definition_of(workflow: Any) -> tuple[Definition | None, str]:
+    """With the workflow's name. None for one that this process does not know: others may serve
+    it."""
+    try:
+        definition = workflow_of(workflow)
+    except NotRegistered:
+        if not isinstance(workflow, str):
+            raise
+        return None, checked_name(workflow, "workflow")
+    return definition, definition.name
+
+
+def check_fits(
+    workflow: str, signature: Signature, payload: bytes, args: tuple[Any, ...] | None
+) -> None:
+    """``args`` are what the payload holds, if that is known.
+
+    Raises:
+        InvalidCall: the workflow does not take these arguments.
+    """
+    if args is None:
         try:
             signature.decode_call(payload)
         except DecodeError as error:
-            raise unfit(name, error) from None
-    return payload, known
+            raise unfit(workflow, error) from None
 
 
 def unfit(workflow: str, error: DecodeError) -> InvalidCall:
@@ -277,32 +311,6 @@ def unfit(workflow: str, error: DecodeError) -> InvalidCall:
         f"{workflow}() cannot be started with these arguments: they do not fit "
         f"{error.expected}: {error.why}. Nothing was written."
     )
-
-
-def _times(options: dict[str, Any], now: datetime) -> tuple[datetime | None, datetime | None]:
-    """When it begins and when it is cancelled."""
-    delay, at, deadline = options.get("delay"), options.get("at"), options.get("deadline")
-    begins = None
-    if at is not None and delay is not None:
-        raise InvalidCall("delay= and at= both say when the child begins: give one of them.")
-    if at is not None:
-        begins = aware(at, "at")
-    elif delay is not None:
-        begins = now + length(delay, "delay", now)
-    if deadline is None or isinstance(deadline, datetime):
-        return begins, None if deadline is None else aware(deadline, "deadline")
-    since = begins or now
-    return begins, since + length(deadline, "deadline", since)
-
-
-def definition_of(workflow: Any) -> Definition | None:
-    """None for a name that this process does not know: others may serve it."""
-    try:
-        return workflow_of(workflow)
-    except NotRegistered:
-        if isinstance(workflow, str):
-            return None
-        raise
 
 
 def checked_name(name: Any, what: str) -> str:
@@ -322,4 +330,4 @@ def _any(*args: Any) -> Any:
     """Stands for a workflow whose code is elsewhere: all arguments pass as they are."""
 
 
-ANY = Signature.of(_any)
+ANY = Signature(_any)

@@ -58,32 +58,13 @@ class Call(msgspec.Struct, frozen=True):
         return self.definition.signature.decode_call(self.input)
 
 
-class Context(Answering, Parent, Patching):
-    """Everything a workflow may do that is not plain computation.
+class Verbs:
+    """What runs a function outside of the workflow."""
 
-    ``id`` is the caller's id of this run, ``workflow`` the name of its workflow, ``log`` a logger
-    whose lines appear once, when the turn that wrote them is recorded."""
+    __slots__ = ()
 
-    def __init__(
-        self,
-        replayer: Replayer,
-        *,
-        id: str,
-        workflow: str,
-        run: int = 0,
-        signature: Signature = ANY,
-    ) -> None:
-        self.id = id
-        self.workflow = workflow
-        self._run = run
-        self._signature = signature
-        self.log = RunLog(replayer)
-        self._replayer = replayer
-        # Calls so far, by name and input. The keys are bytes, since tuples would be walked by
-        # the garbage collector for as long as the run is in memory.
-        self._uses: dict[bytes, int] = {}
-        self._random: random.Random | None = None
-        self._uuids = 0
+    def _ask(self, definition: Definition, args: Any, kwargs: Any) -> Operation[Any]:
+        raise NotImplementedError
 
     @overload
     def activity(
@@ -135,6 +116,34 @@ class Context(Answering, Parent, Patching):
             await ctx.transaction(reserve, "socks")
         """
         return self._ask(transaction_of(fn), args, kwargs)
+
+
+class Context(Verbs, Answering, Parent, Patching):
+    """Everything a workflow may do that is not plain computation.
+
+    ``id`` is the caller's id of this run, ``workflow`` the name of its workflow, ``log`` a logger
+    whose lines appear once, when the turn that wrote them is recorded."""
+
+    def __init__(
+        self,
+        replayer: Replayer,
+        *,
+        id: str,
+        workflow: str,
+        run: int = 0,
+        signature: Signature = ANY,
+    ) -> None:
+        self.id = id
+        self.workflow = workflow
+        self._run = run
+        self._signature = signature
+        self.log = RunLog(replayer)
+        self._replayer = replayer
+        # Calls so far, by name and input. The keys are bytes, since tuples would be walked by
+        # the garbage collector for as long as the run is in memory.
+        self._uses: dict[bytes, int] = {}
+        self._random: random.Random | None = None
+        self._uuids = 0
 
     def options(self, **options: Unpack[Given]) -> Options:
         """The same verbs with other options, for the calls made through what is returned: those
@@ -303,20 +312,20 @@ class Context(Answering, Parent, Patching):
                     version=4)  # fmt: skip
 
     def _ask(
-        self, definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, definition: Definition, args: Any, kwargs: Any, depth: int = 3
     ) -> Operation[Any]:
+        """The frames from here: the verb of ctx, and whoever wrote `await ctx.verb(...)` above."""
         signature, name = definition.signature, definition.name
         payload, known = signature.record_call(args, kwargs)
         print_of_input = digest(payload)
         key = print_of_input + b"\0" + name.encode()
         nth = self._uses[key] = self._uses.get(key, -1) + 1
         call = Call(definition, payload, nth, known)
-        # The verb of ctx, and whoever wrote `await ctx.verb(...)` above it.
-        return self._replayer.ask(definition.kind, name, print_of_input, call, depth=3)
+        return self._replayer.ask(definition.kind, name, print_of_input, call, depth=depth)
 
 
-class Options:
-    """The verbs of ``ctx`` that options suit; made by ``ctx.options(...)``."""
+class Options(Verbs):
+    """The verbs of ``ctx`` that options suit, with these options; made by ``ctx.options(...)``."""
 
     __slots__ = ("_changes", "_ctx")
 
@@ -324,29 +333,10 @@ class Options:
         self._ctx = ctx
         self._changes = changes
 
-    @overload
-    def activity(
-        self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Operation[R]: ...
-    @overload
-    def activity(
-        self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Operation[R]: ...
-    def activity(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Operation[Any]:
-        """:meth:`Context.activity` with these options."""
-        definition = with_options(activity_of(fn), self._changes)
-        return self._ctx._ask(definition, args, kwargs)
-
-    def transaction(
-        self,
-        fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Operation[R]:
-        """:meth:`Context.transaction` with these options."""
-        definition = with_options(transaction_of(fn), self._changes)
-        return self._ctx._ask(definition, args, kwargs)
+    def _ask(
+        self, definition: Definition, args: Any, kwargs: Any, depth: int = 4
+    ) -> Operation[Any]:
+        return self._ctx._ask(with_options(definition, self._changes), args, kwargs, depth)
 
 
 _current: ContextVar[Context] = ContextVar("durable_context")

@@ -84,7 +84,7 @@ def _define_workflow(fn: W, *, name: str | None) -> W:
             f"Workflow {name!r} takes no context: its first parameter is the `ctx` by which it "
             f"reaches the world. Write `async def {name}(ctx: Context, ...)`."
         )
-    definition = Definition("workflow", name, fn, _place(fn), Signature.of(fn, skip=1), True)
+    definition = Definition("workflow", name, fn, _place(fn), Signature(fn, skip=1), True)
     registry.add(definition)
     setattr(fn, _MARK, (fn, definition))
     return fn
@@ -128,7 +128,7 @@ def activity(fn: Any = None, /, *, name: str | None = None, **options: Unpack[Gi
 def _define_activity(fn: Any, *, name: str | None, options: ActivityOptions) -> Any:
     name = _name_of(fn, name, kind="activity")
     is_async = inspect.iscoroutinefunction(fn)
-    definition = Definition("activity", name, fn, _place(fn), Signature.of(fn), is_async, options)
+    definition = Definition("activity", name, fn, _place(fn), Signature(fn), is_async, options)
     registry.add(definition)
 
     @functools.wraps(fn)
@@ -188,7 +188,7 @@ def transaction_of(fn: Callable[..., Any]) -> Definition:
             f"ctx.transaction() was given {name!r}, which is not `async def {name}(conn, ...)`."
         )
     options = options.changed(NEVER_UNKNOWN)
-    signature = Signature.of(inner, skip=1)
+    signature = Signature(inner, skip=1)
     known = Definition(
         "transaction", name, inner, _place(inner), signature, True, options, _library_of(inner)
     )

@@ -1,4 +1,4 @@
-"""Messages of clients, and the answers of runs: signals, updates, queries."""
+"""Messages of clients, and the answers of runs: signals, updates; and answers to promises."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from .._authoring.channels import Channel, Message, expect
+from .._codec import values
 from .._codec.failures import decode_failure
+from .._codec.tokens import kind_of, read_token
 from .._store.protocol import Answer, Letter
+from .._store.verbs import Store
 from ..errors import (
+    InternalError,
     InvalidCall,
     RunClosed,
     RunNotFound,
     RunStuck,
+    TokenRefused,
     UpdateFailed,
     UpdateRejected,
+    shorten,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +81,7 @@ async def update(client: Client, id: str, message: Message[Any], *, meant: int |
     at: tuple[int, str] | None = await send(client, id, message, meant=meant)
     status = None
     while at is not None:
-        answer = await client.answering.answer(at)
+        answer = await client.waits.answers.answer(at)
         if answer.result is not None:
             return message.channel.decode(answer.result, 1)
         _raise_refusal(id, message, answer)
@@ -88,11 +94,42 @@ async def update(client: Client, id: str, message: Message[Any], *, meant: int |
 def _raise_refusal(id: str, message: Message[Any], answer: Answer) -> None:
     if answer.failure is not None:
         failure = decode_failure(answer.failure)
-        told = {"id": id, "update": message.channel.name, "type": failure.type}
+        name = message.channel.name
         if answer.status == "rejected":
-            raise UpdateRejected(**told, message=failure.message)
-        raise UpdateFailed(**told, message=failure.message, traceback=failure.traceback)
+            raise UpdateRejected(id=id, update=name, type=failure.type, message=failure.message)
+        raise UpdateFailed(id=id, update=name, **failure.told)
     if answer.status == "stuck":
         raise RunStuck(id=id, report=answer.report or "no reason was recorded")
     if answer.status == "absent":
         raise RunNotFound(id=id)
+
+
+async def resolve(
+    store: Store, token: str, value: Any, *, rejects: bool, connection: Any
+) -> tuple[int | None, bool]:
+    """The run, and whether this was the answer.
+
+    Raises:
+        TokenRefused, RunClosed, InvalidCall, EncodeError, PayloadTooLarge
+    """
+    if read_token(token) is None:
+        raise TokenRefused
+    if rejects and not isinstance(value, str):
+        raise InvalidCall(f"A promise is rejected with a text, not {shorten(value)}.")
+    payload = values.encode(value, path="the answer")
+    kind = None if rejects else kind_of(value)
+    found = await store.inbox.answer(token, payload, kind, connection=connection)
+    match found.state:
+        case "accepted" | "answered":
+            return found.run, found.state == "accepted"
+        case "forged":
+            raise TokenRefused
+        case "closed":
+            raise RunClosed(id=found.id or "", status=found.status)
+        case "unfit":
+            raise InvalidCall(
+                f"The promise takes a value of type {found.expected}, not {shorten(value)}. "
+                "Nothing was answered: the token is still good."
+            )
+        case _:
+            raise InternalError("an answer of another kind", state=found.state)

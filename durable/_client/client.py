@@ -5,25 +5,22 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import Callable, Coroutine, Set
-from types import TracebackType
+from collections.abc import Callable, Set
 from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
-from .._authoring.children import checked_name
-from .._authoring.context import Context
+from .._authoring.children import Code, checked_name
 from .._core.loop import ReplayLoop
 from .._store.opening import open_store
-from .._store.protocol import Answer as Answered
-from .._store.protocol import Hint, News, Outcome, Watched
+from .._store.protocol import Hint
 from .._store.protocol import Started as Answer
 from .._store.verbs import Store
 from .._surroundings import Place, find_place, notifies
 from ..errors import InternalError, InvalidCall
-from . import promises
+from . import asking
 from .handle import Handle
 from .listing import Lists
 from .starting import Asked, JoinedOptions, Start, StartOptions, asked, begin, definition_of
-from .waiting import Waiting
+from .waiting import Waiting, Waits
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
@@ -57,9 +54,7 @@ class Client(Lists):
         self._notify = notify
         self._place: Place | None = None
         self._store: Store | None = None
-        self._waiting: Waiting[int, Outcome] | None = None
-        self._watching: Waiting[Watched, News] | None = None
-        self._answering: Waiting[tuple[int, str], Answered] | None = None
+        self._waits: Waits | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
 
@@ -73,12 +68,7 @@ class Client(Lists):
             raise
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._close()
 
     async def _open(self) -> None:
@@ -105,19 +95,21 @@ class Client(Lists):
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
-        self._waiting = Waiting(
-            store.runs.settled,
-            key=lambda outcome: outcome.run,
-            listen=functools.partial(store.listen, Hint.ENDED),
-            live=self._live,
-        )
-        self._watching = Waiting(
-            store.streams.news,
-            key=lambda news: news.watched,
-            listen=functools.partial(store.listen, Hint.PUBLISHED),
-        )
-        self._answering = Waiting(
-            store.inbox.answers, key=lambda each: (each.run, each.key), listen=self._listen
+        self._waits = Waits(
+            Waiting(
+                store.runs.settled,
+                key=lambda outcome: outcome.run,
+                listen=functools.partial(store.listen, Hint.ENDED),
+                live=self._live,
+            ),
+            Waiting(
+                store.streams.news,
+                key=lambda news: news.watched,
+                listen=functools.partial(store.listen, Hint.PUBLISHED),
+            ),
+            Waiting(
+                store.inbox.answers, key=lambda each: (each.run, each.key), listen=self._listen
+            ),
         )
 
     async def _listen(self, hear: Callable[..., None]) -> None:
@@ -136,10 +128,9 @@ class Client(Lists):
 
     async def _leave(self) -> None:
         store, self._store = self._store, None
-        for waiting in (self._waiting, self._watching, self._answering):
-            if waiting is not None:
-                waiting.fail(InvalidCall("The client was closed while a run was waited for."))
-                await waiting.close()
+        for waiting in self._waits or ():
+            waiting.fail(InvalidCall("The client was closed while a run was waited for."))
+            await waiting.close()
         if store is not None:
             await store.close()
         place, self._place = self._place, None
@@ -150,11 +141,7 @@ class Client(Lists):
 
     @overload
     async def start(
-        self,
-        workflow: Callable[[Context, *Ts], Coroutine[Any, Any, R]],
-        /,
-        *args: *Ts,
-        **options: Unpack[JoinedOptions],
+        self, workflow: Code[*Ts, R], /, *args: *Ts, **options: Unpack[JoinedOptions]
     ) -> Handle[R]: ...
     @overload
     async def start(
@@ -208,11 +195,7 @@ class Client(Lists):
 
     @overload
     async def run(
-        self,
-        workflow: Callable[[Context, *Ts], Coroutine[Any, Any, R]],
-        /,
-        *args: *Ts,
-        **options: Unpack[StartOptions],
+        self, workflow: Code[*Ts, R], /, *args: *Ts, **options: Unpack[StartOptions]
     ) -> R: ...
     @overload
     async def run(self, workflow: str, /, *args: Any, **options: Unpack[StartOptions]) -> Any: ...
@@ -228,15 +211,13 @@ class Client(Lists):
         return await handle.result()
 
     @overload
-    def handle(
-        self, id: str, workflow: Callable[[Context, *Ts], Coroutine[Any, Any, R]], /
-    ) -> Handle[R]: ...
+    def handle(self, id: str, workflow: Code[*Ts, R], /) -> Handle[R]: ...
     @overload
     def handle(self, id: str, workflow: str | None = None, /) -> Handle[Any]: ...
     def handle(self, id: str, workflow: Any = None, /) -> Handle[Any]:
         """A handle on the run that ``id`` names, typed by its workflow if that is given. Sends
         no statement."""
-        definition = definition_of(workflow) if workflow is not None else None
+        definition = None if workflow is None else definition_of(workflow)[0]
         return Handle(self, checked_name(id, "id"), run=None, definition=definition)
 
     # Promises
@@ -271,7 +252,7 @@ class Client(Lists):
         return await self._answer(token, message, rejects=True, connection=connection)
 
     async def _answer(self, token: str, value: object, *, rejects: bool, connection: Any) -> bool:
-        run, is_first = await promises.answer(
+        run, is_first = await asking.resolve(
             self.store, token, value, rejects=rejects, connection=connection
         )
         if is_first and connection is None:
@@ -304,19 +285,9 @@ class Client(Lists):
         return self._store
 
     @property
-    def waiting(self) -> Waiting[int, Outcome]:
-        assert self.store is not None and self._waiting is not None
-        return self._waiting
-
-    @property
-    def watching(self) -> Waiting[Watched, News]:
-        assert self.store is not None and self._watching is not None
-        return self._watching
-
-    @property
-    def answering(self) -> Waiting[tuple[int, str], Answered]:
-        assert self.store is not None and self._answering is not None
-        return self._answering
+    def waits(self) -> Waits:
+        assert self.store is not None and self._waits is not None
+        return self._waits
 
     async def _replayed(self, run: int, query: str) -> bytes:
         """The answer of a run's code to a query, from what is recorded."""

@@ -98,10 +98,10 @@ class Handle(Generic[R]):
             RunStuck: no code here can continue it; ``.report`` says why.
             RunNotFound: no such id.
         """
-        outcome = await self._client.waiting.answer(await self._resolved())
+        outcome = await self._client.waits.results.answer(await self._resolved())
         while outcome.status == "continued" and outcome.heir is not None:
             self._run = outcome.heir
-            outcome = await self._client.waiting.answer(outcome.heir)
+            outcome = await self._client.waits.results.answer(outcome.heir)
         value: R = self._value(outcome)
         return value
 
@@ -383,13 +383,7 @@ class Handle(Generic[R]):
                 return decode(outcome.result)
             case "failed":
                 assert outcome.failure is not None
-                failure = decode_failure(outcome.failure)
-                raise RunFailed(
-                    id=self.id,
-                    type=failure.type,
-                    message=failure.message,
-                    traceback=failure.traceback,
-                )
+                raise RunFailed(id=self.id, **decode_failure(outcome.failure).told)
             case "cancelled":
                 raise RunCancelled(id=self.id, reason=outcome.reason)
             case "absent":

@@ -80,7 +80,7 @@ async def items(
 
 async def _pages(client: Client, watched: Watched) -> AsyncGenerator[Any, None]:
     while True:
-        news: News = await client.watching.answer(watched)
+        news: News = await client.waits.news.answer(watched)
         if news.status is None:
             raise RunNotFound(id=str(watched.run))
         for item in news.items:

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -27,10 +27,17 @@ from uuid import UUID
 
 from .._authoring import children, registry
 from .._authoring.channels import Message
-from .._authoring.children import ANY, PRIORITIES, checked_name, unfit
-from .._authoring.context import Context
+from .._authoring.children import (
+    ANY,
+    Code,
+    check_fits,
+    check_options,
+    checked_name,
+    checked_priority,
+    unfit,
+)
 from .._authoring.definitions import Definition
-from .._authoring.moments import aware, length
+from .._authoring.moments import times
 from .._codec import sameness
 from .._core.retries import Duration
 from .._store.family import NewRun
@@ -79,21 +86,6 @@ class JoinedOptions(StartOptions, total=False):
     connection: Any
 
 
-class Options(NamedTuple):
-    """The same, with what they are if they are not given."""
-
-    id: str | None = None
-    if_exists: IfExists = "use"
-    compare: bool = True
-    queue: str = "default"
-    priority: int = 0
-    delay: Duration | None = None
-    at: datetime | None = None
-    deadline: Duration | datetime | None = None
-    message: Message[Any] | None = None
-    build: str | None = None
-
-
 class Start(Generic[R_co]):
     """One of the starts of ``client.start_many``. It takes what ``client.start`` takes, and is
     checked when it is used.
@@ -104,11 +96,7 @@ class Start(Generic[R_co]):
 
     @overload
     def __init__(
-        self,
-        workflow: Callable[[Context, *Ts], Coroutine[Any, Any, R_co]],
-        /,
-        *args: *Ts,
-        **options: Unpack[StartOptions],
+        self, workflow: Code[*Ts, R_co], /, *args: *Ts, **options: Unpack[StartOptions]
     ) -> None: ...
     @overload
     def __init__(
@@ -119,13 +107,8 @@ class Start(Generic[R_co]):
     ) -> None:
         self.workflow = workflow
         self.args = args
-        if unknown := options.keys() - set(Options._fields):
-            raise InvalidCall(
-                f"A start has no option {', '.join(sorted(unknown))}; it has "
-                f"{', '.join(Options._fields)}. Arguments of the workflow are given by position, "
-                "as in start(order, 4200)."
-            )
-        self.options = Options(**options)
+        self.options = options
+        check_options(options, StartOptions, "start")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +154,8 @@ class Asked(NamedTuple):
         Raises:
             InvalidCall: the workflow does not take these arguments, as far as is known here.
         """
-        if self.definition is not None and self.args is None:
-            try:
-                self.definition.signature.decode_call(self.new.input)
-            except DecodeError as error:
-                raise unfit(self.new.workflow, error) from None
+        if self.definition is not None:
+            check_fits(self.new.workflow, self.definition.signature, self.new.input, self.args)
 
     def check(self, answer: Answer | DurableError) -> Answer:
         """
@@ -204,12 +184,11 @@ def asked(start: Start[Any]) -> Asked:
     Raises:
         InvalidCall, EncodeError, NotRegistered: it cannot be started so.
     """
-    definition, options = definition_of(start.workflow), start.options
-    name = definition.name if definition else checked_name(start.workflow, "workflow")
-    if options.if_exists not in get_args(IfExists):
-        raise InvalidCall(f"if_exists={options.if_exists!r} is not one of {get_args(IfExists)}.")
-    if type(options.priority) is not int or options.priority not in PRIORITIES:
-        raise InvalidCall(f"priority={options.priority!r} is not one of -2, -1, 0, 1 and 2.")
+    options, (definition, name) = start.options, definition_of(start.workflow)
+    given, build = options.get("id"), options.get("build")
+    if_exists = options.get("if_exists", "use")
+    if if_exists not in get_args(IfExists):
+        raise InvalidCall(f"if_exists={if_exists!r} is not one of {get_args(IfExists)}.")
     payload, args = (definition.signature if definition else ANY).record_call(start.args, {})
     try:
         print_of_input = sameness.digest(payload, args)
@@ -217,21 +196,19 @@ def asked(start: Start[Any]) -> Asked:
         raise unfit(name, error) from None
     chance = os.urandom(32)
     new = NewRun(
-        str(UUID(bytes=chance[16:], version=4))
-        if options.id is None
-        else checked_name(options.id, "id"),
+        str(UUID(bytes=chance[16:], version=4)) if given is None else checked_name(given, "id"),
         name,
-        checked_name(options.queue, "queue"),
-        options.priority,
+        checked_name(options.get("queue", "default"), "queue"),
+        checked_priority(options.get("priority", 0)),
         payload,
         print_of_input,
-        options.if_exists,
-        options.id is not None,
+        if_exists,
+        given is not None,
         chance[:16],
-        *_times(options.at, options.delay, options.deadline),
-        None if options.build is None else checked_name(options.build, "build"),
+        *times(options, datetime.now(UTC)),
+        build if build is None else checked_name(build, "build"),
     )
-    return Asked(new, definition, args, options.compare, options.message)
+    return Asked(new, definition, args, options.get("compare", True), options.get("message"))
 
 
 async def begin(client: Client, start: Asked, connection: Any) -> Answer:
@@ -247,36 +224,12 @@ async def begin(client: Client, start: Asked, connection: Any) -> Answer:
     return answer
 
 
-def definition_of(workflow: Any) -> Definition | None:
-    """None for a name that this process does not know; one that is nearly known is asked about."""
-    found = children.definition_of(workflow)
-    if found is None and (hint := registry.near("workflow", workflow)):
-        log.warning("this process knows no workflow %r. %s", workflow, hint)
-    return found
-
-
-def _times(
-    at: datetime | None, delay: Duration | None, deadline: Duration | datetime | None
-) -> tuple[datetime | None, timedelta | None, datetime | None, timedelta | None]:
-    """(begins_at, begins_after, ends_at, ends_after)"""
-    begins_at = begins_after = ends_at = ends_after = None
-    if at is None and delay is None and deadline is None:
-        return begins_at, begins_after, ends_at, ends_after  # no clock is asked
-    if at is not None and delay is not None:
-        raise InvalidCall("delay= and at= both say when the run begins: give one of them.")
-    begins = datetime.now(UTC)
-    if at is not None:
-        begins = begins_at = aware(at, "at")
-    elif delay is not None:
-        begins_after = length(delay, "delay", begins)
-        begins += begins_after
-    if isinstance(deadline, datetime):
-        ends_at = aware(deadline, "deadline")
-        if begins_at is not None and ends_at <= begins_at:
-            raise InvalidCall(f"deadline={ends_at} is not after at={begins_at}.")
-    elif deadline is not None:
-        ends_after = length(deadline, "deadline", begins)
-    return begins_at, begins_after, ends_at, ends_after
+def definition_of(workflow: Any) -> tuple[Definition | None, str]:
+    """With its name. One that is nearly known here is asked about."""
+    found, name = children.definition_of(workflow)
+    if found is None and (hint := registry.near("workflow", name)):
+        log.warning("this process knows no workflow %r. %s", name, hint)
+    return found, name
 
 
 async def unhurried(items: Iterable[T]) -> AsyncGenerator[T, None]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence, Set
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
+from .._store.protocol import Answer, News, Outcome, Watched
 from ..errors import StoreUnavailable
 
 K = TypeVar("K", bound=Hashable)
@@ -109,3 +110,11 @@ class Waiting(Generic[K, A]):
                 return
             for answer in answers:
                 self.tell(answer)
+
+
+class Waits(NamedTuple):
+    """What a client waits for."""
+
+    results: Waiting[int, Outcome]
+    news: Waiting[Watched, News]  # of what runs show
+    answers: Waiting[tuple[int, str], Answer]  # of updates

@@ -44,12 +44,17 @@ class Failure:
     cause: Failure | None = None  # what it was raised from, or while handling what
     members: tuple[Failure, ...] = ()  # of an exception group; the first ones
 
+    @property
+    def told(self) -> dict[str, str]:
+        """What an error that stands for it says of it."""
+        return {"type": self.type, "message": self.message, "traceback": self.traceback}
+
 
 def encode_failure(error: BaseException, *, attempts: int = 1, kind: str = "raised") -> bytes:
     """Any exception as a payload; never fails, whatever the exception holds."""
     facts = {"attempts": attempts, "kind": kind}
     try:
-        return values.encode(_Description().of(error) | facts)
+        return values.encode(_described(error, set()) | facts)
     except Exception as failed:  # noqa: BLE001 - then less of it, but something
         told = {
             "type": _text(type(error).__qualname__),
@@ -111,42 +116,36 @@ def _made(kind: type[BaseException], failure: Failure) -> BaseException | None:
     return error
 
 
-class _Description:
-    """Describes one exception with its causes and members, within one budget."""
+def _described(error: BaseException, seen: set[int], depth: int = 0) -> dict[str, Any]:
+    """An exception with its causes and members, within one budget: not one that was told already,
+    since causes can go in circles."""
+    seen.add(id(error))
 
-    def __init__(self) -> None:
-        self._seen: set[int] = set()
+    def has_room(other: BaseException) -> bool:
+        return len(seen) < DESCRIBED_MAX and depth < CAUSES_MAX and id(other) not in seen
 
-    def of(self, error: BaseException, depth: int = 0) -> dict[str, Any]:
-        self._seen.add(id(error))
-        kind = type(error)
-        message = _message(error)
-        described: dict[str, Any] = {
-            "type": _text(kind.__qualname__),
-            "module": _text(kind.__module__),
-            "message": message,
-            "traceback": _traceback(error, message),
-            "args": _encodable(tuple(error.args), (message,)),
-            "state": _state(error),
-            "notes": _notes(error),
-        }
-        cause = error.__cause__
-        if cause is None and not error.__suppress_context__:
-            cause = error.__context__
-        if cause is not None and self._has_room(cause, depth):
-            described["cause"] = self.of(cause, depth + 1)
-        if isinstance(error, BaseExceptionGroup):
-            described["members"] = [
-                self.of(each, depth + 1)
-                for each in error.exceptions[:LISTED_MAX]
-                if self._has_room(each, depth)
-            ]
-        return described
-
-    def _has_room(self, error: BaseException, depth: int) -> bool:
-        # Not one that was told already: causes can go in circles.
-        full = len(self._seen) >= DESCRIBED_MAX or depth >= CAUSES_MAX
-        return not full and id(error) not in self._seen
+    kind, message = type(error), _message(error)
+    described: dict[str, Any] = {
+        "type": _text(kind.__qualname__),
+        "module": _text(kind.__module__),
+        "message": message,
+        "traceback": _traceback(error, message),
+        "args": _encodable(tuple(error.args), (message,)),
+        "state": _state(error),
+        "notes": _notes(error),
+    }
+    cause = error.__cause__
+    if cause is None and not error.__suppress_context__:
+        cause = error.__context__
+    if cause is not None and has_room(cause):
+        described["cause"] = _described(cause, seen, depth + 1)
+    if isinstance(error, BaseExceptionGroup):
+        described["members"] = [
+            _described(each, seen, depth + 1)
+            for each in error.exceptions[:LISTED_MAX]
+            if has_room(each)
+        ]
+    return described
 
 
 def _message(error: BaseException) -> str:

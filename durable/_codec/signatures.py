@@ -43,7 +43,7 @@ class Signature:
     they were written as.
     """
 
-    def __init__(self, fn: Callable[..., Any], skip: int) -> None:
+    def __init__(self, fn: Callable[..., Any], *, skip: int = 0) -> None:
         self.name: str = getattr(fn, "__name__", repr(fn))
         self._path = f"{self.name}()"
         self._result_path = f"the result of {self.name}()"
@@ -63,10 +63,6 @@ class Signature:
         self._named_required = frozenset(p.name for p in named if p.default is p.empty)
         self._count_max = len(positional) if self._star is None else _UNLIMITED
         self._kept_calls: dict[tuple[type, ...], bool] = {}  # by types of arguments
-
-    @classmethod
-    def of(cls, fn: Callable[..., Any], *, skip: int = 0) -> Signature:
-        return cls(fn, skip)
 
     def encode_call(self, args: Args, kwargs: Kwargs) -> bytes:
         """

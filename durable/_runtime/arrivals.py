@@ -17,6 +17,7 @@ from .._codec.values import decode
 from .._core import commands
 from .._store.protocol import JournalRow, Message
 from ..errors import InternalError, PromiseRejected
+from . import births
 
 
 class Begin(NamedTuple):
@@ -37,73 +38,66 @@ class Due(NamedTuple):
     op: int
 
 
-class Cancel(NamedTuple):
-    seq: int
-    reason: str | None
-
-
-class Came(NamedTuple):
-    """A signal for the code to receive, or an update for it to answer."""
-
-    seq: int
-    kind: str
-    name: str
-    payload: bytes | None
-
-
-class Promised(NamedTuple):
-    """A promise was answered, or rejected: the failure that the code gets."""
-
-    seq: int
-    op: int
-    result: bytes | None
-    failure: bytes | None
-
-
-class Refusal(NamedTuple):
-    """An effect of this run was not done."""
-
-    seq: int
-    op: int | None
-    why: str
-
-
-class Ended(NamedTuple):
-    """A child has ended; ``payload`` is its result, its failure, or a reason."""
-
-    seq: int
-    op: int | None
-    status: str
-    payload: bytes | None
-
-
 class Redo(NamedTuple):
     """An event that a retry took back is to be fed again, in a turn of its own."""
 
     row: JournalRow
 
 
-Arrival: TypeAlias = Begin | Result | Due | Cancel | Came | Promised | Ended | Refusal | Redo
+Arrival: TypeAlias = Begin | Result | Due | Message | Redo
 
 
-def arrival_of(message: Message) -> Arrival:
+def to_row(
+    arrival: Begin | Due | Message | Redo,
+    place: tuple[int, int, bytes],
+    at: datetime,
+    waits: Mapping[int, commands.Open],
+) -> JournalRow | None:
+    """As it is recorded at a place: run, position, key. None: the code waits for it no longer."""
+    run, position, key = place
+    match arrival:
+        case Due():
+            timer = waits.get(arrival.op)
+            if not isinstance(timer, commands.Wait):
+                return None
+            at, op = max(at, timer.due), arrival.op
+            return JournalRow(run, position, "timer", at, key, op, site=timer.site,
+                              digest=timer.digest)  # fmt: skip
+        case Begin():
+            return JournalRow(run, position, "started", at, key)
+        case Redo(old):
+            at = max(at, old.at) if old.kind == "timer" else at
+            return msgspec.structs.replace(old, position=position, at=at, key=key, effects=None,
+                                           patches=None)  # fmt: skip
+        case Message(_, seq, kind):
+            told = _told(arrival, waits.get(arrival.op or 0))
+            if told is None:
+                return None
+            return JournalRow(run, position, kind, at, key, seq=seq, **told)
+
+
+def _told(message: Message, asked: commands.Open | None) -> dict[str, Any] | None:
+    """What the row of a message tells; ``asked`` is what it answers."""
+    name, payload = message.name, message.payload
     match message.kind:
-        case "cancel":
-            return Cancel(message.seq, message.name)
+        case "cancel" | "refused":
+            return {"op": message.op, "name": name}
         case "signal" | "update":
-            return Came(message.seq, message.kind, message.name or "", message.payload)
-        case "promise":
-            assert message.op is not None and message.payload is not None
-            answer, failure = message.payload, None
-            if message.name == "reject":
-                failure = encode_failure(PromiseRejected(decode(answer, str)))
-            return Promised(message.seq, message.op, None if failure else answer, failure)
+            return {"name": name or "", "result": payload}
         case "child":
-            return Ended(message.seq, message.op, message.name or "", message.payload)
-        case "refused":
-            return Refusal(message.seq, message.op, message.name or "")
-        case _:
-            raise InternalError("this version knows no such message", kind=message.kind)
+            if not isinstance(asked, commands.Spawn):
+                return None
+            return births.ending(asked, name or "", payload)
+        case "promise":
+            if not isinstance(asked, commands.Promise):
+                return None
+            told = {"op": asked.op, "name": asked.name, "site": asked.site}
+            if name != "reject":
+                return told | {"result": payload}
+            rejected = PromiseRejected(decode(payload or b"", str))
+            return told | {"failure": encode_failure(rejected)}
+        case kind:
+            raise InternalError("this version knows no such message", kind=kind)
 
 
 def merged(
@@ -120,6 +114,6 @@ def merged(
     for message in sorted(messages, key=lambda each: each.seq):
         while timers and timers[0][0] < message.at:
             arrivals.append(Due(timers.pop(0)[1]))
-        arrivals.append(arrival_of(message))
+        arrivals.append(message)
     arrivals.extend(Due(op) for _, op in timers)
     return arrivals

@@ -18,21 +18,20 @@ import random
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._authoring import attempts as authoring
 from .._core import commands
 from .._store.protocol import Note
 from .activities import run_activity
 from .arrivals import Result
-from .clock import Clock
 from .instance import Instance
 from .kept import Kept
 from .limits import left_of_total, listen, total_is_over
-from .metrics import Meter
 from .press import Press
 from .quick import Quick
 from .slots import Slots
+from .transactions import Transactions
 from .work import (
     Disowned,
     Runner,
@@ -45,6 +44,9 @@ from .work import (
     failure_of,
     next_in,
 )
+
+if TYPE_CHECKING:
+    from .worker import LiveWorker
 
 log = logging.getLogger("durable.activity")
 
@@ -67,40 +69,22 @@ STOP_SECONDS = 5.0
 
 
 class Attempts:
-    """``on_result`` gets an op's answer, ``on_unfit`` a run that this code cannot continue,
-    ``on_note`` a run that has something to note."""
-
-    def __init__(
-        self,
-        *,
-        clock: Clock,
-        activities_max: int,
-        may_begin: Callable[[], Any],
-        on_result: Callable[[Instance, Result], None],
-        on_unfit: Callable[[Instance, str], None],
-        on_note: Callable[[Instance], None],
-        run_transaction: Runner,
-        meter: Meter,
-    ) -> None:
+    def __init__(self, worker: LiveWorker) -> None:
         self.chance: Callable[[], float] = random.random  # for jitter
-        self._clock = clock
-        self._may_begin = may_begin
-        self._on_result = on_result
-        self._on_unfit = on_unfit
-        self._on_note = on_note
-        self._slots = Slots(activities_max)
-        self._runners: dict[str, Runner] = {
-            "activity": functools.partial(run_activity, clock),
-            "transaction": run_transaction,
+        self._worker = worker
+        self._clock = worker.clock
+        self._slots = Slots(worker.options.activities_max)
+        runners: dict[str, Runner] = {
+            "activity": functools.partial(run_activity, worker.clock),
+            "transaction": Transactions(worker),
         }
-        if meter.is_on:
-            self._runners = {kind: meter.around(each) for kind, each in self._runners.items()}
-        self._quick = Quick(self._run_plain, may_begin=may_begin, skip=self._skip)
-        self._is_measured = meter.is_on  # then all attempts go the long way
+        self._runners = {kind: worker.meter.around(each) for kind, each in runners.items()}
+        self._quick = Quick(self._run_plain, may_begin=worker.may_begin, skip=self._skip)
+        self._is_measured = worker.meter.is_on  # then all attempts go the long way
         self._under_way: dict[tuple[int, int], Work] = {}
         self._kept = Kept()
         self._host = asyncio.get_running_loop()
-        self._press = Press(on_note)
+        self._press = Press(worker.has_news)
 
     def begin(
         self,
@@ -120,7 +104,7 @@ class Attempts:
             self._press.repeat(before)
             return
         if resumed and (result := self._kept.take(instance.run, command)) is not None:
-            self._on_result(instance, result)
+            self._worker.result_arrived(instance, result)
             return
         work = self._under_way[key] = Work(instance, command, key, self._press.stir)
         if resumed:
@@ -254,12 +238,12 @@ class Attempts:
         if is_awaited and result is not None:
             self._tell(work, result)
         elif is_awaited and report is not None and not work.instance.lost:
-            self._on_unfit(work.instance, report)
+            self._worker.refused(work.instance, report)
 
     def _tell(self, work: Work, result: Result) -> None:
         """An op is answered; if its run has left this process, the answer waits for it."""
         if not work.instance.lost:
-            self._on_result(work.instance, result)
+            self._worker.result_arrived(work.instance, result)
         else:
             self._kept.add(work.instance.run, work.command, result)
 
@@ -307,7 +291,7 @@ class Attempts:
             try:
                 if work.call.definition.options.records_start:
                     await self._record(work)
-                while (waited := self._may_begin()) is not None:
+                while (waited := self._worker.may_begin()) is not None:
                     await waited
                 if work.instance.lost or work.instance.holding:
                     raise Disowned
@@ -387,4 +371,4 @@ class Attempts:
         note = work.note(self._clock.now(), number=number or work.number, next_at=next_at)
         instance.notes[note.op] = note
         if not instance.lost:
-            self._on_note(instance)
+            self._worker.has_news(instance)

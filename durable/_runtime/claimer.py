@@ -22,7 +22,7 @@ from .._store import verbs
 from .._store.protocol import Claimed, JournalRow, Message, Note
 from ..errors import CodecError, Divergence, InternalError, LeaseLost, StoreUnavailable
 from . import rows
-from .arrivals import Begin, Redo, arrival_of, merged
+from .arrivals import Begin, Redo, merged
 from .clock import Alarm
 from .committer import SLICE_SECONDS
 from .doubtful import CRASHES_MAX, Doubtful, report
@@ -327,7 +327,7 @@ class Claimer:
             new = [each for each in messages[instance.run] if each.seq > instance.seen]
             for message in new:
                 instance.seen = message.seq
-                instance.arrivals.append(arrival_of(message))
+                instance.arrivals.append(message)
             read.append((instance.run, instance.seen))
             worker.committer.submit(instance)
         if read:

@@ -20,10 +20,10 @@ from .._authoring.context import Context, run_workflow
 from .._authoring.definitions import Definition
 from .._core import commands, divergence, events
 from .._core.replayer import Replayer
-from .._store.protocol import Advance, Birth, Close, Effects, JournalRow, Note, Park
+from .._store.protocol import Advance, Birth, Close, Effects, JournalRow, Message, Note, Park
 from ..errors import CodecError, Divergence, InternalError
 from . import births, rows
-from .arrivals import Arrival, Begin, Came, Cancel, Due, Ended, Promised, Redo, Refusal, Result
+from .arrivals import Arrival, Begin, Due, Redo, Result, to_row
 from .closing import closing
 from .keys import next_key
 from .streaming import Publisher, gathered
@@ -248,55 +248,17 @@ class Instance:
         return row, events.Answered(p, at, op, kind, name, asked.digest, result.value)
 
     def _recorded(
-        self,
-        arrival: Begin | Due | Cancel | Came | Promised | Ended | Refusal | Redo,
-        at: datetime,
+        self, arrival: Begin | Due | Message | Redo, at: datetime
     ) -> tuple[JournalRow, events.Event] | None:
         """An arrival as its journal row and its event, with the next position."""
-        p, key = self.position, next_key()
-        match arrival:
-            case Due(op):
-                timer = self.replayer.open.get(op)
-                if not isinstance(timer, commands.Wait):
-                    return None
-                at = max(at, timer.due)
-                row = JournalRow(self.run, p, "timer", at, key, op, site=timer.site,
-                                 digest=timer.digest)  # fmt: skip
-                return row, events.TimerFired(p, at, op, timer.digest)
-            case Begin():
-                row = JournalRow(self.run, p, "started", at, key)
-                return row, events.Started(p, at)
-            case Cancel(seq, reason):
-                row = JournalRow(self.run, p, "cancel", at, key, name=reason, seq=seq)
-                return row, events.CancelRequested(p, at, reason)
-            case Came(seq, kind, name, payload):
-                row = JournalRow(self.run, p, kind, at, key, name=name, result=payload, seq=seq)
-                if kind == "update":
-                    return row, events.Asked(p, at, seq, name, payload, None)
-                return row, events.Received(p, at, kind, name, payload)
-            case Ended(seq, op, status, payload):
-                spawn = self.replayer.open.get(op or 0)
-                if not isinstance(spawn, commands.Spawn):
-                    return None
-                told = births.ending(spawn, status, payload)
-                row = JournalRow(self.run, p, "child", at, key, seq=seq, **told)
-                return row, rows.to_event(row, self.replayer.open)
-            case Refusal(seq, op, why):
-                row = JournalRow(self.run, p, "refused", at, key, op, name=why, seq=seq)
-                return row, rows.to_event(row, self.replayer.open)
-            case Promised(seq, op, result, failure):
-                asked = self.replayer.open.get(op)
-                if not isinstance(asked, commands.Promise):
-                    return None
-                row = JournalRow(self.run, p, "promise", at, key, op, asked.name, None, result,
-                                 failure, asked.site, seq=seq)  # fmt: skip
-                return row, rows.to_event(row, self.replayer.open)
-            case Redo(old):
-                if old.kind == "timer":
-                    at = max(at, old.at)
-                row = msgspec.structs.replace(old, position=p, at=at, key=key, effects=None,
-                                              patches=None)  # fmt: skip
-                return row, rows.to_event(row, self.replayer.open)
+        waits = self.replayer.open
+        row = to_row(arrival, (self.run, self.position, next_key()), at, waits)
+        if row is None:
+            return None
+        event = rows.to_event(row, waits)
+        if isinstance(event, events.Asked) and isinstance(arrival, Message):
+            event = event._replace(accepted=None)  # its check is yet to be asked
+        return row, event
 
     def _take(self, asked: list[commands.Command]) -> None:
         written: list[commands.Effect | commands.Patched] = []

@@ -23,6 +23,15 @@ log = logging.getLogger("durable.worker")
 # Seconds a turn may take before its line is named. An honest turn takes microseconds.
 BLOCKED_AFTER = 2.0
 
+BLOCKING = (
+    "In an `async def` nothing may block: await, or make it a plain `def` activity, which runs in "
+    "a thread."
+)
+COMPUTING = (
+    "A workflow may only compute briefly and await: move the work into an activity (a plain `def` "
+    "runs in a thread)."
+)
+
 
 class Watchdog:
     """Watches one event loop, and its turns. To say which run has one costs an assignment."""
@@ -63,7 +72,7 @@ class Watchdog:
             elif asked != held and time.monotonic() - asked > BLOCKED_AFTER:
                 held = asked
                 if self.running is None:
-                    self._tell_held()
+                    self._tell(None)
             running = self.running
             now = time.monotonic()
             turn = None if running is None else (running, running.position)
@@ -88,24 +97,16 @@ class Watchdog:
         frame = sys._current_frames().get(self._thread_id)
         return "".join(traceback.format_stack(frame)[-4:]) if frame else "(no stack)"
 
-    def _tell_held(self) -> None:
+    def _tell(self, instance: Instance | None) -> None:
+        who, facts, advice = "something", {}, BLOCKING
+        if instance is not None:
+            name = instance.definition.name
+            who, facts, advice = (
+                f"run {instance.id!r} of workflow {name!r}",
+                instance.facts,
+                COMPUTING,
+            )
         log.error(
-            "something has held the event loop for %g s; nothing else runs meanwhile. It stands "
-            "at:\n%sIn an `async def` nothing may block: await, or make it a plain `def` activity, "
-            "which runs in a thread.",
-            BLOCKED_AFTER,
-            self._stack(),
-        )
-
-    def _tell(self, instance: Instance) -> None:
-        log.error(
-            "run %r of workflow %r has held the event loop for %g s; nothing else runs "
-            "meanwhile. It stands at:\n%s"
-            "A workflow may only compute briefly and await: move the work into an activity "
-            "(a plain `def` runs in a thread).",
-            instance.id,
-            instance.definition.name,
-            BLOCKED_AFTER,
-            self._stack(),
-            extra=instance.facts,
-        )
+            "%s has held the event loop for %g s; nothing else runs meanwhile. It stands at:\n%s%s",
+            who, BLOCKED_AFTER, self._stack(), advice, extra=facts,
+        )  # fmt: skip

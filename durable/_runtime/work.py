@@ -125,11 +125,11 @@ class Work:
             number=self.number,
             deadline=self.deadline,
             may_have_run=self.may_have_run or self.number > 1,
-            details=self.details,
-            key=lambda: authoring.idempotency_key(seed, name, digest, self.call.nth),
-            cancelled=lambda: self.abandoned or self.stopped,
-            beat=self._beat,
-            publish=self._publish,
+            _details=self.details,
+            _key=lambda: authoring.idempotency_key(seed, name, digest, self.call.nth),
+            _cancelled=lambda: self.abandoned or self.stopped,
+            _beat=self._beat,
+            _publish=self._publish,
         )
 
     def _beat(self, details: bytes | None) -> None:

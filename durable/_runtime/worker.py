@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from uuid import UUID
 
 from .._authoring import guards
@@ -37,7 +37,6 @@ from .lease import START_DEADLINE, Lease
 from .metrics import Meter
 from .options import Health, WorkerOptions
 from .timers import Timers
-from .transactions import Transactions
 from .watchdog import Watchdog
 
 # Enum members are looked up anew each time on Python 3.11, and these are asked for per step.
@@ -68,13 +67,12 @@ class LiveWorker:
         self.draining = False
         self._is_beginning = False  # again, under a name that is not registered yet
         self._began_at = 0.0  # monotonic: when that was over last
-        self.registration = self._new_registration()
         self._on_closed = on_closed
         self._births: dict[int, asyncio.Future[Verdict]] = {}
         self._background = Background()
         self.own = self._background.own
         self._watchdog = Watchdog()
-        self._lease = self._new_lease()
+        self._rename()
         self.cache = Cache()
         self.timers = Timers(self.clock, self._timer_due)
         self.committer = Committer(
@@ -82,21 +80,12 @@ class LiveWorker:
             self.clock,
             worker=lambda: self.registration.worker,
             on_written=self._written,
-            on_refused=self._refused,
+            on_refused=self.refused,
             on_fenced=self.lost,
             watchdog=self._watchdog,
             meter=self.meter,
         )
-        self.attempts = Attempts(
-            clock=self.clock,
-            activities_max=options.activities_max,
-            may_begin=lambda: self._lease.may_begin(),  # noqa: PLW0108 - leases change
-            on_result=self._result_arrived,
-            on_unfit=self._refused,
-            on_note=self._has_news,
-            run_transaction=Transactions(self),
-            meter=self.meter,
-        )
+        self.attempts = Attempts(self)
         self.claimer = Claimer(self)
         self.chores = Chores(self)
 
@@ -166,6 +155,10 @@ class LiveWorker:
         """How many more runs fit."""
         return 0 if self.draining else max(0, self.options.runs_max - len(self.active))
 
+    def may_begin(self) -> Awaitable[None] | None:
+        """None while attempts may begin; else something to wait for before one asks again."""
+        return self._lease.may_begin()
+
     def look_again(self) -> None:
         """What is due next may have changed: ask the database before the next second."""
         self._lease.beat_soon()
@@ -220,12 +213,12 @@ class LiveWorker:
 
     # News
 
-    def _result_arrived(self, instance: Instance, result: Result) -> None:
+    def result_arrived(self, instance: Instance, result: Result) -> None:
         if self.active.get(instance.run) is instance:  # not lost, and not put away
             instance.arrivals.append(result)
             self.committer.submit(instance)
 
-    def _has_news(self, instance: Instance) -> None:
+    def has_news(self, instance: Instance) -> None:
         if self.active.get(instance.run) is instance:
             self.committer.submit(instance)
 
@@ -283,7 +276,7 @@ class LiveWorker:
         if instance.close is not None:
             self._closed(instance)
         elif instance.report is not None:
-            self._refused(instance, instance.report)
+            self.refused(instance, instance.report)
         elif verdict is PARKED:
             del self.active[instance.run]
             instance.put_away()
@@ -327,7 +320,7 @@ class LiveWorker:
         self.forget(instance)
         self.claimer.made_room()
 
-    def _refused(self, instance: Instance, report: str) -> None:
+    def refused(self, instance: Instance, report: str) -> None:
         """No code here can continue this run."""
         self.attempts.drop_run(instance)
         self.forget(instance)
@@ -353,8 +346,8 @@ class LiveWorker:
         self._is_beginning = True
         told = "worker %s was declared dead; it begins again"
         log.warning(told, worker, extra={"worker": self.registration.name})
-        old, self.registration = self._lease, self._new_registration()
-        self._lease = self._new_lease()
+        old = self._lease
+        self._rename()
         self.own(self._begin_again(old))
 
     async def _begin_again(self, old: Lease) -> None:
@@ -380,11 +373,14 @@ class LiveWorker:
                 return await self._lease.acquire()
             except LeaseLost:
                 await self._lease.release()
-                self.registration = self._new_registration()
-                self._lease = self._new_lease()
+                self._rename()
 
     def _new_registration(self) -> Registration:
         return process.registration(self.definitions, self.options)
+
+    def _rename(self) -> None:
+        self.registration = self._new_registration()
+        self._lease = self._new_lease()
 
     def _new_lease(self) -> Lease:
         return Lease(

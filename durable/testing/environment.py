@@ -11,6 +11,7 @@ import asyncpg
 
 from .._authoring.definitions import Definition
 from .._client.starting import Asked
+from .._client.waiting import Waits
 from .._core.retries import Duration, seconds
 from .._runtime.worker import LiveWorker
 from .._store.verbs import Store
@@ -284,8 +285,7 @@ class Environment(Crashes):
         await super()._attach(store)
         assert self._world is not None
         waiting = Awaited(store, live=self._live, env=self)
-        self._waiting, self._watching = waiting, waiting.watching
-        self._answering = waiting.answering
+        self._waits = Waits(waiting, waiting.watching, waiting.answering)
         self._passage = Passage(
             self._clock, self._world, self._environment_worker, waiting, patience=self._patience
         )
@@ -295,7 +295,7 @@ class Environment(Crashes):
             self.store,
             definitions,
             self._options,
-            on_closed=self.waiting.tell,
+            on_closed=self.waits.results.tell,
             clock=self._clock,
             cast=self._cast,
             replays=self._replays,

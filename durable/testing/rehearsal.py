@@ -60,7 +60,7 @@ class RehearsalWorker(LiveWorker):
             report = str(error)
         instance.in_flight = False
         if report is not None:
-            self._refused(instance, report)
+            self.refused(instance, report)
         elif instance.arrivals or instance.notes or instance.streaming:
             self.committer.submit(instance)
 

@@ -181,7 +181,7 @@ async def test_a_start_whose_answer_was_lost_finds_its_own_run(
             await fetchrow("select 1")  # raises: the session is gone
         return row
 
-    client.store.runs._patience._line.fetchrow = forgets  # type: ignore[attr-defined]
+    client.store.runs._line.fetchrow = forgets  # type: ignore[attr-defined]
     handle = await client.start(waits, 1, id="a", if_exists="reject")
 
     assert lost == ["a"]

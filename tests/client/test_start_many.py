@@ -148,7 +148,7 @@ async def test_calls_that_race_in_any_order_agree(client: Client, dsn: str) -> N
 async def test_an_id_that_a_stranger_holds_is_refused_alone(
     client: Client, database: asyncpg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("durable._store.postgres.patience.WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("durable._store.postgres.line.WAIT_SECONDS", 0.1)
     transaction = database.transaction()
     await transaction.start()
     await client.start(double, 0, id="held", connection=database)

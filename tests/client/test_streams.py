@@ -215,13 +215,13 @@ async def test_many_readers_are_one_statement(
         asked.append(len(watched))
         return await news(watched)
 
-    monkeypatch.setattr(client.watching, "_ask", counted)
+    monkeypatch.setattr(client.waits.news, "_ask", counted)
     await app.start(imports, "many", 1, id="many")
     handle = client.handle("many")
     readers = [asyncio.create_task(values(handle.stream(steps, after=n % 2))) for n in range(50)]
 
     async def all_wait() -> bool:
-        return bool(asked) and max(asked) >= 1 and len(client.watching._waiters) == 1
+        return bool(asked) and max(asked) >= 1 and len(client.waits.news._waiters) == 1
 
     await until(all_wait)
     door("many 0").set()

@@ -27,7 +27,7 @@ def takes(a: int, either: Frozen | Wide, *more: Frozen, named: list[Wide], **res
 
 SEEDS = [
     *(encode(value) for value, _ in CASES),
-    Signature.of(takes).encode_call((1, Wide(1), Frozen(2)), {"named": [Wide(1)], "z": 3}),
+    Signature(takes).encode_call((1, Wide(1), Frozen(2)), {"named": [Wide(1)], "z": 3}),
     encode_failure(ExceptionGroup("all", [CardDeclined("1", code=5), Sold("a", 2)])),
 ]
 ANNOTATIONS = [expected for _, expected in CASES]
@@ -49,7 +49,7 @@ def test_any_bytes_under_any_annotation_are_a_value_or_a_refusal(p: bytes, expec
     with contextlib.suppress(DecodeError, PayloadTooLarge):
         decode(p, expected)
     with contextlib.suppress(DecodeError, PayloadTooLarge):
-        Signature.of(takes).decode_call(p)
+        Signature(takes).decode_call(p)
     with contextlib.suppress(DecodeError, PayloadTooLarge):
         rebuild(decode_failure(p), [CardDeclined, Slotted, Sold, OSError])
 

@@ -44,8 +44,8 @@ def test_a_recorded_payload_is_read_and_written_as_ever(written: str, value: str
 
 def test_a_recorded_call_is_read_as_ever() -> None:
     payload = bytes.fromhex("0192a55061726973c7070b81a466617374c3")
-    assert Signature.of(ship).decode_call(payload) == (("Paris",), {"fast": True})
-    assert Signature.of(ship).encode_call(("Paris",), {"fast": True}) == payload
+    assert Signature(ship).decode_call(payload) == (("Paris",), {"fast": True})
+    assert Signature(ship).encode_call(("Paris",), {"fast": True}) == payload
 
 
 def test_a_recorded_failure_is_read_as_ever() -> None:

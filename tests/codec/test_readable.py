@@ -195,7 +195,7 @@ async def test_readable_shows(read: Read) -> None:
 async def test_a_call_reads_as_its_arguments(read: Read) -> None:
     def ship(to: str, *, fast: bool) -> None: ...
 
-    assert await read([Signature.of(ship).encode_call(("x",), {"fast": True})]) == [
+    assert await read([Signature(ship).encode_call(("x",), {"fast": True})]) == [
         ["x", {"fast": True}]
     ]
 

@@ -89,7 +89,7 @@ class Order:
 async def order(ctx: Any, order: Order, express: bool = False, zone: str = "UTC") -> None: ...
 
 
-ORDER = Signature.of(order, skip=1)
+ORDER = Signature(order, skip=1)
 
 
 def test_defaults_given_or_not_are_the_same_to_a_function_that_is_known() -> None:

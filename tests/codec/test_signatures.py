@@ -51,7 +51,7 @@ BASKET = Basket([Item("a", Decimal(1))])
 
 
 def test_a_call_comes_back_typed() -> None:
-    signature = Signature.of(ship)
+    signature = Signature(ship)
     args = (BASKET, "there", Item("b", Decimal(2)))
     kwargs = {"fast": True, "tip": Decimal("0.5")}
     assert signature.decode_call(signature.encode_call(args, kwargs)) == (args, kwargs)
@@ -68,19 +68,19 @@ def test_position_or_name_makes_no_difference(
     by_position = max(1, min(by_position, len(names)))
     args = tuple(values[name] for name in names[:by_position])
     kwargs = {name: values[name] for name in order if name in names[by_position:]}
-    signature = Signature.of(place)
+    signature = Signature(place)
     everything = tuple(values[name] for name in names)
     assert signature.encode_call(args, kwargs) == signature.encode_call(everything, {})
     assert signature.decode_call(signature.encode_call(args, kwargs)) == (everything, {})
 
 
 def test_keywords_that_skip_a_default_are_written_in_one_order() -> None:
-    signature = Signature.of(place)
+    signature = Signature(place)
     payload = signature.encode_call((1, 2), {"d": 5})
     assert payload == signature.encode_call((1,), {"d": 5, "b": 2})
     assert signature.decode_call(payload) == ((1, 2), {"d": 5})
 
-    signature = Signature.of(ship)
+    signature = Signature(ship)
     one = signature.encode_call((BASKET,), {"x": Decimal(1), "y": Decimal(2), "fast": True})
     two = signature.encode_call(
         (), {"fast": True, "y": Decimal(2), "basket": BASKET, "x": Decimal(1)}
@@ -89,7 +89,7 @@ def test_keywords_that_skip_a_default_are_written_in_one_order() -> None:
 
 
 def test_defaults_are_not_filled_in() -> None:
-    signature = Signature.of(place)
+    signature = Signature(place)
     assert signature.decode_call(signature.encode_call((1, 2), {})) == ((1, 2), {})
 
 
@@ -97,7 +97,7 @@ def test_the_first_parameter_can_be_left_out() -> None:
     async def order(ctx: Any, basket: Basket) -> Basket:
         return basket
 
-    signature = Signature.of(order, skip=1)
+    signature = Signature(order, skip=1)
     assert signature.decode_call(signature.encode_call((BASKET,), {})) == ((BASKET,), {})
     assert str(signature).endswith("Basket)")
     assert "ctx" not in str(signature)
@@ -115,14 +115,14 @@ def test_the_first_parameter_can_be_left_out() -> None:
 )
 def test_a_wrong_call_shows_the_signature(args: Any, kwargs: Any, why: str) -> None:
     with pytest.raises(InvalidCall) as caught:
-        Signature.of(charge).encode_call(args, kwargs)
+        Signature(charge).encode_call(args, kwargs)
     assert str(caught.value) == f"{why}; its signature is charge(card: str, cents: int)"
 
 
 def test_a_required_keyword_must_be_there() -> None:
     def send(*, to: str) -> None: ...
 
-    signature = Signature.of(send)
+    signature = Signature(send)
     with pytest.raises(InvalidCall, match="'to'"):
         signature.encode_call((), {})
     assert signature.decode_call(signature.encode_call((), {"to": "x"})) == ((), {"to": "x"})
@@ -130,7 +130,7 @@ def test_a_required_keyword_must_be_there() -> None:
 
 def test_a_positional_only_name_is_no_keyword() -> None:
     with pytest.raises(InvalidCall, match="positional"):
-        Signature.of(place).encode_call((), {"a": 1, "b": 2})
+        Signature(place).encode_call((), {"a": 1, "b": 2})
 
 
 @pytest.mark.parametrize(
@@ -143,12 +143,12 @@ def test_a_positional_only_name_is_no_keyword() -> None:
 )
 def test_paths_are_named_after_parameters(args: Any, kwargs: Any, path: str) -> None:
     with pytest.raises(EncodeError) as caught:
-        Signature.of(ship).encode_call(args, kwargs)
+        Signature(ship).encode_call(args, kwargs)
     assert caught.value.path == path
 
 
 def test_results_and_sizes_are_named_after_the_function() -> None:
-    signature = Signature.of(charge)
+    signature = Signature(charge)
     with pytest.raises(EncodeError, match=r"^the result of charge\(\)\[0\] is "):
         signature.encode_result([object()])
     with pytest.raises(PayloadTooLarge, match=r"^charge\(\) takes"):
@@ -156,7 +156,7 @@ def test_results_and_sizes_are_named_after_the_function() -> None:
 
 
 def test_arguments_that_no_longer_fit_are_a_decode_error() -> None:
-    payload = Signature.of(charge).encode_call(("a", 5), {})
+    payload = Signature(charge).encode_call(("a", 5), {})
 
     def fewer(card: str) -> None: ...
     def more(card: str, cents: int, currency: str) -> None: ...
@@ -169,22 +169,22 @@ def test_arguments_that_no_longer_fit_are_a_decode_error() -> None:
     ]
     for fn, why in changed:
         with pytest.raises(DecodeError, match=why):
-            Signature.of(fn).decode_call(payload)
+            Signature(fn).decode_call(payload)
     with pytest.raises(DecodeError, match="charge"):
-        Signature.of(charge).decode_call(encode(5))
+        Signature(charge).decode_call(encode(5))
 
 
 def test_a_new_parameter_with_a_default_leaves_old_calls_as_they_are() -> None:
     def grown(card: str, cents: int, currency: str = "EUR") -> None: ...
 
-    payload = Signature.of(charge).encode_call(("a", 5), {})
-    assert Signature.of(grown).decode_call(payload) == (("a", 5), {})
+    payload = Signature(charge).encode_call(("a", 5), {})
+    assert Signature(grown).decode_call(payload) == (("a", 5), {})
 
 
 def test_an_annotation_that_cannot_be_resolved_counts_as_any(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    signature = Signature.of(vague)
+    signature = Signature(vague)
     assert signature.decode_call(signature.encode_call(({"k": (1,)}, 2), {})) == (
         ({"k": (1,)}, 2),
         {},
@@ -201,7 +201,7 @@ def test_a_class_may_be_defined_after_the_function_that_names_it(
 ) -> None:
     namespace: dict[str, Any] = {}
     exec("from __future__ import annotations\ndef f(x: Later) -> Later: return x", namespace)
-    signature = Signature.of(namespace["f"])
+    signature = Signature(namespace["f"])
     namespace["Later"] = Basket
     assert signature.decode_call(signature.encode_call((BASKET,), {})) == ((BASKET,), {})
     assert not caplog.records
@@ -215,7 +215,7 @@ def test_local_classes_are_found_where_the_function_uses_them() -> None:
     def f(x: Local) -> Any:
         return Local(x.n)
 
-    signature = Signature.of(f)
+    signature = Signature(f)
     assert signature.decode_call(signature.encode_call((Local(1),), {})) == ((Local(1),), {})
 
 
@@ -232,17 +232,17 @@ def test_wrapped_bound_partial_and_odd_callables_have_signatures_too() -> None:
             return to
 
     item = Item("a", Decimal(1))
-    assert Signature.of(shim).encode_call(("a",), {"cents": 1}) == encode(["a", 1])
+    assert Signature(shim).encode_call(("a",), {"cents": 1}) == encode(["a", 1])
     callables: list[Any] = [Mail().send, Mail(), functools.partial(Mail().send)]
     for fn in callables:
-        signature = Signature.of(fn)
+        signature = Signature(fn)
         assert signature.decode_call(signature.encode_call((item,), {})) == ((item,), {})
-    signature = Signature.of(dict)
+    signature = Signature(dict)
     assert signature.decode_call(signature.encode_call((), {"a": 1})) == ((), {"a": 1})
 
 
 def test_a_function_that_takes_anything_gives_back_what_it_was_given() -> None:
     def anything(*args: Any) -> Any: ...
 
-    signature = Signature.of(anything)
+    signature = Signature(anything)
     assert signature.decode_call(signature.encode_call((1, (2,), {3}), {})) == ((1, (2,), {3}), {})

@@ -18,7 +18,6 @@ from durable._authoring import attempts as authoring
 from durable._codec.values import encode
 from durable._runtime import (
     activities,
-    arrivals,
     attempts,
     births,
     chores,
@@ -82,7 +81,7 @@ def reads_again(patch: Patch, app: Durable) -> None:
         for run, messages in (await self._read_messages(instances)).items():
             for message in messages:
                 for _ in range(2):
-                    self._worker.active[run].arrivals.append(arrivals.arrival_of(message))
+                    self._worker.active[run].arrivals.append(message)
                 self._worker.active[run].seen = message.seq
             self._worker.committer.submit(self._worker.active[run])
 

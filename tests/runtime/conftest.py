@@ -24,7 +24,7 @@ def rehearsed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         return False
 
     def new_worker(self: Durable, definitions: Mapping[str, Definition]) -> LiveWorker:
-        closed = self.waiting.tell
+        closed = self.waits.results.tell
         return RehearsalWorker(self.store, definitions, self._options, on_closed=closed)
 
     monkeypatch.setattr(Durable, "_new_worker", new_worker)

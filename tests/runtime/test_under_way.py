@@ -283,7 +283,7 @@ async def test_a_start_that_is_taken_back_is_not_unknown(
     """A worker leaves between the note and the attempt: nothing has begun."""
     async with Durable(dsn, serve=[only_once], grace=0.05) as first:
         wait = asyncio.Event().wait
-        monkeypatch.setattr(worker_of(first).attempts, "_may_begin", lambda: wait())
+        monkeypatch.setattr(worker_of(first), "may_begin", lambda: wait())
         await first.start(only_once, "w", id="early")
         await until_rows(dsn, f"{RUNNING} where next_at is null")
     (row,) = await rows(dsn, RUNNING)

@@ -196,7 +196,7 @@ class SimulatedApp(Durable):
             self.store,
             {**definitions, **other},
             self._options,
-            on_closed=self.waiting.tell,
+            on_closed=self.waits.results.tell,
             cached=self.cached,
         )
 

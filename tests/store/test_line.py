@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from durable._store.postgres import connecting
-from durable._store.postgres.connecting import connect, explained, shown
+from durable._store.postgres.connecting import Sessions, connect, explained, shown
 from durable._store.postgres.line import Line
 from durable._store.postgres.store import Store
 from durable._store.protocol import Unavailable
@@ -25,7 +25,7 @@ from .stage import Stage
 
 @pytest_asyncio.fixture
 async def line(dsn: str) -> AsyncIterator[Line]:
-    line = Line(dsn, application="test", lock_timeout=30)
+    line = Line(Sessions(dsn, "test"), lock_timeout=30)
     yield line
     await line.close()
 
@@ -175,7 +175,7 @@ async def test_our_sessions_are_set_as_the_protocols_need(
     await observer.execute(
         f"alter database {database} set default_transaction_isolation = 'serializable'"
     )
-    line = Line(dsn, application="shop", lock_timeout=0.08)
+    line = Line(Sessions(dsn, "shop"), lock_timeout=0.08)
 
     async def shown(name: str) -> str:
         value: str = await line.fetchval(f"show {name}")

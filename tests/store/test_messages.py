@@ -194,9 +194,9 @@ async def test_a_signal_from_sql_is_undone_by_a_roll_back(stage: Stage) -> None:
 async def test_a_start_with_a_message_waits_for_whoever_holds_its_id(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from durable._store.postgres import patience
+    from durable._store.postgres import line
 
-    monkeypatch.setattr(patience, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(line, "WAIT_SECONDS", 0.05)
     holder = await stage.stranger()
     async with holder.transaction():
         await holder.execute("select pg_advisory_xact_lock(durable.id_key('a'))")

@@ -9,7 +9,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from durable._store.postgres import patience, statements
+from durable._store.postgres import line as lines
+from durable._store.postgres import statements
+from durable._store.postgres.connecting import Sessions
 from durable._store.postgres.journal import Journal
 from durable._store.postgres.line import Line
 from durable._store.protocol import HandBack, Verdict
@@ -202,8 +204,8 @@ async def test_a_send_that_lives_on_behind_a_lock_does_not_fork_the_run(stage: S
     worker, zombie = await stage.worker(), await stage.stranger()
     (run,) = await stage.born(worker, "a")
     sent = turn(run, 1, rows=2)
-    line = Line(stage.dsn, application="patient", lock_timeout=30)
-    journal = Journal(line, line, line, "durable")
+    line = Line(Sessions(stage.dsn, "patient"), lock_timeout=30)
+    journal = Journal(line, line, "durable")
     transaction = zombie.transaction()
     await transaction.start()
     await stage.commit_on(zombie, worker, sent)
@@ -220,8 +222,8 @@ async def test_a_send_that_lives_on_behind_a_lock_does_not_fork_the_run(stage: S
 async def test_another_row_behind_a_lock_means_lost(stage: Stage) -> None:
     worker, zombie = await stage.worker(), await stage.stranger()
     (run,) = await stage.born(worker, "a")
-    line = Line(stage.dsn, application="patient", lock_timeout=30)
-    journal = Journal(line, line, line, "durable")
+    line = Line(Sessions(stage.dsn, "patient"), lock_timeout=30)
+    journal = Journal(line, line, "durable")
     transaction = zombie.transaction()
     await transaction.start()
     await stage.commit_on(zombie, worker, turn(run, 1))
@@ -255,7 +257,7 @@ async def test_claims_and_hand_backs_pass_by_what_a_stranger_holds(stage: Stage)
 async def test_a_caller_who_waits_for_his_own_transaction_is_told_so(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(lines, "WAIT_SECONDS", 0.2)
     stranger = await stage.stranger()
 
     async with stranger.transaction():

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -95,6 +95,42 @@ class Session:
             await self.connection.close(timeout=CLOSE_SECONDS)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             self.connection.terminate()
+
+
+class Seat(Protocol):
+    """An open connection for transactions of users, and who it is on the server."""
+
+    @property
+    def connection(self) -> Any: ...
+    @property
+    def pid(self) -> int: ...
+    @property
+    def started(self) -> datetime: ...
+    @property
+    def pooled(self) -> bool: ...
+    @property
+    def local(self) -> str: ...
+    async def close(self) -> None: ...
+
+
+class Sessions:
+    """Those that are open under one name, so that a takeover can end them. Also used in the
+    heartbeat's thread: single operations on a dict are safe."""
+
+    def __init__(self, dsn: str, name: str) -> None:
+        self.dsn = dsn
+        self.name = name
+        self._open: dict[int, datetime] = {}
+
+    def opened(self, session: Seat) -> None:
+        if not session.pooled:
+            self._open[session.pid] = session.started
+
+    def closed(self, session: Seat) -> None:
+        self._open.pop(session.pid, None)
+
+    def backends(self) -> list[tuple[int, datetime]]:
+        return list(self._open.copy().items())
 
 
 async def connect(
@@ -237,18 +273,18 @@ def explained(error: BaseException, dsn: str) -> StoreError:
     )
 
 
+# By SQLSTATE.
+_REFUSALS = {
+    "28P01": f"refuses the password: {{}}. {_MEND}",
+    "28000": f"does not let this user in: {{}}. {_MEND}",
+    "3D000": f"has no such database: {{}}. {_MEND}",
+    "25006": "is read-only: {}. Use the primary.",
+}
+
+
 def _refused(error: asyncpg.PostgresError, where: str) -> StoreError:
     state = error.sqlstate or ""
-    if state == "28P01":
-        return ConfigurationError(f"Postgres at {where} refuses the password: {error}. {_MEND}")
-    if state == "28000":
-        return ConfigurationError(
-            f"Postgres at {where} does not let this user in: {error}. {_MEND}"
-        )
-    if state == "3D000":
-        return ConfigurationError(f"Postgres at {where} has no such database: {error}. {_MEND}")
-    if state == "25006":
-        return ConfigurationError(f"Postgres at {where} is read-only: {error}. Use the primary.")
     if state[:2] in ("53", "57", "08"):
         return StoreUnavailable(f"Postgres at {where} does not take connections now: {error}.")
-    return ConfigurationError(f"Postgres at {where} cannot be used: {error} (SQLSTATE {state}).")
+    told = _REFUSALS.get(state, f"cannot be used: {{}} (SQLSTATE {state}).")
+    return ConfigurationError(f"Postgres at {where} {told.format(error)}")

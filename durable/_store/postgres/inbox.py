@@ -8,18 +8,11 @@ from uuid import UUID
 
 from .. import verbs
 from ..protocol import Answer, Answered, Delivered, Letter, Message, Unavailable
-from . import statements
 from .libraries import join
-from .line import Line
-from .patience import Patience
+from .statements import Noun
 
 
-class Inbox:
-    def __init__(self, line: Line, patience: Patience, schema: str) -> None:
-        self._line = line
-        self._patience = patience
-        self._sql = statements.load("inbox", schema)
-
+class Inbox(Noun):
     async def deliver(
         self, id: str, letter: Letter, *, meant: int | None = None, connection: Any = None
     ) -> Delivered:
@@ -49,9 +42,9 @@ class Inbox:
         if connection is not None:
             return (await join(connection, *sent, False))[0]
         try:
-            return await self._patience.fetchrow(what, *sent, False)
+            return await self._line.patiently(what, *sent, False)
         except Unavailable:
-            return await self._patience.fetchrow(what, *sent, True)
+            return await self._line.patiently(what, *sent, True)
 
     async def read(self, wanted: Iterable[tuple[int, int]]) -> list[Message]:
         """Messages: of each (run, seen) those after ``seen``, in order, ``MESSAGES_MAX`` at most;

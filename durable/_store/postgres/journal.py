@@ -23,8 +23,8 @@ from ..protocol import (
     Unwritable,
     Verdict,
 )
-from . import statements
 from .line import Line
+from .statements import Noun
 
 # SQLSTATE that the database functions raise for a worker that was declared dead.
 FENCED = "DU001"
@@ -46,14 +46,12 @@ _DATA_ERROR_STATES = frozenset({"23502", "23514"})
 _ROW_OVERHEAD = 64  # as in journal.sql
 
 
-class Journal:
-    """``aside`` is a second connection, for turns that wait in the lock queue."""
+class Journal(Noun):
+    """Histories are ``reading`` on another line: commits wait for nobody."""
 
-    def __init__(self, line: Line, aside: Line, reading: Line, schema: str) -> None:
-        self._line = line
-        self._aside = aside
+    def __init__(self, line: Line, reading: Line, schema: str) -> None:
+        super().__init__(line, schema)
         self._reading = reading
-        self._sql = statements.load("journal", schema)
 
     async def commit(
         self, worker: UUID, advances: Sequence[Advance], *, patient: bool = False
@@ -70,7 +68,7 @@ class Journal:
             Unwritable: a value among them cannot be written. Nothing was.
         """
         query, arguments = self._sql["commit"], _arguments(advances)
-        line = self._aside if patient else self._line
+        line = self._line.aside if patient else self._line
         races = 0
         while True:
             try:

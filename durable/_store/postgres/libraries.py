@@ -9,34 +9,17 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from datetime import datetime
 from typing import Any, Protocol
 
 import asyncpg
 
 from ...errors import InvalidCall
-from .connecting import Session, connect
+from .connecting import Seat, Session, connect
 from .line import LOST_STATES
 
 # User code may compute between two statements for this long before Postgres ends its session;
 # a worker that hangs must not hold rows for ever.
 IDLE_SECONDS = 60.0
-
-
-class Seat(Protocol):
-    """An open connection for transactions of users, and who it is on the server."""
-
-    @property
-    def connection(self) -> Any: ...
-    @property
-    def pid(self) -> int: ...
-    @property
-    def started(self) -> datetime: ...
-    @property
-    def pooled(self) -> bool: ...
-    @property
-    def local(self) -> str: ...
-    async def close(self) -> None: ...
 
 
 class Library(Protocol):

@@ -13,17 +13,20 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 import asyncpg
 
-from ...errors import InvalidCall, StoreError
+from ...errors import InvalidCall, StoreError, StoreUnavailable
 from ..protocol import Unavailable
-from .connecting import CLOSE_SECONDS, Do, Session, connect
+from .connecting import CLOSE_SECONDS, Do, Session, Sessions, connect
 
 CALL_SECONDS = 30.0
+
+# A stranger's lock is waited for so long, if it must be.
+WAIT_SECONDS = 10.0
 
 # A database that is away is asked again at this pace, with jitter, in seconds.
 _PAUSE_FIRST, _PAUSE_MAX = 0.05, 3.0
@@ -33,22 +36,14 @@ LOST_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25006"})
 
 
 class Line:
-    """``on_open`` is called with each new session, ``on_close`` when it is gone."""
+    """``aside`` is another one, on which a call may wait for a stranger's lock."""
 
     def __init__(
-        self,
-        dsn: str,
-        *,
-        application: str,
-        lock_timeout: float,
-        on_open: Callable[[Session], None] | None = None,
-        on_close: Callable[[Session], None] | None = None,
+        self, sessions: Sessions, *, lock_timeout: float, aside: Line | None = None
     ) -> None:
-        self._dsn = dsn
-        self._application = application
+        self.aside = aside or self
+        self._sessions = sessions
         self._lock_timeout = lock_timeout
-        self._on_open = on_open
-        self._on_close = on_close
         self._calls: deque[tuple[Do, float, asyncio.Future[Any]]] = deque()
         self._more = asyncio.Event()
         self._session: Session | None = None
@@ -81,6 +76,27 @@ class Line:
 
     async def fetchval(self, query: str, *args: Any, within: float = CALL_SECONDS) -> Any:
         return await self.call(lambda c: c.fetchval(query, *args), within=within)
+
+    async def patiently(self, what: str, query: str, *args: Any) -> Any:
+        """A row, of a call that may have to wait for a stranger's lock. It is tried here, where
+        lock_timeout is short, so that one stranger's open transaction does not hold up everybody's
+        calls. If it must wait it does so aside, and not for ever.
+
+        Raises:
+            StoreUnavailable: ``what`` stays locked.
+        """
+        until, line = time.monotonic() + WAIT_SECONDS, self
+        while True:
+            try:
+                return await line.fetchrow(query, *args)
+            except asyncpg.LockNotAvailableError:
+                if time.monotonic() > until:
+                    raise StoreUnavailable(
+                        f"An open transaction has held {what} for {WAIT_SECONDS:g} s. Is it one "
+                        "of yours (a start or a signal with connection=...)? Commit it first. "
+                        "Nothing was written."
+                    ) from None
+                line = self.aside
 
     async def call(self, do: Do, *, within: float = CALL_SECONDS) -> Any:
         """Let ``do`` use the connection alone, for at most ``within`` seconds.
@@ -186,8 +202,9 @@ class Line:
 
     async def _connect(self) -> Session:
         try:
+            known = self._sessions
             session = await connect(
-                self._dsn, application=self._application, lock_timeout=self._lock_timeout
+                known.dsn, application=known.name, lock_timeout=self._lock_timeout
             )
         except StoreError:
             longest = min(_PAUSE_FIRST * 2**self._failures, _PAUSE_MAX)
@@ -196,16 +213,14 @@ class Line:
             raise
         self._failures = 0
         self._session = session
-        if self._on_open is not None:
-            self._on_open(session)
+        self._sessions.opened(session)
         return session
 
     def _drop(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             session.connection.terminate()
-            if self._on_close is not None:
-                self._on_close(session)
+            self._sessions.closed(session)
 
 
 def is_lost(error: asyncpg.PostgresError) -> bool:

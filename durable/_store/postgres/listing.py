@@ -15,8 +15,7 @@ import asyncpg
 import msgspec
 
 from ..protocol import JournalRow, Message, Note, Unwritable
-from . import statements
-from .line import Line
+from .statements import Noun
 
 # Deleted in one statement: it locks these runs, and writes about as many rows of WAL.
 DELETE_RUNS, DELETE_EVENTS = 1_000, 20_000
@@ -28,11 +27,7 @@ _PICKY = {"running", "uncommon", "workflow", "id_prefix", "parent", "closed_sinc
           "closed_until"}  # fmt: skip
 
 
-class Listing:
-    def __init__(self, line: Line, schema: str) -> None:
-        self._line = line
-        self._sql = statements.load("listing", schema)
-
+class Listing(Noun):
     async def describe(self, id: str, meant: int | None = None) -> dict[str, Any] | None:
         """The run that the id names, or the run ``meant``, payloads readable; None if there is
         none."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
@@ -18,9 +18,10 @@ import asyncpg
 
 from ...errors import LeaseLost, StoreError
 from ..protocol import Recorded, Unavailable
-from . import statements
-from .libraries import Library, Seat, library, tells_the_end
+from .connecting import Seat, Sessions
+from .libraries import Library, library, tells_the_end
 from .line import Line
+from .statements import Noun
 
 CONNECTIONS_MAX = 4
 
@@ -76,26 +77,12 @@ class Backend:
         ((self.xact,),) = await fetch(self.connection, sql["record"], run, op, *outcome)
 
 
-class Outcomes:
-    """``on_open`` is called with each new session, ``on_close`` when it is gone."""
-
+class Outcomes(Noun):
     def __init__(
-        self,
-        line: Line,
-        schema: str,
-        *,
-        dsn: str,
-        application: str,
-        on_open: Callable[[Seat], None],
-        on_close: Callable[[Seat], None],
-        connections_max: int,
+        self, line: Line, schema: str, *, sessions: Sessions, connections_max: int
     ) -> None:
-        self._line = line
-        self._sql = statements.load("outcomes", schema)
-        self._dsn = dsn
-        self._application = application
-        self._on_open = on_open
-        self._on_close = on_close
+        super().__init__(line, schema)
+        self._sessions = sessions
         self._slots = asyncio.Semaphore(connections_max)
         self._idle: defaultdict[str, list[Seat]] = defaultdict(list)  # by library
 
@@ -154,7 +141,7 @@ class Outcomes:
             while seats:
                 session = seats.pop()
                 await session.close()
-                self._on_close(session)
+                self._sessions.closed(session)
 
     async def _take(self, name: str, spoken: Library) -> Seat:
         idle = self._idle[name]
@@ -164,12 +151,12 @@ class Outcomes:
                 return session
             self._drop(session, spoken)
         try:
-            session = await spoken.open(self._dsn, self._application)
+            session = await spoken.open(self._sessions.dsn, self._sessions.name)
         except StoreError as error:
             raise Unavailable(str(error)) from error
-        self._on_open(session)
+        self._sessions.opened(session)
         return session
 
     def _drop(self, session: Seat, spoken: Library) -> None:
         spoken.terminate(session.connection)
-        self._on_close(session)
+        self._sessions.closed(session)

@@ -21,11 +21,9 @@ from ..protocol import (
     Unavailable,
     Unwritable,
 )
-from . import statements
 from .journal import FENCED
 from .libraries import join
-from .line import Line
-from .patience import Patience
+from .statements import Noun
 
 T = TypeVar("T")
 
@@ -40,12 +38,7 @@ START_MAX, START_BYTES = 625, 8 * 1024 * 1024
 EXPIRE_MAX, CHILDREN_MAX = 1_000, 500
 
 
-class Runs:
-    def __init__(self, line: Line, patience: Patience, schema: str) -> None:
-        self._line = line
-        self._patience = patience
-        self._sql = statements.load("runs", schema)
-
+class Runs(Noun):
     async def keys(self, count: int) -> list[int]:
         """Run keys that nobody else will ever get."""
         return [row["run"] for row in await self._line.fetch(self._sql["keys"], count)]
@@ -66,7 +59,7 @@ class Runs:
         if connection is not None:
             return Started(*(await join(connection, *sent))[0])
         what = f"id {new.id!r}"
-        return Started(*await twice(lambda: self._patience.fetchrow(what, *sent)))
+        return Started(*await twice(lambda: self._line.patiently(what, *sent)))
 
     async def start_many(
         self, new: Sequence[NewRun], *, connection: Any = None
@@ -142,7 +135,7 @@ class Runs:
         self, worker: UUID, run: int, claim: int, *, report: str, build: str
     ) -> bool:
         """No code of this build can continue the run. False if it is not the worker's."""
-        row = await self._patience.fetchrow(
+        row = await self._line.patiently(
             f"run {run}", self._sql["set_stuck"], worker, run, claim, report, build
         )
         return row is not None
@@ -206,7 +199,7 @@ class Runs:
         return {row["run"]: row["claim"] for row in rows}
 
     async def _from_outside(self, verb: str, id: str, *args: Any) -> str | None:
-        row = await self._patience.fetchrow(f"run {id!r}", self._sql[verb], id, *args)
+        row = await self._line.patiently(f"run {id!r}", self._sql[verb], id, *args)
         refusal: str | None = row[0]
         return refusal
 

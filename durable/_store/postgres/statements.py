@@ -13,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 
 from ...errors import ConfigurationError
+from .line import Line
 
 # The schema's name: before a dot, or where the schema itself is made.
 _TOKEN = re.compile(r"\bdurable(?=\.[a-z])|(?<=\bschema )durable\b")
@@ -53,6 +54,14 @@ def load(noun: str, schema: str) -> Mapping[str, str]:
         name: f"/* durable: {name} */ {with_schema(_uncommented(body), schema)}"
         for name, body in zip(parts[::2], parts[1::2], strict=True)
     }
+
+
+class Noun:
+    """The verbs of one table, or a few: on a line, by the statements that stand beside."""
+
+    def __init__(self, line: Line, schema: str) -> None:
+        self._line = line
+        self._sql = load(type(self).__name__.lower(), schema)
 
 
 def functions(schema: str) -> str:

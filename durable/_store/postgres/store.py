@@ -13,20 +13,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
 from typing import Self
 
 from .. import verbs
 from ..protocol import Hint
 from . import migrate, statements
-from .connecting import Session
+from .connecting import Session, Sessions
 from .inbox import Inbox
 from .journal import Journal
-from .libraries import Seat
 from .line import Line
 from .listing import Listing
 from .outcomes import CONNECTIONS_MAX, Outcomes
-from .patience import Patience
 from .runs import Runs
 from .streams import Streams
 from .workers import Heartbeat, Workers
@@ -42,37 +39,26 @@ PATIENT_LOCK_SECONDS = 0.5
 class Store:
     """Made by ``open``. Belongs to the event loop it was opened in."""
 
-    def __init__(
-        self, dsn: str, name: str, schema: str, transactions_max: int, *, notify: bool
-    ) -> None:
-        self._dsn = dsn
-        self._name = name
+    def __init__(self, sessions: Sessions, schema: str, transactions_max: int, *, notify: bool):
         self._schema = schema
         self._notify = notify
-        self._sessions: dict[int, datetime] = {}
-        calls = self._line(LOCK_SECONDS)
-        commits = self._line(LOCK_SECONDS)
-        aside = self._line(PATIENT_LOCK_SECONDS)
-        patience = Patience(calls, aside)
-        lists = self._line(LOCK_SECONDS)
+        self._sessions = sessions
+        aside = Line(sessions, lock_timeout=PATIENT_LOCK_SECONDS)
+        calls, commits, lists = (
+            Line(sessions, lock_timeout=LOCK_SECONDS, aside=aside) for _ in range(3)
+        )
         self._lines = (calls, commits, aside, lists)
         self._calls = calls
         self._sql = statements.load("listening", schema)
         self._listening: dict[tuple[Hint, Callable[..., None]], Session | None] = {}
-        self.runs: verbs.Runs = Runs(calls, patience, schema)
-        self.journal: verbs.Journal = Journal(commits, aside, calls, schema)
-        self.inbox: verbs.Inbox = Inbox(calls, patience, schema)
+        self.runs: verbs.Runs = Runs(calls, schema)
+        self.journal: verbs.Journal = Journal(commits, calls, schema)
+        self.inbox: verbs.Inbox = Inbox(calls, schema)
         self.streams: verbs.Streams = Streams(calls, schema)
-        self.workers: verbs.Workers = Workers(calls, aside, schema)
+        self.workers: verbs.Workers = Workers(calls, schema)
         self.listing: verbs.Listing = Listing(lists, schema)
         self._outcomes = Outcomes(
-            calls,
-            schema,
-            dsn=dsn,
-            application=name,
-            on_open=self._opened,
-            on_close=self._closed,
-            connections_max=transactions_max,
+            calls, schema, sessions=sessions, connections_max=transactions_max
         )
         self.outcomes: verbs.Outcomes = self._outcomes
 
@@ -87,13 +73,14 @@ class Store:
         notify: bool = True,
     ) -> Self:
         """Connect, and see that the schema fits this code. Sessions are named after ``name``.
-        Without ``notify`` nothing is listened to, and nobody is notified.
+        ``transactions_max`` bounds the connections of ``ctx.transaction``. Without ``notify``
+        nothing is listened to, and nobody is notified: all is found by polling.
 
         Raises:
             ConfigurationError, StoreUnavailable: what is wrong with the database, in words.
             SchemaMismatch: it has no schema yet, or one that does not fit.
         """
-        store = cls(dsn, name, schema, transactions_max, notify=notify)
+        store = cls(Sessions(dsn, name), schema, transactions_max, notify=notify)
         try:
             await store._calls.open()
             await store._calls.call(lambda connection: migrate.check(connection, schema))
@@ -109,9 +96,9 @@ class Store:
     async def open_heartbeat(self) -> Heartbeat:
         """A worker's heartbeat on a connection of its own; belongs to the loop (and thread)
         that calls this."""
-        line = self._line(PATIENT_LOCK_SECONDS)
+        line = Line(self._sessions, lock_timeout=PATIENT_LOCK_SECONDS)
         await line.open()
-        return Heartbeat(line, self._schema, self._backends, listens=self._notify)
+        return Heartbeat(line, self._schema, self._sessions.backends, listens=self._notify)
 
     async def notify(self, hint: Hint) -> None:
         """Tell whoever listens elsewhere."""
@@ -127,25 +114,3 @@ class Store:
         if session is not self._listening.get((hint, hear)):
             await self._calls.call(lambda c: c.add_listener(hint, hear))
             self._listening[hint, hear] = self._calls.session
-
-    def _line(self, lock_timeout: float) -> Line:
-        return Line(
-            self._dsn,
-            application=self._name,
-            lock_timeout=lock_timeout,
-            on_open=self._opened,
-            on_close=self._closed,
-        )
-
-    # Sessions, so that a takeover of this worker can end them. Also called in the heartbeat's
-    # thread: single operations on a dict are safe.
-
-    def _opened(self, session: Seat) -> None:
-        if not session.pooled:
-            self._sessions[session.pid] = session.started
-
-    def _closed(self, session: Seat) -> None:
-        self._sessions.pop(session.pid, None)
-
-    def _backends(self) -> list[tuple[int, datetime]]:
-        return list(self._sessions.copy().items())

@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..protocol import Item, News, Watched
-from . import statements
-from .line import Line
+from .statements import Noun
 
 # One reader's page.
 PAGE_ITEMS = 500
 PAGE_BYTES = 1024 * 1024
 
 
-class Streams:
-    def __init__(self, line: Line, schema: str) -> None:
-        self._line = line
-        self._sql = statements.load("streams", schema)
-
+class Streams(Noun):
     async def news(self, watched: Sequence[Watched]) -> list[News]:
         """Of many readers those that have something to hear: something new (a page of it), that
         the run has closed, or that it is gone. In one statement."""

@@ -14,6 +14,7 @@ from ..protocol import Beat, Hint, Registration, Suspect, Unavailable
 from . import statements
 from .connecting import Session
 from .line import Line
+from .statements import Noun
 
 log = logging.getLogger("durable.worker")
 
@@ -109,14 +110,7 @@ class Heartbeat:
         return session is not None and session is self._settled and not session.pooled
 
 
-class Workers:
-    """``patient`` is a connection whose lock_timeout is half a second."""
-
-    def __init__(self, line: Line, patient: Line, schema: str) -> None:
-        self._line = line
-        self._patient = patient
-        self._sql = statements.load("workers", schema)
-
+class Workers(Noun):
     async def suspects(self, judge: UUID) -> list[Suspect]:
         """All other workers, with what tells whether they live."""
         return [Suspect(*row) for row in await self._line.fetch(self._sql["suspects"], judge)]
@@ -151,7 +145,9 @@ class Workers:
     async def _mark_dead(self, worker: UUID, judged_at: datetime | None) -> bool:
         for _ in range(TRIES):
             try:
-                dead: bool = await self._patient.fetchval(self._sql["mark_dead"], worker, judged_at)
+                dead: bool = await self._line.aside.fetchval(
+                    self._sql["mark_dead"], worker, judged_at
+                )
             except asyncpg.LockNotAvailableError:
                 await self._end_backends(worker)
             else:
