@@ -109,9 +109,9 @@ async def test_any_other_text_is_an_id(starter: Client, id: str) -> None:
 async def test_a_delayed_run_begins_at_its_time_and_not_before(starter: Client) -> None:
     asked_at = datetime.now(UTC)
     by_delay = await starter.start(begun_at, delay=SOON)
+    described = await by_delay.describe()
     by_time = await starter.start(begun_at, at=asked_at + SOON)
     past = await starter.start(begun_at, at=asked_at - timedelta(days=1))
-    described = await by_delay.describe()
 
     assert described.due_at is not None
     assert described.due_at - described.created_at == SOON
