@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -87,8 +88,11 @@ class Story:
 
     def tell(self) -> Told:
         world = self.world
-        world.run(self._tell())
         watch = world.watch
+        try:
+            world.run(self._tell())
+        except Exception as error:
+            watch.breaks(f"the story ends with {''.join(traceback.format_exception(error))}")
         if not watch.broken:
             watch.broken += world.loop.complaints
         counts = watch.counts + Counter(self.storm.befell if self.storm else ())

@@ -95,8 +95,10 @@ class Storm:
         places = sorted(self.world.workers)
         return self.world.workers[self.chance.choice(places)] if places else None
 
-    def anybody(self) -> Process:
-        return self.chance.choice([*self.world.workers.values(), *self.world.clients])
+    def some_weather(self) -> Weather:
+        """Of the road of anybody; nobody's, if all are dead."""
+        people = [*self.world.workers.values(), *self.world.clients]
+        return self.chance.choice(people).road.weather if people else Weather()
 
     def begin(self, place: str, code: Code | None = None) -> None:
         code = code or self.chance.choice(self._codes)
@@ -184,7 +186,7 @@ async def heartbeats_stop(storm: Storm) -> None:
 
 @fault
 async def a_road_is_cut(storm: Storm) -> None:
-    weather = storm.anybody().road.weather
+    weather = storm.some_weather()
     weather.is_cut = True
     await storm.lasts_past_lease()
     weather.is_cut = False
@@ -202,7 +204,7 @@ async def heartbeats_are_cut_off(storm: Storm) -> None:
 @fault
 async def fog(storm: Storm) -> None:
     """Statements and answers are lost, and some arrive late."""
-    weather, chance = storm.anybody().road.weather, storm.chance
+    weather, chance = storm.some_weather(), storm.chance
     for kind in "lost", "unanswered", "late", "hints_lost":
         setattr(weather, kind, chance.choice([0.0, 0.02, 0.1, 0.3]))
     await storm.lasts(1.0, 30.0)
@@ -213,7 +215,7 @@ async def fog(storm: Storm) -> None:
 @fault
 async def mud(storm: Storm) -> None:
     """Everything takes its time."""
-    weather = storm.anybody().road.weather
+    weather = storm.some_weather()
     weather.delay = storm.chance.choice([0.01, 0.1, 0.5])
     await storm.lasts(1.0, 20.0)
     weather.delay = Weather.delay

@@ -249,6 +249,21 @@ async def test_a_signal_sent_again_finds_the_run_that_took_it(stage: Stage) -> N
     assert await stage.inbox(new.run) == [(1, "signal", "another")]
 
 
+async def test_a_signal_sent_again_is_not_taken_for_an_old_one_of_another_run(stage: Stage) -> None:
+    """A sender's key may come again with each run of an id; the first try never arrived."""
+    await stage.start("a")
+    await stage.send("a", "k")
+    await stage.observer.execute("update durable.inbox set at = at - interval '1 hour'")
+    new = await stage.start("a", "replace")
+
+    deliver = "select run, state from durable.deliver('a', 'signal', 'shipped', 'k', null, true)"
+    again = await stage.observer.fetchrow(deliver)
+
+    assert again is not None
+    assert tuple(again) == (new.run, "accepted")
+    assert await stage.inbox(new.run) == [(1, "signal", "k")]
+
+
 async def test_signals_that_race_are_numbered_without_gaps(stage: Stage) -> None:
     run = (await stage.start("a")).run
     strangers = [await stage.stranger() for _ in range(6)]

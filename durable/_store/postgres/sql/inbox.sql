@@ -6,7 +6,8 @@
 --
 -- One that has gone on as another has taken its keys along: what it has read is not taken again. A
 -- send that is repeated after a lost answer says so (`again`): if the id was given to another run
--- meanwhile, the message may stand with the run before.
+-- meanwhile, the message may stand with the run before. One that came there long ago, under the same
+-- key of its sender's, is another.
 create or replace function durable.deliver(
     to_id text, message_kind text, message_name text, message_key text, message bytea,
     again boolean, meant bigint default null,
@@ -39,6 +40,7 @@ begin
             select i.run, r.status into run, status
             from named
             join durable.inbox i on i.run = named.run and i.key = message_key
+                and i.at > moment - interval '2 minutes'
             join durable.run r on r.run = i.run
             limit 1;
             if found then
