@@ -14,13 +14,13 @@ from ._authoring.compensation import Compensation
 from ._authoring.context import Context, current
 from ._authoring.definitions import activity, workflow
 from ._authoring.streams import Promise, State, Stream
+from ._changing import Client, Done
 from ._client.handle import Description, Handle
 from ._client.reading import StreamItem
 from ._client.starting import Start, Started
 from ._core.operation import Operation
 from ._core.retries import Retry
 from ._core.statuses import Status
-from ._queries import Client
 from ._runtime.metrics import Metrics
 from ._runtime.options import Health, WorkerOptions
 from .errors import (
@@ -54,6 +54,7 @@ __all__ = [
     "Compensation",
     "Context",
     "Description",
+    "Done",
     "Durable",
     "DurableError",
     "Handle",

@@ -14,11 +14,12 @@ from typing import Any
 from ._authoring import channels, registry
 from ._authoring.children import unfit
 from ._authoring.definitions import Definition
+from ._changing import Client
 from ._client.handle import Handle
 from ._client.starting import Asked
 from ._core.selftest import check_python
 from ._core.statuses import Status
-from ._queries import Client, ask, settled
+from ._queries import ask, settled
 from ._runtime import process
 from ._runtime.instance import Instance
 from ._runtime.options import Health, WorkerOptions

@@ -8,6 +8,7 @@ it as lines of JSON. No code of a workflow runs here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from datetime import datetime
 from os import PathLike
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from ._authoring import origins
 from ._client.listing import checked_status
 from ._core.statuses import OPEN
 from ._runtime import rows
@@ -75,6 +77,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parent_op: int | None = None
     on_parent_close: str | None = None
     depth: int = 0
+    origins: str | None = None  # whose its first turns were: see ``durable/_authoring/origins.py``
     events: tuple[JournalRow, ...] = ()
     notes: tuple[Note, ...] = ()
     unread: tuple[Message, ...] = ()
@@ -147,12 +150,24 @@ class History(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         facts = msgspec.structs.asdict(self)
         for name in ("run", "parent", "events", "notes", "unread"):
             del facts[name]
+        if self.closed_at is None:
+            facts["status"] = "paused"
+        facts["origins"] = self.origins_at(len(self.events))
         key, taken = await client.store.listing.adopt(
             facts, self.events, self._voids(), self.notes, self.unread, parent
         )
         if key is None:
             raise RunExists(id=self.id, status=str(taken), policy="import")
         return key
+
+    def origins_at(self, until: int) -> str | None:
+        """The origins of a run that shares the turns before a position with this one."""
+        if until == 0:
+            return None
+        own = origins.read(self.origins)
+        before = [each for each in own if each[0] < until]
+        owner = origins.who(own, until, (self.run, self.id))
+        return json.dumps([*before, (until, *owner)])
 
     def _voids(self) -> dict[int, int]:
         """Which event each ``voided`` one takes back: the latest that none has."""

@@ -48,6 +48,7 @@ async def copy_of(run: int, store: Store) -> Instance:
         seed=found.seed,
         definition=definition,
         input=found.input,
+        origins=found.origins,
     )
     async for row in unhurried(history.rows):
         copy.replay([row])

@@ -116,6 +116,7 @@ class Copy:
             definition=self.definition,
             input=history.input,
             parent=history.parent,
+            origins=history.origins,
         )
 
     def __enter__(self) -> Self:

@@ -17,7 +17,7 @@
     + PromiseRejected               what ``await ctx.promise(...)`` raises inside a workflow
     + RunError                      what ``handle.result()`` raises
       + RunFailed  RunCancelled  RunTerminated  RunStuck
-    + RunNotFound  RunClosed  RunExists  IdReused  RetryRefused  TokenRefused
+    + RunNotFound  RunClosed  RunExists  IdReused  RetryRefused  ForkRefused  TokenRefused
     + UpdateRejected  UpdateFailed  what ``handle.update()`` raises
     + Divergence                    your code changed under an open run
     + HistoryUnreadable             a file of histories that was cut, or is something else
@@ -333,19 +333,16 @@ class UpdateFailed(DurableError):
 
 
 class RunExists(DurableError):
-    """The id is taken, and ``if_exists`` (or an import: ``policy``) forbids to use that run."""
+    """The id is taken, and ``if_exists`` (or an import, a fork: ``policy``) forbids to use it."""
 
     def __init__(self, *, id: str, status: str, policy: str) -> None:
-        why = (
-            "so its history was not imported: take another database, or a schema of its own."
-            if policy == "import"
-            else f"and if_exists={policy!r} does not allow another. Use if_exists='use' to share "
-            "it, or another id."
-        )
-        super().__init__(f"The id {id!r} names a run that is {status}, {why}")
-        self.id = id
-        self.status = status
-        self.policy = policy
+        why = {
+            "import": "so its history was not imported: take another database, or another schema",
+            "fork": "so a fork cannot have it: give it another one",
+        }.get(policy, f"and if_exists={policy!r} does not allow another. Use if_exists='use' to "
+              "share it, or another id")  # fmt: skip
+        super().__init__(f"The id {id!r} names a run that is {status}, {why}.")
+        self.id, self.status, self.policy = id, status, policy
 
 
 class IdReused(DurableError):
@@ -361,10 +358,7 @@ class IdReused(DurableError):
             f"now {shorten(now)}). An id stands for one piece of work: use another id, "
             "compare=False to take the run as it is, or if_exists='replace' to drop it."
         )
-        self.id = id
-        self.path = path
-        self.before = before
-        self.now = now
+        self.id, self.path, self.before, self.now = id, path, before, now
 
 
 class RetryRefused(DurableError):
@@ -372,8 +366,15 @@ class RetryRefused(DurableError):
 
     def __init__(self, *, id: str, why: str) -> None:
         super().__init__(f"Run {id!r} cannot be retried: {why}")
-        self.id = id
-        self.why = why
+        self.id, self.why = id, why
+
+
+class ForkRefused(DurableError):
+    """A run cannot be forked at a position; ``why`` tells, and names a better one if there is."""
+
+    def __init__(self, *, id: str, at: object, why: str) -> None:
+        super().__init__(f"Run {id!r} cannot be forked at {at!r}: {why}. Nothing was written.")
+        self.id, self.at, self.why = id, at, why
 
 
 class WorkflowWarning(UserWarning):
@@ -439,7 +440,7 @@ class Divergence(DurableError):
             f"At position {position} the journal holds {recorded}{then}; but the code now asks for "
             f"{asked}{now}.\nLikely cause: {self.cause}.\nWhat to do: {self.advice}. The run keeps "
             "everything and goes on by itself when fitting code runs. To go on with the code as it "
-            f"is, begin another run from there: durable fork ID --at {position}"
+            f"is, begin another run from there: durable fork ID MODULE --at {position}"
         )
         self.position, self.kind = position, kind
         self.recorded, self.recorded_at = recorded, recorded_at
@@ -464,9 +465,7 @@ class HistoryUnreadable(DurableError):
             f"{source}, line {line}: {why}. Histories are written by `durable export`, or by "
             "durable.testing.History.save; export them again."
         )
-        self.source = source
-        self.line = line
-        self.why = why
+        self.source, self.line, self.why = source, line, why
 
 
 class StoreError(DurableError):

@@ -29,12 +29,22 @@ MAY_IMPORT = {
     "_check": {"_core"},
     "_many": {*INNER, "_store", "_client"},
     "_queries": {*INNER, "_authoring", "_store", "_client", "_runtime", "_many"},
-    "_histories": {*INNER, "_store", "_client", "_runtime", "_queries", "_history_lines"},
+    "_histories": {
+        *INNER,
+        "_authoring",
+        "_store",
+        "_client",
+        "_runtime",
+        "_queries",
+        "_history_lines",
+    },
     "_history_lines": {*INNER, "_store", "_runtime", "_histories"},
     "_stacks": {*INNER, "_authoring"},
     "_replaying": {*INNER, "_authoring", "_store", "_runtime", "_histories"},
     "_judging": {*INNER, "_store", "_histories", "_replaying"},
-    "_app": {*INNER, "_authoring", "_store", "_client", "_runtime", "_queries"},
+    "_forking": {*INNER, "_authoring", "_client", "_runtime", "_store", "_histories", "_replaying"},
+    "_changing": {*INNER, "_client", "_queries", "_forking"},
+    "_app": {*INNER, "_authoring", "_store", "_client", "_runtime", "_queries", "_changing"},
 }
 ROOMS = {path.relative_to(HOUSE).with_suffix("").parts[0] for path in HOUSE.rglob("*.py")}
 
@@ -62,6 +72,8 @@ OUTSIDE = {
     "_replaying": set(),
     "_stacks": set(),
     "_judging": set(),
+    "_forking": {"msgspec"},
+    "_changing": set(),
 }
 
 

@@ -58,7 +58,7 @@ async def test_list_show_retry_and_cancel(dsn: str) -> None:
         assert await app.handle("order-1").status() is Status.COMPLETED
     assert "completed with 7" in durable("show", "order-1", *on).stdout
     cancelled = durable("cancel", "order-1", *on)
-    assert "closed already" in cancelled.stdout
+    assert "closed already" in cancelled.stderr
 
 
 async def test_list_filters_and_delete(dsn: str) -> None:

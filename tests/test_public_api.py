@@ -10,7 +10,7 @@ from durable._core.statuses import CLOSED, NEXT, OPEN, Status, may_become
 
 NAMES = """
 ActivityError ActivityTimedOut Attempt Child ChildError ChildRefused Client Compensation Context
-Description Durable DurableError
+Description Done Durable DurableError
 Handle Health Message Metrics Operation OutcomeUnknown Promise PromiseRejected Query Retry
 RunCancelled RunClosed
 RunError RunFailed
@@ -23,7 +23,7 @@ workflow
 ERRORS = """
 ActivityError ActivityTimedOut CalledDirectly ChildError ChildRefused CodecError
 ConfigurationError DecodeError
-DefinitionError Divergence DurableError EncodeError HistoryUnreadable IdReused
+DefinitionError Divergence DurableError EncodeError ForkRefused HistoryUnreadable IdReused
 InternalError InvalidCall LeaseLost
 NotInWorkflow NotRegistered OutcomeUnknown PayloadTooLarge PromiseRejected RetryRefused RunCancelled
 RunClosed

@@ -31,6 +31,7 @@ from ..errors import DecodeError, InvalidCall, NotRegistered
 from .channels import Exact, Signal, expect
 from .definitions import Definition, workflow_of
 from .moments import times
+from .origins import Origins, who
 from .registry import NAME_MAX, is_name
 
 if TYPE_CHECKING:
@@ -122,11 +123,21 @@ class Child(Generic[R]):
 class Parent:
     """The part of ``ctx`` that begins other runs."""
 
-    id: str
     workflow: str
-    _run: int
+    _own: tuple[int, str]
+    _origins: Origins
     _replayer: Replayer
     _signature: Signature
+
+    @property
+    def _who(self) -> tuple[int, str]:
+        return who(self._origins, self._replayer.events, self._own)
+
+    @property
+    def id(self) -> str:
+        """The caller's id of this run. In the turns that a fork shares with another run, it is that
+        one's."""
+        return self._who[1]
 
     @overload
     def child(
@@ -230,7 +241,8 @@ class Parent:
         payload, known = signature.record_call(args, {})
         check_fits(name, signature, payload, known)
         given, queue, priority = options.get("id"), options.get("queue"), options.get("priority")
-        own = f"{self.id[:ID_KEPT]}/{self._run}.{self._replayer.next_op}"
+        run, id = self._who
+        own = f"{id[:ID_KEPT]}/{run}.{self._replayer.next_op}"
         now = self._replayer.now
         when = times(options, now)
         begins = when.begins_at if when.begins_after is None else now + when.begins_after

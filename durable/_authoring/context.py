@@ -31,6 +31,7 @@ from .logs import RunLog
 from .moments import aware
 from .moments import length as _length
 from .options import Given
+from .origins import Origins
 from .patching import Patching
 from .registry import is_name
 from .streams import TURN_BYTES_MAX, Promise, State, Stream
@@ -132,10 +133,10 @@ class Context(Verbs, Answering, Parent, Patching):
         workflow: str,
         run: int = 0,
         signature: Signature = ANY,
+        origins: Origins | None = None,
     ) -> None:
-        self.id = id
+        self._own, self._origins = (run, id), origins or []
         self.workflow = workflow
-        self._run = run
         self._signature = signature
         self.log = RunLog(replayer)
         self._replayer = replayer
@@ -287,7 +288,7 @@ class Context(Verbs, Answering, Parent, Patching):
             raise InvalidCall(f"ctx.promise({expected!r:.100}, name={name!r:.300}): it takes the "
                               "type of the answer, as ctx.promise(bool), and a name.")  # fmt: skip
         promise: Promise[Any] = self._replayer.ask_promise(Promise, name, expected)
-        promise.token = new_token(self._replayer.seed, self._run, promise.op, expected)
+        promise.token = new_token(self._replayer.seed, self._who[0], promise.op, expected)
         return promise
 
     def now(self) -> datetime:

@@ -293,6 +293,12 @@ class Client(Lists):
         """The answer of a run's code to a query, from what is recorded."""
         raise InternalError("this client cannot run code", run=run, query=query)
 
+    async def _forked(
+        self, run: int, at: int, id: str | None, result: tuple[object, ...]
+    ) -> tuple[int, str]:
+        """Key and id of a fork of the run."""
+        raise InternalError("this client cannot run code", run=run, at=at)
+
     # What a process that also works does better
 
     async def _start_here(self, start: Asked) -> int | None:

@@ -28,6 +28,7 @@ from ..errors import (
     RunTerminated,
 )
 from . import asking, reading
+from .anew import Anew
 from .reading import StreamItem
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def described(row: Mapping[str, Any]) -> Description:
     return Description(**fields)
 
 
-class Handle(Generic[R]):
+class Handle(Anew, Generic[R]):
     """A run, by its id. Costs nothing to make; each method asks the database.
 
     A handle that came from ``start`` means the very run it started, also after its id was

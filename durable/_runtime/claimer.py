@@ -201,6 +201,7 @@ class Claimer:
                 definition=definition,
                 input=claimed.input,
                 parent=claimed.parent,
+                origins=claimed.origins,
             )
         except CodecError as error:
             self._set_stuck(facts, claimed.claim, str(error))
@@ -273,7 +274,8 @@ class Claimer:
             # What a retry took back was read all the same.
             instance.seen = max(instance.seen, *(row.seq or 0 for row in history))
         if any(row.kind == "voided" for row in history) and instance.replayer.children.has_any:
-            instance.spawn_again(await self._worker.store.runs.children(instance.run))
+            begun = await self._worker.store.runs.children(instance.run)
+            instance.spawn_again([*begun, read.redo.op or 0] if read.redo else begun)
         if read.rows:
             self._worker.meter.replayed(len(read.rows), began)
         instance.take_over(notes)

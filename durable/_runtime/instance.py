@@ -18,6 +18,7 @@ import msgspec
 
 from .._authoring.context import Context, run_workflow
 from .._authoring.definitions import Definition
+from .._authoring.origins import read
 from .._core import commands, divergence, events
 from .._core.replayer import Replayer
 from .._store.protocol import Advance, Birth, Close, Effects, JournalRow, Message, Note, Park
@@ -48,8 +49,9 @@ class Instance:
     __slots__ = (
         "arrivals", "awaiting", "birth", "claim", "close", "definition", "effects", "fed", "found",
         "holding", "id", "in_flight", "input", "is_queued", "left_out", "loaded", "long_from",
-        "lost", "noted", "notes", "outcome", "parent", "position", "published", "replayer",
-        "report", "requests", "rows", "run", "seed", "seen", "sent", "size", "streaming", "tail",
+        "lost", "noted", "notes", "origins", "outcome", "parent", "position", "published",
+        "replayer", "report", "requests", "rows", "run", "seed", "seen", "sent", "size",
+        "streaming", "tail",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +65,7 @@ class Instance:
         input: bytes,
         args: tuple[Any, ...] | None = None,
         parent: int | None = None,
+        origins: str | None = None,
     ) -> None:
         """``args`` are what ``input`` holds, if that is known.
 
@@ -74,7 +77,7 @@ class Instance:
         self.claim = claim
         self.seed = seed
         self.definition = definition
-        self.input = input
+        self.input, self.origins = input, origins
         self.position = 0  # of the next event
         self.tail: bytes | None = None  # key of the journal's last row, as far as it was sent
         self._begin_code(args)
@@ -110,7 +113,8 @@ class Instance:
             args, kwargs = definition.signature.decode_call(self.input)
         self.replayer = Replayer(lambda: run_workflow(ctx, definition, args, kwargs), self.seed)
         name, signature = definition.name, definition.signature
-        ctx = Context(self.replayer, id=self.id, workflow=name, run=self.run, signature=signature)
+        facts: dict[str, Any] = {"id": self.id, "run": self.run, "origins": read(self.origins)}
+        ctx = Context(self.replayer, workflow=name, signature=signature, **facts)
 
     @property
     def is_idle(self) -> bool:
@@ -216,7 +220,7 @@ class Instance:
         )  # fmt: skip
 
     def _feed(self, arrival: Arrival, now: datetime) -> None:
-        at = max(now, self.replayer.now)
+        at, row = max(now, self.replayer.now), None
         try:
             if isinstance(arrival, Result):
                 recorded = self._answered(arrival, at)
@@ -225,13 +229,15 @@ class Instance:
             if recorded is None:
                 return  # the code has stopped waiting for it
             row, event = recorded
-            # A fact, and written whatever comes of it: that may wait for other code.
             self.rows.append(row)
             self.position += 1
             self.size += len(row.input or b"") + len(row.result or b"")
             asked = self.replayer.feed(event)
         except (Divergence, CodecError) as error:
             self.report = str(error)
+            if row is not None:  # a fact, and written; its turn is for other code to begin anew
+                self.rows.append(rows.taken_back(row, next_key()))
+                self.position += 1
         else:
             self._take(asked)
 

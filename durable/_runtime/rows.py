@@ -60,6 +60,11 @@ def read(rows: Iterable[JournalRow]) -> History:
     return History(kept, redo)
 
 
+def taken_back(row: JournalRow, key: bytes) -> JournalRow:
+    """What follows an event whose turn is to be run again, live: nothing of it was let out."""
+    return JournalRow(row.run, row.position + 1, "voided", row.at, key, op=1, name=REDO)
+
+
 def _take_out(kept: list[JournalRow], voided: JournalRow) -> JournalRow:
     """The latest event before a ``voided`` row is the one it takes back."""
     for index in range(len(kept) - 1, -1, -1):

@@ -23,7 +23,7 @@ from .._store.protocol import Beat, Hint, Outcome, Registration, Verdict
 from .._store.verbs import Store
 from ..errors import LeaseLost
 from . import process
-from .arrivals import Begin, Due, Result
+from .arrivals import Begin, Due, Redo, Result
 from .attempts import Attempts
 from .background import Background
 from .cache import Cache
@@ -203,7 +203,10 @@ class LiveWorker:
 
     def take_up(self, instance: Instance) -> None:
         """Go on with all that the code waits for, after a load."""
+        answered = {each.row.op for each in instance.arrivals if isinstance(each, Redo)}
         for command in list(instance.replayer.open.values()):
+            if command.op in answered:
+                continue
             if isinstance(command, commands.Run):
                 found = instance.found.pop(command.op, None)
                 self.attempts.begin(instance, command, resumed=True, found=found)

@@ -176,6 +176,7 @@ class Claimed(NamedTuple):
     input: bytes
     crashes: int  # owners in a row that died with it while it did not move
     parent: int | None = None
+    origins: str | None = None  # whose its first turns were
 
     @property
     def is_doubtful(self) -> bool:

@@ -40,15 +40,15 @@ def told(call: Callable[[], Any]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
     except RunNotFound as error:
-        return _trouble(error, EXIT_NOT_FOUND)
+        return trouble(error, EXIT_NOT_FOUND)
     except (StoreError, ConfigurationError) as error:
-        return _trouble(error, EXIT_DATABASE)
+        return trouble(error, EXIT_DATABASE)
     except DurableError as error:
-        return _trouble(error, EXIT_FAILED)
+        return trouble(error, EXIT_FAILED)
     return code if isinstance(code, int) else 0
 
 
-def _trouble(error: Exception, code: int) -> int:
+def trouble(error: Exception, code: int) -> int:
     click.echo(f"durable: {error}", err=True)
     return code
 

@@ -10,13 +10,13 @@ import click
 
 from .._core.statuses import CLOSED, Status
 from .connection import database_option, schema_option, with_client
-from .moments import age, moment
-from .output import EXIT_FAILED, as_json, cell, clean, output_option, table
+from .filters import filter_options
+from .moments import age
+from .output import as_json, cell, clean, output_option, table
 
 if TYPE_CHECKING:
     from .. import Client, Description
 
-STATUSES = tuple(status.value for status in Status)
 # Of the children of a run so many are shown with it.
 CHILDREN_MAX = 20
 
@@ -27,24 +27,22 @@ ENDS = tuple(status.value for status in Status if status in CLOSED)
 @database_option
 @schema_option
 @output_option
-@click.option("--status", type=click.Choice(STATUSES), help="only runs that stand like this")
-@click.option("--workflow", help="only runs of this workflow")
-@click.option("--queue", help="only runs of this queue")
-@click.option("--id-prefix", metavar="TEXT", help="only ids that begin so")
-@click.option("--parent", metavar="ID", help="only children of this run")
-@click.option("--created-since", type=moment, help="not older than that")
-@click.option("--created-until", type=moment, help="older than that")
-@click.option("--closed-since", type=moment, help="ended then or later")
-@click.option("--closed-until", type=moment, help="ended before that")
+@filter_options
+@click.option("--stuck", is_flag=True, help="only stuck runs, with their reports")
 @click.option(
     "--order", type=click.Choice(["newest", "oldest"]), default="newest", show_default=True
 )
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1))
-def list_command(dsn: str | None, schema: str, output: str, **filters: Any) -> None:
+def list_command(dsn: str | None, schema: str, output: str, stuck: bool, **filters: Any) -> None:
     """List runs, the youngest first.
 
     Times are ages (90s, 15m, 12h, 30d) or ISO 8601 with a zone (2026-01-01T00:00Z).
     """
+
+    if stuck and filters["status"] not in (None, "stuck"):
+        raise click.UsageError(f"--stuck and --status {filters['status']} are never both true")
+    if stuck:
+        filters["status"] = "stuck"
 
     async def use(client: Client) -> list[Description]:
         return await client.list(**filters)
@@ -52,6 +50,10 @@ def list_command(dsn: str | None, schema: str, output: str, **filters: Any) -> N
     runs = with_client(dsn, schema, use)
     if output == "json":
         click.echo(as_json([dataclasses.asdict(each) for each in runs]))
+        return
+    if stuck:
+        reports = (f"{clean(r.id)}  {clean(r.workflow)}\n{report(r)}" for r in runs)
+        click.echo("\n".join(reports) if runs else "No runs.")
         return
     head = ("ID", "WORKFLOW", "STATUS", "CREATED", "EVENTS", "WAITS FOR")
     rows = [(r.id, r.workflow, r.status.value, r.created_at, r.events, waits_for(r)) for r in runs]
@@ -123,7 +125,7 @@ def ending(run: Description) -> str:
             why = clean(f"{failure.get('type')}: {failure.get('message')}")
             return f"failed with {why}\nmend the reason, then: durable retry {clean(run.id)}"
         case "stuck":
-            return f"stuck: {clean(run.report or '')}"
+            return f"stuck:\n{report(run)}\nwhen that is mended: durable retry {clean(run.id)}"
         case "cancelled" | "terminated" | "continued":
             return run.status.value + (f": {clean(run.reason)}" if run.reason else "")
         case "running" if not run.waits_for:
@@ -132,6 +134,12 @@ def ending(run: Description) -> str:
             return f"paused; to let it go on: durable resume {clean(run.id)}"
         case _:
             return f"waiting {waits_for(run)}"
+
+
+def report(run: Description) -> str:
+    """Why it is stuck, line by line."""
+    lines = (run.report or "no reason was recorded").splitlines()
+    return "\n".join(f"  {clean(line)}" for line in lines)
 
 
 def waits_for(run: Description) -> str:
@@ -143,74 +151,6 @@ def waits_for(run: Description) -> str:
     if run.worker:
         return f"on worker {run.worker}"
     return "for a worker"
-
-
-@click.command()
-@database_option
-@schema_option
-@output_option
-@click.argument("ids", nargs=-1, required=True)
-def retry_command(dsn: str | None, schema: str, output: str, ids: tuple[str, ...]) -> int:
-    """Let failed or stuck runs go on from where they stood; completed steps are not repeated."""
-    return _for_each(dsn, schema, output, ids, "retry", "will be retried")
-
-
-@click.command()
-@database_option
-@schema_option
-@output_option
-@click.argument("ids", nargs=-1, required=True)
-def cancel_command(dsn: str | None, schema: str, output: str, ids: tuple[str, ...]) -> int:
-    """Ask runs to stop; their clean-up code runs. A paused one stops when it is resumed, a stuck
-    one when fitting code runs: terminate it, if that is not to be."""
-    return _for_each(dsn, schema, output, ids, "cancel", "is asked to stop")
-
-
-@click.command()
-@database_option
-@schema_option
-@output_option
-@click.option("--reason", help="why, for the journal and for whoever waits for the result")
-@click.argument("ids", nargs=-1, required=True)
-def terminate_command(
-    dsn: str | None, schema: str, output: str, reason: str | None, ids: tuple[str, ...]
-) -> int:
-    """Close runs at once, stuck ones too. Their code has no say: no clean-up runs."""
-    return _for_each(dsn, schema, output, ids, "terminate", "is terminated", reason)
-
-
-@click.command()
-@database_option
-@schema_option
-@output_option
-@click.argument("ids", nargs=-1, required=True)
-def pause_command(dsn: str | None, schema: str, output: str, ids: tuple[str, ...]) -> int:
-    """Let runs hold until they are resumed. Attempts under way end first; messages are kept."""
-    return _for_each(dsn, schema, output, ids, "pause", "holds")
-
-
-@click.command()
-@database_option
-@schema_option
-@output_option
-@click.option("--build", help="whose workers alone may take them; left out: any may again")
-@click.argument("ids", nargs=-1, required=True)
-def pin_command(
-    dsn: str | None, schema: str, output: str, build: str | None, ids: tuple[str, ...]
-) -> int:
-    """Let only workers of one build take runs up (`durable worker --build`), or any again."""
-    done = "is for any worker" if build is None else f"is for workers of build {build}"
-    return _for_each(dsn, schema, output, ids, "pin", done, build)
-
-
-@click.command()
-@database_option
-@schema_option
-@output_option
-@click.argument("ids", nargs=-1, required=True)
-def resume_command(dsn: str | None, schema: str, output: str, ids: tuple[str, ...]) -> int:
-    """Let paused runs go on."""
-    return _for_each(dsn, schema, output, ids, "resume", "goes on")
 
 
 @click.command()
@@ -245,36 +185,3 @@ def delete_command(
     else:
         runs = "1 run" if count == 1 else f"{count:,} runs"
         click.echo(f"{runs} would be deleted." if dry_run else f"{runs} deleted.")
-
-
-def _for_each(
-    dsn: str | None,
-    schema: str,
-    output: str,
-    ids: tuple[str, ...],
-    verb: str,
-    done: str,
-    *given: Any,
-) -> int:
-    from ..errors import DurableError
-
-    async def use(client: Client) -> list[tuple[str, str | None]]:
-        told: list[tuple[str, str | None]] = []
-        for id in ids:
-            try:
-                answer = await getattr(client.handle(id), verb)(*given)
-            except DurableError as error:
-                if len(ids) == 1:
-                    raise
-                told.append((id, str(error)))
-            else:
-                told.append((id, "It was closed already." if answer is False else None))
-        return told
-
-    answers = with_client(dsn, schema, use)
-    if output == "json":
-        click.echo(as_json([{"id": id, "done": why is None, "why": why} for id, why in answers]))
-    else:
-        for id, why in answers:
-            click.echo(f"{clean(id)} {done}." if why is None else f"{clean(id)}: {clean(why)}")
-    return EXIT_FAILED if any(why is not None for _, why in answers) else 0

@@ -15,6 +15,7 @@ from durable import (
     RunFailed,
     RunStuck,
     Signal,
+    State,
     Status,
     activity,
     workflow,
@@ -116,6 +117,82 @@ async def test_a_report_tells_both_lines_the_cause_and_what_to_do(dsn: str) -> N
         await app.handle("a").retry()
     async with Durable(dsn, serve=[deployed(old)]) as app:
         assert len(await app.handle("a").result()) == 2
+
+
+async def test_a_turn_that_could_not_be_finished_is_begun_anew_by_fitting_code(dsn: str) -> None:
+    """What it is to send, and which patches it asks for, nobody knew before."""
+    told = State[str]("told in test_patches")
+
+    async def circles(ctx: Context) -> None:
+        await ctx.receive(go)
+        while True:
+            await asyncio.sleep(0)
+
+    async def mended(ctx: Context) -> str:
+        await ctx.receive(go)
+        ctx.set(told, "new" if ctx.patched("x") else "old")
+        ctx.send("nobody", go)
+        await ctx.receive(go)
+        return "through"
+
+    async with Durable(dsn, serve=[deployed(circles)]) as app:
+        await begun(app, "a")
+        await app.handle("a").signal(go)
+        with pytest.raises(RunStuck, match="only yield to each other"):
+            await app.handle("a").result()
+    async with Durable(dsn, serve=[deployed(mended)]) as app:
+        while await app.handle("a").state(told) is None:
+            await asyncio.sleep(0.01)
+        assert await app.handle("a").state(told) == "new"
+        kinds = [each["kind"] for each in await app.history("a")]
+        assert kinds[:4] == ["started", "signal", "voided", "signal"]
+    async with Durable(dsn, serve=[deployed(mended)]) as app:
+        await app.handle("a").signal(go)
+        assert await app.handle("a").result() == "through"
+
+
+async def test_a_first_turn_that_goes_in_a_circle_is_begun_anew_too(dsn: str) -> None:
+    async def circling(ctx: Context) -> str:
+        while True:
+            await asyncio.sleep(0)
+
+    async def mended(ctx: Context) -> str:
+        return "through" if ctx.patched("x") else "?"
+
+    async with Durable(dsn, serve=[deployed(circling)]) as app:
+        await app.start("changing_in_test_patches", id="a")
+        with pytest.raises(RunStuck, match="only yield to each other"):
+            await app.handle("a").result()
+    async with Durable(dsn, serve=[deployed(mended)]) as app:
+        while await app.handle("a").status() is not Status.COMPLETED:
+            await asyncio.sleep(0.01)
+        assert await app.handle("a").result() == "through"
+        assert await patches(app, "a") == [None, None, ["x"]]
+
+
+async def test_a_retry_after_the_code_raised_runs_no_step_again(dsn: str) -> None:
+    ran: list[str] = []
+    mood = {"raises": True}
+
+    @activity(name="counted_in_test_patches")
+    async def counted() -> str:
+        ran.append("ran")
+        return "done"
+
+    async def raising(ctx: Context) -> str:
+        done = await ctx.activity(counted)
+        if mood["raises"]:
+            raise ValueError("this code is broken")
+        return done
+
+    async with Durable(dsn, serve=[deployed(raising)]) as app:
+        handle = await app.start("changing_in_test_patches", id="a")
+        with pytest.raises(RunFailed):
+            await handle.result()
+        mood["raises"] = False
+        await handle.retry()
+        assert await handle.result() == "done"
+    assert ran == ["ran"]
 
 
 async def test_run_ahead_of_their_commit_each_turn_has_a_row_that_tells(dsn: str) -> None:

@@ -16,6 +16,7 @@ from durable import (
     Compensation,
     Context,
     Description,
+    Done,
     Durable,
     Handle,
     Health,
@@ -87,6 +88,9 @@ async def host(app: Durable, client: Client) -> None:
     assert_type(await app.start(order, "visa", 5, id="order-1"), Handle[float])
     assert_type(await app.handle("order-1", order).result(), float)
     assert_type(app.handle("order-1"), Handle[Any])
+    assert_type(await app.handle("order-1", order).fork(at=3, result=5), Handle[float])
+    assert_type(await app.handle("order-1", order).restart(), Handle[float])
+    assert_type(await app.retry_many(workflow="order", limit=3), list[Done])
     assert_type(await client.start("order", "visa", 5), Handle[Any])
     assert_type(
         await client.start(

@@ -105,6 +105,9 @@ class Journal:
             if known is None or known[0] != worker or known[1].nth < note.nth:
                 self._tables.attempt[advance.run, note.op] = worker, note
         self._tables.journal[advance.run].extend(advance.rows)
+        for row in advance.rows:
+            if row.kind == "voided":
+                self._tables.voids[advance.run, row.position] = row.position - 1
         for reply in effects.replies:
             self._tables.answer.setdefault((advance.run, reply.seq), reply)
         for op in effects.ended:

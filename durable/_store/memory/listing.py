@@ -30,7 +30,7 @@ FILTERS: dict[str, Callable[[Run, Any], bool]] = {
 # Columns that belong to a history: of `run`, and of `result`.
 RECORDED = ("run", "id", "workflow", "queue", "priority", "status", "seed", "versions",
             "created_at", "started_at", "closed_at", "due_at", "deadline", "report", "parent_op",
-            "on_parent_close", "depth")  # fmt: skip
+            "on_parent_close", "depth", "origins")  # fmt: skip
 ENDS = ("result", "failure", "failed_at", "next_op", "reason")
 
 
@@ -121,10 +121,12 @@ class Listing:
         if (other := tables.named(facts["id"])) is not None:
             return None, other.status
         key, is_open = tables.next_key(), facts["closed_at"] is None
+        facts["created_at"] = facts["created_at"] or tables.now()
         args, digest = facts.pop("input"), facts.pop("input_digest")
         ended = [facts.pop(name) for name in ENDS]
         if is_open:
-            facts |= {"status": "paused", "paused_at": tables.now()}
+            facts["due_at"] = facts["due_at"] or tables.now()
+            facts["paused_at"] = tables.now() if facts["status"] == "paused" else None
         else:
             tables.result[key] = Result(ended[0], ended[1], ended[2], ended[3] or 1, ended[4])
         if parent is None:

@@ -15,7 +15,6 @@ from ..protocol import (
     DOUBTFUL_FROM,
     Claimed,
     HandBack,
-    JournalRow,
     Letter,
     Outcome,
     Started,
@@ -23,6 +22,7 @@ from ..protocol import (
 )
 from . import family
 from .tables import CLAIMABLE, Result, Run, Tables, verb
+from .voiding import recorded, void
 
 FAILURES = ("failed", "cancelled", "terminated")
 
@@ -232,7 +232,7 @@ class Runs:
 
     def _retry(self, run: Run) -> str | None:
         if run.status == "failed":
-            refusal = self._void(run)
+            refusal = void(self._tables, run)
             if refusal is not None:
                 return refusal
         elif run.status != "stuck":
@@ -242,6 +242,14 @@ class Runs:
         if is_overdue(run, self._tables.now()):
             run.deadline = None
         return family.resume(self._tables, run, self._retry)
+
+    @verb
+    def restart(self, id: str, meant: int) -> int | None:
+        old = self._tables.named(id)
+        if old is None or old.run != family.latest(self._tables, meant):
+            return None
+        given = (id, old.workflow, old.queue, old.priority, *self._tables.input[old.run])
+        return self._start(NewRun(*given, "replace", True, os.urandom(16))).run
 
     @verb
     def children(self, run: int) -> list[int]:
@@ -302,7 +310,7 @@ class Runs:
     def _claimed(self, run: Run) -> Claimed:
         args, _ = self._tables.input[run.run]
         return Claimed(run.run, run.id, run.workflow, run.queue, run.claim, run.seed, run.versions,
-                       args, run.crashes, run.parent_run)  # fmt: skip
+                       args, run.crashes, run.parent_run, run.origins)  # fmt: skip
 
     def _outcome(self, run: Run) -> Outcome:
         ended = self._tables.result.get(run.run)
@@ -331,34 +339,10 @@ class Runs:
         tables, rows = self._tables, self._tables.journal[run.run]
         at = max([tables.now(), *(row.at for row in rows[-1:])])
         next_op = max((row.op for row in rows if row.op is not None), default=0) + 1
-        rows.append(_row(run.run, len(rows), "terminated", why, at=at))
+        rows.append(recorded(run.run, len(rows), "terminated", why, at=at))
         for key in [key for key in tables.attempt if key[0] == run.run]:
             del tables.attempt[key]
         family.close(tables, run, "terminated", Result(None, None, None, next_op, why))
-
-    def _void(self, run: Run) -> str | None:
-        """Take back the event that the run failed with; null, or why not."""
-        tables, rows = self._tables, self._tables.journal[run.run]
-        ended, skipped, latest = tables.result[run.run], 0, rows[-1]
-        for latest in reversed(rows):  # the last event that no earlier retry took back
-            if latest.kind == "voided":
-                skipped += 1
-            elif skipped:
-                skipped -= 1
-            else:
-                break
-        if ended.failed_at not in (None, latest.position):
-            return (
-                f"events follow the failure at position {ended.failed_at} (up to "
-                f"{latest.position}): it was handled before the run failed. Fork the run from "
-                "before it instead."
-            )
-        redo = "redo" if ended.failed_at is None else None
-        at = max(latest.at, tables.now())
-        tables.voids[run.run, len(rows)] = latest.position
-        rows.append(_row(run.run, len(rows), "voided", redo, op=ended.next_op, at=at))
-        del tables.result[run.run]
-        return None
 
 
 def refuse_connection(connection: object) -> None:
@@ -392,9 +376,3 @@ def _may_follow(old: Run, if_exists: str) -> bool:
     if if_exists == "after_failure":
         return old.status in FAILURES
     return if_exists == "replace" or (if_exists == "after_close" and old.closed_at is not None)
-
-
-def _row(
-    run: int, position: int, kind: str, name: str | None, *, at: datetime, op: int | None = None
-) -> JournalRow:
-    return JournalRow(run, position, kind, at, os.urandom(16), op, name)

@@ -64,6 +64,7 @@ class Run:
     parent_op: int | None = None
     on_parent_close: str | None = None
     depth: int = 0
+    origins: str | None = None
 
     def make_due(self, moment: datetime) -> None:
         self.due_at = moment if self.due_at is None else min(self.due_at, moment)

@@ -122,7 +122,7 @@ limit $3
 select r.run, r.id, r.workflow, r.queue, r.priority, r.status, r.seed, r.versions, r.created_at,
     r.started_at, r.closed_at, r.due_at, r.deadline, r.report, i.args as input, i.digest as input_digest,
     e.result, e.failure, e.failed_at, e.next_op, e.reason, r.parent_run as parent, r.parent_op,
-    r.on_parent_close, r.depth,
+    r.on_parent_close, r.depth, r.origins,
     (select coalesce(max(j.position) + 1, 0) from durable.journal j where j.run = r.run) as events
 from durable.run r
 join durable.input i on i.run = r.run

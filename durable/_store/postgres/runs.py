@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
@@ -179,6 +180,13 @@ class Runs(Noun):
         """Let a failed or stuck run go on, or refuse if the id names another than ``meant``. None
         if it does, ``absent``, or why not, in words."""
         return await self._from_outside("retry", id, meant)
+
+    async def restart(self, id: str, meant: int) -> int | None:
+        """Begin the run ``meant`` anew in its place: the key of the new one. None if the id names
+        another."""
+        seed = os.urandom(16)
+        row = await self._line.patiently(f"id {id!r}", self._sql["restart"], id, meant, seed)
+        return None if row is None else row["run"]
 
     async def terminate(self, id: str, reason: str | None, meant: int | None = None) -> str | None:
         """Close an open run at once. None if that was done, else ``absent``, or the status of a

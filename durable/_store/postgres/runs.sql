@@ -38,7 +38,7 @@ cross join lateral durable.start_run(
 order by a.n
 
 -- name: claim
-select run, id, workflow, queue, claim, seed, versions, input, crashes, parent
+select run, id, workflow, queue, claim, seed, versions, input, crashes, parent, origins
 from durable.claim($1, $2, $3, $4)
 
 -- name: keys
@@ -96,6 +96,15 @@ select durable.tell_children($1)
 -- name: retry
 select durable.retry_run($1, $2)
 
+-- name: restart
+-- The same workflow with the same arguments, in the place of the run that the id names.
+select s.run
+from durable.run r
+join durable.input i on i.run = r.run
+cross join lateral durable.start_run(
+    r.id, r.workflow, r.queue, r.priority, i.args, i.digest, 'replace', true, $3) s
+where r.id = $1 and r.current and r.run = durable.latest($2)
+
 -- name: terminate
 select durable.terminate_run($1, $2, $3)
 
@@ -111,7 +120,8 @@ select r.run, r.claim from durable.run r where r.run = any($2::bigint[]) and r.w
 
 -- name: look
 -- What it takes to replay a run, whoever has it.
-select r.run, r.id, r.workflow, r.queue, r.claim, r.seed, r.versions, i.args as input, r.crashes
+select r.run, r.id, r.workflow, r.queue, r.claim, r.seed, r.versions, i.args as input, r.crashes,
+    r.parent_run, r.origins
 from durable.run r
 join durable.input i on i.run = r.run
 where r.run = $1
@@ -119,7 +129,7 @@ where r.run = $1
 -- name: owned
 -- What is marked as this worker's, whatever it knows.
 select r.run, r.id, r.workflow, r.queue, r.claim, r.seed, r.versions, i.args as input, r.crashes,
-    r.parent_run
+    r.parent_run, r.origins
 from durable.run r
 join durable.input i on i.run = r.run
 where r.worker = $1

@@ -90,6 +90,8 @@ create table durable.run (
     on_parent_close text                        -- what becomes of it when that one ends
                     check (on_parent_close in ('cancel', 'terminate', 'abandon')),
     depth           bigint not null default 0,  -- of parents above it
+    origins         text,                       -- of a fork, or of a run of another database: whose its
+                                                -- first turns were, as JSON: [[until, run, id], ...]
     constraint running_has_owner check ((status = 'running') = (worker is not null)),
     constraint closed_has_time check ((status in
         ('completed', 'failed', 'cancelled', 'terminated', 'continued')) = (closed_at is not null)),
@@ -185,7 +187,7 @@ create table durable.journal (
     patches  text[],            -- that the turn asked for, as ~id if retired; null if none
     key      bytea not null     -- random: tells a repeated send from another writer
              check (octet_length(key) = 16),
-    voids    bigint             -- `voided`: the position that a retry took back
+    voids    bigint             -- `voided`: the position that is taken back
              check ((kind = 'voided') = (voids is not null)),
     primary key (run, position)
 ) with (autovacuum_vacuum_insert_scale_factor = 0.1, autovacuum_analyze_scale_factor = 0.05);

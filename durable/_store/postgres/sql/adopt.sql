@@ -1,6 +1,6 @@
 -- Bring in a run that was recorded in another database, under a key of this one: its journal, its
--- unread messages, notes of attempts that have begun. A closed run stays as it ended. An open one is
--- held, whatever it was: somebody looks at it, and resumes it if that is meant. Its `key` is null, and
+-- unread messages, notes of attempts that have begun. A closed run stays as it ended; an open one
+-- stands as it is told to, 'pending' or 'paused'. So a fork comes into being, too. `key` is null, and
 -- `taken` how the other stands, if a run here has the id.
 --
 -- Texts of bytes are base64. `voids`: which event each `voided` one takes back.
@@ -22,24 +22,23 @@ begin
     insert into durable.run (
         run, id, workflow, queue, priority, status, due_at, deadline, last_seq, read_seq, seed,
         versions, report, paused_at, created_at, started_at, closed_at, parent_run, parent_op,
-        on_parent_close, depth)
-    select adopt.key, n.id, n.workflow, n.queue, n.priority,
-        case when n.closed_at is null then 'paused' else n.status end,
-        n.due_at, n.deadline,
+        on_parent_close, depth, origins)
+    select adopt.key, n.id, n.workflow, n.queue, n.priority, n.status,
+        case when n.closed_at is null then coalesce(n.due_at, durable.now()) end, n.deadline,
         greatest(
             (select max(e.seq) from json_to_recordset(events) e(seq bigint)),
             (select max(u.seq) from json_to_recordset(unread) u(seq bigint)), 0),
         coalesce((select max(e.seq) from json_to_recordset(events) e(seq bigint)), 0),
         decode(n.seed, 'base64'), n.versions, n.report,
-        case when n.closed_at is null then durable.now() end,
-        n.created_at, n.started_at, n.closed_at, by_parent,
+        case when n.status = 'paused' then durable.now() end,
+        coalesce(n.created_at, durable.now()), n.started_at, n.closed_at, by_parent,
         case when by_parent is not null then n.parent_op end,
-        case when by_parent is not null then n.on_parent_close end, n.depth
+        case when by_parent is not null then n.on_parent_close end, n.depth, n.origins
     from json_to_record(recorded) n(
         id text, workflow text, queue text, priority bigint, status text, due_at timestamptz,
         deadline timestamptz, seed text, versions text, report text, created_at timestamptz,
         started_at timestamptz, closed_at timestamptz, parent_op bigint, on_parent_close text,
-        depth bigint);
+        depth bigint, origins text);
     insert into durable.input (run, args, digest)
     select adopt.key, decode(n.input, 'base64'), decode(n.input_digest, 'base64')
     from json_to_record(recorded) n(input text, input_digest text);

@@ -16,7 +16,7 @@ $$;
 create or replace function durable.claim(
     by_worker uuid, runs_max bigint, new_versions text, doubtful_max bigint)
 returns table (run bigint, id text, workflow text, queue text, claim bigint, seed bytea,
-    versions text, input bytea, crashes bigint, parent bigint)
+    versions text, input bytea, crashes bigint, parent bigint, origins text)
 language plpgsql
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
@@ -106,6 +106,6 @@ begin
     join durable.input i on i.run = t.run
     where r.run = t.run
     returning r.run, r.id, r.workflow, r.queue, r.claim, r.seed, r.versions, i.args, r.crashes,
-        r.parent_run;
+        r.parent_run, r.origins;
 end
 $$;

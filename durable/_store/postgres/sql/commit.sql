@@ -267,11 +267,11 @@ begin
 
     insert into durable.journal (
         run, position, op, kind, name, input, result, failure, at, site, digest, seq, effects, key,
-        patches)
+        patches, voids)
     select j.run, j.position, j.op, j.kind, j.name, decode(j.input, 'base64'),
         decode(j.result, 'base64'), decode(j.failure, 'base64'), j.at, j.site,
         decode(j.digest, 'base64'), j.seq, decode(j.effects, 'base64'), decode(j.key, 'base64'),
-        j.patches
+        j.patches, case when j.kind = 'voided' then j.position - 1 end
     from json_to_recordset(journal_rows) j(
         run bigint, position bigint, op bigint, kind text, name text, input text, result text,
         failure text, at timestamptz, site text, digest text, seq bigint, effects text, key text,
