@@ -48,7 +48,7 @@ class Instance:
 
     __slots__ = (
         "arrivals", "awaiting", "birth", "claim", "close", "definition", "effects", "fed", "found",
-        "holding", "id", "in_flight", "input", "is_queued", "left_out", "loaded", "long_from",
+        "holding", "id", "in_flight", "input", "is_queued", "left_out", "loaded",
         "lost", "noted", "notes", "origins", "outcome", "parent", "position", "published",
         "replayer", "report", "requests", "rows", "run", "seed", "seen", "sent", "size",
         "streaming", "tail",
@@ -95,7 +95,7 @@ class Instance:
         self.noted: set[int] = set()  # ops that may have a note in the database
         self.found: dict[int, Note] = {}  # notes of an earlier owner, until they are taken up
         self.awaiting: dict[int, asyncio.Future[bool]] = {}  # who waits for a note, by op
-        self.parent, self.long_from = parent, LONG_FROM
+        self.parent = parent
         self.birth: Birth | None = None
         self.close: Close | None = None
         self.outcome: commands.Close | None = None
@@ -173,8 +173,8 @@ class Instance:
         effects = self._take_effects(written, now)
         if written:
             self.rows, self.tail = [], written[-1].key
-            if self.position >= self.long_from and self.close is None:
-                self._tell_length()
+            if self.position >= LONG_FROM and self.close is None:
+                self._tell_length(self.position - len(written))
         elif effects is None or not (
             effects.park or effects.notes or effects.publishes or effects.children
         ):
@@ -211,8 +211,10 @@ class Instance:
         spawns = (each for each in self.replayer.open.values() if isinstance(each, commands.Spawn))
         self.effects += [each for each in spawns if each.op not in begun]
 
-    def _tell_length(self) -> None:
-        self.long_from *= 2 ** (self.position // self.long_from).bit_length()
+    def _tell_length(self, before: int) -> None:
+        """If it has just grown so long, whoever had the run before."""
+        if (before // LONG_FROM).bit_length() == (self.position // LONG_FROM).bit_length():
+            return
         log.warning(
             "the journal of run %r has %d events, at %s: all of it is read again after each "
             "restart. End it and begin anew by ctx.continue_as_new()",
