@@ -46,6 +46,8 @@ async def closed_flows(env: Environment) -> None:
     await env.run(flows.together, id="together")
     await env.run(flows.chance, id="chance")
     await env.run(flows.patched, id="patched")
+    forked = await env.handle("chance", flows.chance).fork(at=2, id="forked")
+    await forked.result()
     with suppress(RunFailed):
         await env.run(flows.failures, id="failures")
     await env.start(flows.cleans_up, id="cancelled", deadline=60)

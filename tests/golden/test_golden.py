@@ -52,6 +52,7 @@ def test_each_kind_of_event_and_each_end_is_among_them() -> None:
     assert any(row.effects for each in histories for row in each.events)
     patches = {id for each in histories for row in each.events for id in row.patches or ()}
     assert patches == {"golden/second", "~golden/first"}
+    assert any(each.origins for each in histories), "a fork"
     assert any(row.name == "redo" for each in histories for row in each.events)
 
 
