@@ -72,6 +72,8 @@ async def mistaken(ctx: Context, how: str) -> None:
             await ctx.sleep_until("2030-01-01")  # type: ignore[arg-type]
         case "a text":
             await ctx.sleep("3")  # type: ignore[arg-type]
+        case "an isolation":
+            await ctx.options(isolation="serializable").activity(pack, 1)
         case "a promise of a name":
             ctx.promise("approval")
         case "a client":
@@ -116,6 +118,7 @@ def test_what_cannot_be_is_refused_where_it_is_written(
         ("an option", "no option timeuot"),
         ("a day", "sleep_until.*as in datetime"),
         ("a text", "seconds or a timedelta"),
+        ("an isolation", "isolation= is for"),
         ("a promise of a name", r"type of the answer, as ctx.promise\(bool\)"),
         ("a client", r"cannot use a client: it has ctx.child"),
     ],

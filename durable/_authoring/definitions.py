@@ -227,6 +227,12 @@ NEVER_UNKNOWN: Given = {"record_start": False, "heartbeat_timeout": None}
 
 
 def with_options(definition: Definition, changes: Given) -> Definition:
+    """
+    Raises:
+        TypeError: as ``changed``; or that is for transactions alone.
+    """
+    if definition.kind == "activity" and changes.get("isolation") is not None:
+        raise TypeError("isolation= is for ctx.options(...).transaction(): an activity is in none")
     options = definition.options.changed(changes)
     if definition.kind == "transaction":
         options = options.changed(NEVER_UNKNOWN)
