@@ -35,20 +35,12 @@ PAUSE = 0.25
 
 
 async def again(ask: Callable[[], Awaitable[T]]) -> T:
-    """Until it is answered."""
+    """Until it is answered. In a roll-out a run may be stuck for a while, beside code that can go on
+    with it."""
     while True:
         try:
             return await ask()
-        except StoreUnavailable:
-            await asyncio.sleep(PAUSE)
-
-
-async def _result(handle: Handle[Any]) -> Any:
-    """In a roll-out a run may be stuck for a while, beside code that can go on with it."""
-    while True:
-        try:
-            return await handle.result()
-        except RunStuck:
+        except (StoreUnavailable, RunStuck):
             await asyncio.sleep(PAUSE)
 
 
@@ -73,7 +65,7 @@ class Errand:
         )
         await self.meanwhile(client, handle, chance, heals)
         if self.status == "completed":
-            self.result = await again(lambda: _result(handle))
+            self.result = await again(handle.result)
         self.is_done = True
 
     async def meanwhile(

@@ -139,7 +139,7 @@ class Story:
         while not watch.broken:
             await asyncio.sleep(0.5)
             is_open = [run for run in world.server.tables.run.values() if run.status not in CLOSED]
-            if going.done() and not is_open:
+            if going.done() and (not is_open or going.exception()):
                 await going
                 return
             if world.loop.now - max(watch.moved_at, self._healed_at) > STILL_SECONDS:
