@@ -35,8 +35,8 @@ PAUSE = 0.25
 
 
 async def again(ask: Callable[[], Awaitable[T]]) -> T:
-    """Until it is answered. In a roll-out a run may be stuck for a while, beside code that can go on
-    with it."""
+    """Until it is answered. In a roll-out a run may be stuck for a while, beside code that can go
+    on with it."""
     while True:
         try:
             return await ask()
