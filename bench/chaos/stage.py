@@ -238,9 +238,13 @@ class Stage:
         async with self._admin_taken:
             if self._admin is None or self._admin.is_closed():
                 self._admin = await asyncpg.connect(self.dsn)
-            if arguments:
-                return await self._admin.fetch(query, *arguments)
-            await self._admin.execute(query)
+            try:
+                if arguments:
+                    return await self._admin.fetch(query, *arguments)
+                await self._admin.execute(query)
+            except asyncio.CancelledError:
+                self._admin.terminate()  # it is in the middle of something
+                raise
             return []
 
     async def stop_server(self, number: int) -> None:
