@@ -22,7 +22,14 @@ SEEDS = 4
 # Worlds in which a planted bug is looked for; the first three bring out most of them.
 TRIES = 60
 
+# Before, `asyncio.timeout` took a cancellation that its task had swallowed earlier for one still
+# under way, and raised that: code comes to something else than what it says.
+sane_timeouts = pytest.mark.skipif(
+    sys.version_info < (3, 11, 4), reason="asyncio.timeout of this Python is not to be relied on"
+)
 
+
+@sane_timeouts
 def test_worlds_of_chance_come_to_their_end() -> None:
     first = int(os.environ.get("DURABLE_TEST_SEED", random.randrange(10**6)))
     for seed in range(first, first + SEEDS):
@@ -59,6 +66,7 @@ def test_the_same_seed_is_the_same_story_in_every_process() -> None:
     assert told.strip() == mine
 
 
+@sane_timeouts
 def test_programs_come_to_the_same_in_plain_asyncio() -> None:
     for seed in range(100):
         chance = random.Random(seed)
