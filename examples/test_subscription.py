@@ -1,7 +1,5 @@
 """A subscription that bills every 30 days, and its tests: a year passes in milliseconds.
-
-Needs pytest and pytest-asyncio with `asyncio_mode = "auto"` in the settings of pytest.
-"""
+Needs pytest, and pytest-asyncio in its auto mode."""
 
 from __future__ import annotations
 
