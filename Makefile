@@ -23,7 +23,7 @@ chaos: $(READY)
 # Every fault point of the canonical workflows, and every pair of verbs as two sessions: minutes, and
 # so a command of its own.
 proof: $(READY)
-	$(BIN)/python -m pytest -m points --dist load -rP \
+	$(BIN)/python -m pytest -m points -n 2 --dist load -rP \
 		tests/proof tests/store/test_races.py tests/models tests/end_to_end $(ARGS)
 
 lint: $(READY)

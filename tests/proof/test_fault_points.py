@@ -26,7 +26,7 @@ from tests.proof.trial import FAULTS, RESTART
 
 SAMPLE = 12
 SIDE_BY_SIDE = int(os.environ.get("DURABLE_TEST_TRIALS_MAX", 10))
-SECONDS = float(os.environ.get("DURABLE_TEST_SECONDS", 210))
+SECONDS = float(os.environ.get("DURABLE_TEST_SECONDS", 180))
 SEED = int(os.environ.get("DURABLE_TEST_SEED", random.randrange(10**6)))
 
 
