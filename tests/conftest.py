@@ -14,8 +14,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -31,6 +33,9 @@ IMAGE = os.environ.get("DURABLE_TEST_IMAGE", "postgres:18-alpine")
 
 # The data may be lost; connections are many, since tests hold several pools at once.
 SETTINGS = {**FAST_AND_FORGETFUL, "jit": "off", "max_connections": "300", "max_wal_size": "512MB"}
+
+IN_MEMORY = Path("/dev/shm")
+MEMORY_MIN = 2 * 1024**3  # bytes: the server of each process takes some hundred MB
 
 _numbers = itertools.count(1)
 
@@ -76,12 +81,26 @@ def server_url() -> Iterator[str]:
 
 def _embedded(stack: ExitStack, why: str) -> str:
     try:
-        return stack.enter_context(EmbeddedPostgres(settings=SETTINGS)).url()
+        with _memory():
+            return stack.enter_context(EmbeddedPostgres(settings=SETTINGS)).url()
     except ConfigurationError as error:
         told = f"no Postgres for the tests: {why}; {error}"
         if os.environ.get("CI"):
             pytest.fail(told)
         pytest.skip(told)
+
+
+@contextmanager
+def _memory() -> Iterator[None]:
+    """Temporary places are in memory here, if there is room: each of the thousand databases of a
+    whole run is three hundred files, and to make those on a disk is most of what it costs."""
+    usual = tempfile.tempdir
+    if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free >= MEMORY_MIN:
+        tempfile.tempdir = str(IN_MEMORY)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = usual
 
 
 class NoContainer(Exception):
