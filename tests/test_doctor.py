@@ -62,6 +62,20 @@ async def test_settings_that_forget_are_bad(dsn: str) -> None:
     assert "is 2 s" in found(findings, "timeout").what
 
 
+async def test_more_workers_than_there_are_connections_for_are_told(dsn: str) -> None:
+    async with Stage(dsn) as stage:
+        await stage.worker()
+        findings = await doctor._examine(dsn, "durable")
+        assert "budget" not in {each.check for each in findings}
+        await stage.value(
+            "insert into durable.worker select (jsonb_populate_record(w,"
+            " jsonb_build_object('worker', gen_random_uuid()))).*"
+            " from durable.worker w, generate_series(1, 120)"
+        )
+        findings = await doctor._examine(dsn, "durable")
+    assert "121 workers live and may want 1089 connections" in found(findings, "budget").what
+
+
 async def test_runs_workers_and_sessions_that_need_somebody_are_named(dsn: str) -> None:
     async with Stage(dsn) as stage:
         worker = await stage.worker()

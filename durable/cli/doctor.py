@@ -167,6 +167,11 @@ async def _work(connection: Any, sql: Any) -> list[Finding]:
     else:
         advice = "Start one: durable worker MODULE"
         findings.append(Finding("warn", "workers", "no worker lives", advice))
+    most = (await connection.fetchrow(sql["settings"]))["connections_max"]
+    if (wanted := len(live) * CONNECTIONS_PER_WORKER) > most:
+        what = f"{len(live)} workers live and may want {wanted} connections; the server has {most}"
+        advice = "Raise max_connections, or let fewer --processes have more --runs-max each"
+        findings.append(Finding("warn", "budget", what, advice))
     counts = {each["status"]: each["count"] for each in await connection.fetch(sql["counts"])}
     for status, advice in (
         (
