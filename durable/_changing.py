@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
@@ -17,7 +17,7 @@ from .errors import DurableError, InvalidCall, StoreError
 class Filters(TypedDict, total=False):
     """Which runs are meant: what ``client.list`` takes."""
 
-    status: Status | str | None
+    status: Status | str | Iterable[Status | str] | None
     workflow: str | None
     queue: str | None
     id_prefix: str | None
@@ -107,21 +107,20 @@ class Client(_queries.Client):
                 f"{verb}_many() without a filter would {verb} all runs there are. Say which are "
                 f"meant, as in {verb}_many(workflow='order')."
             )
-        chosen = [filters.pop("status")] if "status" in filters else statuses
-        lists = [self.list(status=status, **filters) for status in chosen]
+        # One list: what moves from one status to another meanwhile is met, and met once.
+        runs = self.list(**{"status": statuses, **filters})
         done: list[Done] = []
-        for runs in lists:
-            async for run in runs:
-                if limit is not None and len(done) >= limit:
-                    return done
-                handle = Handle[Any](self, run.id, run=run.run, definition=None)
-                try:
-                    if await getattr(handle, verb)(*arguments) is not False:
-                        done.append(Done(run.id, None))
-                except StoreError:
-                    raise
-                except DurableError as error:
-                    done.append(Done(run.id, error))
+        async for run in runs:
+            if limit is not None and len(done) >= limit:
+                break
+            handle = Handle[Any](self, run.id, run=run.run, definition=None)
+            try:
+                if await getattr(handle, verb)(*arguments) is not False:
+                    done.append(Done(run.id, None))
+            except StoreError:
+                raise
+            except DurableError as error:
+                done.append(Done(run.id, error))
         return done
 
     async def _forked(

@@ -68,7 +68,7 @@ class Lists(ABC):
     def list(
         self,
         *,
-        status: Status | str | None = None,
+        status: Status | str | Iterable[Status | str] | None = None,
         workflow: str | None = None,
         queue: str | None = None,
         id_prefix: str | None = None,
@@ -85,6 +85,7 @@ class Lists(ABC):
         ``async for`` reads them page by page, however many there are; ``await`` gives a list.
 
         Args:
+            status: one, or several: what moves from one to another is listed once.
             id_prefix: how their ids begin; only runs that these ids name now.
             parent: the id of the run that has begun them as its children.
             created_since, created_until, closed_since, closed_until: aware datetimes; *until*
@@ -99,7 +100,7 @@ class Lists(ABC):
                 await client.handle(run.id).retry()
         """
         filters: dict[str, Any] = {
-            "status": None if status is None else checked_status(status),
+            "statuses": _statuses(status),
             "workflow": workflow,
             "queue": queue,
             "id_prefix": id_prefix,
@@ -110,6 +111,8 @@ class Lists(ABC):
             "closed_until": closed_until and aware(closed_until, "closed_until"),
         }
         filters = {name: each for name, each in filters.items() if each is not None}
+        if len(filters.get("statuses", ())) == 1:  # that index has an order
+            filters["status"] = filters.pop("statuses")[0]
         if order not in ("newest", "oldest"):
             raise InvalidCall(f"order={order!r} is not 'newest' or 'oldest'.")
         return Runs(self.store.listing, filters, oldest_first=order == "oldest", limit=limit)
@@ -138,10 +141,9 @@ class Lists(ABC):
         Example:
             await client.delete(older_than=timedelta(days=30), status="completed")
         """
-        statuses = [status] if isinstance(status, str) else status
         return await self.store.listing.delete(
             older_than=min(length(older_than, "older_than", datetime.now(UTC)), AGES),
-            status=None if statuses is None else [checked_status(each) for each in statuses],
+            status=_statuses(status),
             workflow=workflow,
             dry_run=dry_run,
         )
@@ -154,6 +156,12 @@ class Lists(ABC):
     async def count_by_status(self) -> dict[str, int]:
         """How many runs stand in each status."""
         return await self.store.listing.counts()
+
+
+def _statuses(given: Status | str | Iterable[Status | str] | None) -> builtins.list[str] | None:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return None if given is None else [checked_status(given)]
+    return [checked_status(each) for each in given]
 
 
 def checked_status(status: Status | str) -> str:

@@ -49,6 +49,11 @@ async def filled(database: asyncpg.Connection[Any], count: int) -> None:
 FILTERS: list[tuple[dict[str, Any], Callable[[Description], bool]]] = [
     ({}, lambda _: True),
     ({"status": "failed"}, lambda run: run.status == "failed"),
+    ({"status": ["failed", Status.STUCK, "pending"]},
+     lambda run: run.status in ("failed", "stuck", "pending")),
+    ({"status": ("completed", "failed"), "workflow": "refund"},
+     lambda run: (run.workflow, run.status in ("completed", "failed")) == ("refund", True)),
+    ({"status": []}, lambda run: False),
     ({"status": Status.COMPLETED}, lambda run: run.status == "completed"),
     ({"workflow": "refund"}, lambda run: run.workflow == "refund"),
     ({"workflow": "ship%_", "queue": "slow"},
@@ -104,7 +109,7 @@ async def test_common_filters_read_little_of_a_large_table(
 
     monkeypatch.setattr(Line, "fetch", explained)
     for filters in (
-        {}, {"status": "failed"}, {"status": "stuck", "workflow": "order"}, {"workflow": "refund"},
+        {}, {"status": "failed"}, {"status": sorted(OPEN)}, {"status": "stuck", "workflow": "order"}, {"workflow": "refund"},
         {"status": "completed"}, {"id_prefix": "r/5999"}, {"queue": "slow"},
         {"closed_since": datetime(2032, 10, 1, tzinfo=UTC)},
         {"created_since": FIRST + 100 * DAY, "created_until": FIRST + 101 * DAY},
@@ -127,7 +132,7 @@ def _numbers(text: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "bad",
-    [{"status": "done"}, {"status": ""}, {"created_since": datetime(2026, 1, 1)},
+    [{"status": "done"}, {"status": ["failed", "done"]}, {"status": 5}, {"status": ""}, {"created_since": datetime(2026, 1, 1)},
      {"closed_until": "2026"}, {"order": "best"}],
 )  # fmt: skip
 async def test_a_filter_that_cannot_be_is_refused(client: Client, bad: dict[str, Any]) -> None:

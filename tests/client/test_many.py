@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -99,3 +100,22 @@ async def test_all_runs_are_never_meant_by_saying_nothing(env: Environment) -> N
     with pytest.raises(InvalidCall, match="status='gone'"):
         await env.retry_many(status="gone")
     assert set((await standing(env)).values()) == {"failed", "waiting"}
+
+
+async def test_what_moves_meanwhile_is_met_and_met_once(
+    env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While runs are looked for, one begins to hold and another goes on: a worker does the like
+    all the time, and a second cancel would break off the clean-up that the first one began."""
+    await env.handle("w-0").pause()
+    page = env.store.listing.page
+
+    async def moving(*args: Any, **given: Any) -> Any:
+        found = await page(*args, **given)
+        await env.handle("w-0").resume()
+        await env.handle("w-1").pause()
+        return found
+
+    monkeypatch.setattr(env.store.listing, "page", moving)
+    done = await env.cancel_many(workflow="many/waits")
+    assert [each.id for each in done] == ["w-2", "w-1", "w-0"]

@@ -17,6 +17,7 @@ from .tables import Result, Run, Tables, verb
 
 FILTERS: dict[str, Callable[[Run, Any], bool]] = {
     "status": lambda run, wanted: run.status == wanted,
+    "statuses": lambda run, wanted: run.status in wanted,
     "workflow": lambda run, wanted: run.workflow == wanted,
     "queue": lambda run, wanted: run.queue == wanted,
     "parent": lambda run, wanted: run.current and run.parent_run == wanted,

@@ -23,7 +23,7 @@ DELETE_RUNS, DELETE_EVENTS = 1_000, 20_000
 ADOPT_SECONDS = 60.0  # for one statement with a whole history
 
 # With none of these, a list probes workflow after workflow.
-_PICKY = {"running", "uncommon", "workflow", "id_prefix", "parent", "closed_since",
+_PICKY = {"running", "uncommon", "rare", "workflow", "id_prefix", "parent", "closed_since",
           "closed_until"}  # fmt: skip
 
 
@@ -49,6 +49,8 @@ class Listing(Noun):
             wanted["id_prefix"] = (like(filters["id_prefix"]),)
         if "status" in wanted and filters["status"] != "completed":
             wanted["running" if filters["status"] == "running" else "uncommon"] = ()
+        elif "statuses" in wanted and "completed" not in filters["statuses"]:
+            wanted["rare"] = ()
         if beyond is not None:
             wanted["beyond"] = beyond
         arguments = [each for values in wanted.values() for each in values]

@@ -66,6 +66,12 @@ and r.worker is not null
 -- name: filter_uncommon
 and r.status not in ('completed', 'running')
 
+-- name: filter_statuses
+and r.status = any(?::text[])
+
+-- name: filter_rare
+and (r.worker is not null or r.status not in ('completed', 'running'))
+
 -- name: filter_workflow
 and r.workflow = ?
 
