@@ -109,7 +109,8 @@ async def test_common_filters_read_little_of_a_large_table(
 
     monkeypatch.setattr(Line, "fetch", explained)
     for filters in (
-        {}, {"status": "failed"}, {"status": sorted(OPEN)}, {"status": "stuck", "workflow": "order"}, {"workflow": "refund"},
+        {}, {"status": "failed"}, {"status": sorted(OPEN)},
+        {"status": "stuck", "workflow": "order"}, {"workflow": "refund"},
         {"status": "completed"}, {"id_prefix": "r/5999"}, {"queue": "slow"},
         {"closed_since": datetime(2032, 10, 1, tzinfo=UTC)},
         {"created_since": FIRST + 100 * DAY, "created_until": FIRST + 101 * DAY},
@@ -132,7 +133,8 @@ def _numbers(text: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "bad",
-    [{"status": "done"}, {"status": ["failed", "done"]}, {"status": 5}, {"status": ""}, {"created_since": datetime(2026, 1, 1)},
+    [{"status": "done"}, {"status": ["failed", "done"]}, {"status": 5}, {"status": ""},
+     {"created_since": datetime(2026, 1, 1)},
      {"closed_until": "2026"}, {"order": "best"}],
 )  # fmt: skip
 async def test_a_filter_that_cannot_be_is_refused(client: Client, bad: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from durable._store.postgres.migrate import migrate
 from durable._store.protocol import Advance
 from tests.conftest import _create, _drop, at_database
 
-from .races import BROKEN, Race, Script, Statement, Told, World, prepare, race
+from .races import BROKEN, Race, Script, Statement, Told, World, history_of, prepare, race
 from .stage import NOW, birth, completed, message, new_run, parked, turn
 
 pytestmark = pytest.mark.points  # half a minute: by `make proof`
@@ -118,6 +118,18 @@ def takes_over(world: World, nth: int = 0) -> Script:
     return [asks("workers", name, *arguments) for name, arguments in names]
 
 
+def restarts(world: World, nth: int) -> Script:
+    return [asks("runs", "restart", world.id("a"), world.a, os.urandom(16))]
+
+
+def pins(world: World, nth: int) -> Script:
+    return [asks("runs", "pin", world.id("a"), "v7", None)]
+
+
+def forks(world: World, nth: int) -> Script:
+    return [asks("listing", "adopt", *history_of(world), world.born[nth])]
+
+
 class Verb(NamedTuple):
     """``touches``: rows and ids. ``stands``: whether it has left what it was told to have done."""
 
@@ -188,12 +200,20 @@ VERBS = {
     "resume": Verb(
         holds("h", False), "h", "select paused_at is null from durable.run where run = {0.h}"
     ),
+    "restart": Verb(restarts, "a", STARTED),
+    "pin": Verb(
+        pins,
+        "a",
+        "select count(*) > 0 from durable.run r join durable.run a using (id)"
+        " where a.run = {0.a} and r.build = 'v7'",
+    ),
+    "fork": Verb(forks, "n", STARTED),
     "tell held": Verb(
         says, "h", "select count(*) = 1 from durable.inbox where run = {0.h} and key = '{1}'"
     ),
 }
 COMMITS = ("step", "send", "park", "close", "go on", "birth", "bear")
-CLOSES = ("close", "go on", "replace", "terminate", "terminate held")
+CLOSES = ("close", "go on", "replace", "restart", "terminate", "terminate held")
 WAITED_FOR = (*COMMITS, "takeover")  # by a batch: its own earlier send, and who takes its runs
 FENCED_VERBS = (*COMMITS, "transaction")  # they count only while w lives
 PAIRS = [
@@ -247,6 +267,7 @@ PLANTED = [
     ("replace", "step", "start", "insert into durable.journal (", "insert into race.journal ("),
     ("terminate", "step", "outside", "r.current for update;", "r.current;"),
     ("tell held", "resume", "outside", "not null or exists (", "null and exists ("),
+    ("restart", "restart", "outside", "(r.run = target or exists (", "(true or exists ("),
     ("start", "birth", "start", "perform pg_advisory_xact_lock(durable.id_key(new_id));", "null;"),
 ]  # fmt: skip
 
@@ -327,8 +348,10 @@ def succeeded(verb: str, told: Told) -> bool:
         return verdicts is None or verdicts[0] in ("go", "done", "parked")
     if verb in ("deliver", "tell held"):
         return bool(answer[1] == "accepted")
-    if verb in ("retry", "terminate", "terminate held", "pause", "pause due", "resume"):
+    if verb in ("retry", "terminate", "terminate held", "pause", "pause due", "resume", "pin"):
         return answer[0] is None
+    if verb in ("restart", "fork"):
+        return answer[0] is not None
     if verb == "delete":
         return bool(answer[0])
     return True
@@ -342,6 +365,8 @@ async def judged(
     if is_dead:  # what it could not lock is found by the next one
         for sql, arguments in itertools.chain(*takes_over(world)):
             await connection.fetch(sql, *arguments)
+    if [verb for verb, each in told if succeeded(verb, each)] == ["restart", "restart"]:
+        yield "it was begun anew twice"
     runs = [world.a, world.b, world.p, world.f, world.h]
     for row in await connection.fetch(BROKEN, "flow" + world.name, world.w, is_dead, runs):
         yield f"run {row['run']}: {row['what']}"
@@ -369,6 +394,6 @@ from durable.run r where r.run = $1"""
 async def stands(
     connection: asyncpg.Connection[Any], world: World, verb: str, nth: int, told: Told
 ) -> bool:
-    run = told.row[0] if told.row else "null"
+    run = "null" if not told.row or told.row[0] is None else told.row[0]
     query = VERBS[verb].stands.format(world, nth, run, world.born[nth])
     return bool(await connection.fetchval(query))

@@ -15,6 +15,7 @@ import asyncpg
 import msgspec
 
 from ..protocol import JournalRow, Message, Note, Unwritable
+from .runs import twice
 from .statements import Noun
 
 # Deleted in one statement: it locks these runs, and writes about as many rows of WAL.
@@ -102,9 +103,10 @@ class Listing(Noun):
         """
         lists = [events, [each._asdict() for each in notes], [each._asdict() for each in unread]]
         run, rows, *others = (msgspec.json.encode(each).decode() for each in (recorded, *lists))
-        arguments = (run, rows, list(voids), list(voids.values()), *others, parent)
+        key = await self._line.fetchval(self._sql["key"])
+        sent = (self._sql["adopt"], run, rows, list(voids), list(voids.values()), *others, parent)
         try:
-            row = await self._line.fetchrow(self._sql["adopt"], *arguments, within=ADOPT_SECONDS)
+            row = await twice(lambda: self._line.fetchrow(*sent, key, within=ADOPT_SECONDS))
         except asyncpg.PostgresError as error:
             raise Unwritable(f"The database refuses the run: {error}") from error
         return row["key"], row["taken"]

@@ -137,7 +137,10 @@ where r.run = any($1::bigint[])
 order by r.run
 
 -- name: adopt
-select key, taken from durable.adopt($1, $2, $3, $4, $5, $6, $7)
+select key, taken from durable.adopt($1, $2, $3, $4, $5, $6, $7, $8)
+
+-- name: key
+select nextval('durable.run_key')
 
 -- name: counts
 select r.status, count(*) as count from durable.run r group by r.status

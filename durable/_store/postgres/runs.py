@@ -184,9 +184,9 @@ class Runs(Noun):
     async def restart(self, id: str, meant: int) -> int | None:
         """Begin the run ``meant`` anew in its place: the key of the new one. None if the id names
         another."""
-        seed = os.urandom(16)
-        row = await self._line.patiently(f"id {id!r}", self._sql["restart"], id, meant, seed)
-        return None if row is None else row["run"]
+        sent = f"id {id!r}", self._sql["restart"], id, meant, os.urandom(16)
+        run: int | None = (await twice(lambda: self._line.patiently(*sent)))[0]
+        return run
 
     async def terminate(self, id: str, reason: str | None, meant: int | None = None) -> str | None:
         """Close an open run at once. None if that was done, else ``absent``, or the status of a

@@ -97,13 +97,7 @@ select durable.tell_children($1)
 select durable.retry_run($1, $2)
 
 -- name: restart
--- The same workflow with the same arguments, in the place of the run that the id names.
-select s.run
-from durable.run r
-join durable.input i on i.run = r.run
-cross join lateral durable.start_run(
-    r.id, r.workflow, r.queue, r.priority, i.args, i.digest, 'replace', true, $3) s
-where r.id = $1 and r.current and r.run = durable.latest($2)
+select durable.restart_run($1, $2, $3)
 
 -- name: terminate
 select durable.terminate_run($1, $2, $3)

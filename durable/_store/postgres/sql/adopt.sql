@@ -3,10 +3,12 @@
 -- stands as it is told to, 'pending' or 'paused'. So a fork comes into being, too. `key` is null, and
 -- `taken` how the other stands, if a run here has the id.
 --
+-- `new_key`, which nobody else has, tells a call that is repeated after a lost answer.
+--
 -- Texts of bytes are base64. `voids`: which event each `voided` one takes back.
 create or replace function durable.adopt(
     recorded json, events json, voided bigint[], voids bigint[], notes json, unread json,
-    by_parent bigint, out key bigint, out taken text
+    by_parent bigint, new_key bigint, out key bigint, out taken text
 )
 language plpgsql as $$
 #variable_conflict use_column
@@ -14,11 +16,15 @@ declare
     found_id text := recorded ->> 'id';
 begin
     perform pg_advisory_xact_lock(durable.id_key(found_id));
+    select r.run into key from durable.run r where r.run = new_key;
+    if found then
+        return;
+    end if;
     select r.status into taken from durable.run r where r.id = found_id and r.current;
     if found then
         return;
     end if;
-    key := nextval('durable.run_key');
+    key := new_key;
     insert into durable.run (
         run, id, workflow, queue, priority, status, due_at, deadline, last_seq, read_seq, seed,
         versions, report, paused_at, created_at, started_at, closed_at, parent_run, parent_op,

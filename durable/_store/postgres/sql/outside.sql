@@ -94,3 +94,29 @@ begin
     return null;
 end
 $$;
+
+-- Begin the run that the id names anew: the same workflow with the same arguments, in its place.
+-- Returns the key of the new run; null if the id names another than `meant`. The seed tells a call
+-- that is repeated after a lost answer, as in `start_run`.
+--
+-- The id is locked before anything is looked at: of two that restart the same run one is late, and
+-- must not end what the other has begun.
+create or replace function durable.restart_run(named text, meant bigint, new_seed bytea)
+returns bigint
+language plpgsql as $$
+declare
+    target bigint;
+begin
+    perform pg_advisory_xact_lock(durable.id_key(named));
+    target := durable.lock_run(named, meant);
+    return (
+        select s.run
+        from durable.run r
+        join durable.input i on i.run = r.run
+        cross join lateral durable.start_run(
+            r.id, r.workflow, r.queue, r.priority, i.args, i.digest, 'replace', true, new_seed) s
+        where r.id = named and r.current and (r.run = target or exists (
+            select from durable.generations(r.run) l join durable.run g on g.run = l.run
+            where g.seed = new_seed)));
+end
+$$;
