@@ -108,7 +108,7 @@ class Client(_queries.Client):
                 f"meant, as in {verb}_many(workflow='order')."
             )
         # One list: what moves from one status to another meanwhile is met, and met once.
-        runs = self.list(**{"status": statuses, **filters})
+        runs = self.list(**{**filters, "status": filters.get("status", statuses)})
         done: list[Done] = []
         async for run in runs:
             if limit is not None and len(done) >= limit:

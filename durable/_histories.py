@@ -1,9 +1,9 @@
 """Histories: what is recorded of one run, as a value that can leave its database.
 
-It is read in one statement per kind of row, with no transaction left open: a journal only grows,
-so what is read of it up to the length that the run's row was found with is what stood there at
-that moment. ``_replaying.py`` feeds a history to the code at hand; ``_history_lines.py`` writes
-it as lines of JSON. No code of a workflow runs here.
+It is read in a few statements, with no transaction left open: a journal only grows, so what is
+read of it up to the length that the run's row was found with is what stood there at that moment.
+Notes of attempts come and go, and are read with the row. ``_replaying.py`` feeds a history to the
+code at hand; ``_history_lines.py`` writes it as lines of JSON. No code of a workflow runs here.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ._authoring import origins
 from ._client.listing import checked_status
 from ._core.statuses import OPEN
 from ._runtime import rows
+from ._store import verbs
 from ._store.protocol import JournalRow, Message, Note
-from ._store.verbs import Store
 from .errors import RunExists, RunNotFound
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             yield history
 
     @classmethod
-    async def read(cls, store: Store, runs: Iterable[int]) -> AsyncGenerator[Self, None]:
+    async def read(cls, store: verbs.Store, runs: Iterable[int]) -> AsyncGenerator[Self, None]:
         """The histories of many runs, by their keys; of those that are still there."""
         wanted = sorted(set(runs))
         for start in range(0, len(wanted), BATCH):
@@ -209,7 +209,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 async def selected(
-    store: Store, status: str | Sequence[str], workflow: str | None, limit: int | None
+    store: verbs.Store, status: str | Sequence[str], workflow: str | None, limit: int | None
 ) -> list[int]:
     """Keys of runs, the youngest first.
 
@@ -222,20 +222,29 @@ async def selected(
     return await store.listing.selected(sorted(statuses), workflow, limit)
 
 
-async def _batch(cls: type[Any], store: Store, runs: Sequence[int]) -> AsyncGenerator[Any, None]:
+async def _batch(
+    cls: type[Any], store: verbs.Store, runs: Sequence[int]
+) -> AsyncGenerator[Any, None]:
     headers = await store.listing.recorded(runs)
-    notes = await store.journal.notes([header["run"] for header in headers])
     journals = _journals(store, {header["run"]: header.pop("events") for header in headers})
     found = {header["run"]: header for header in headers}
     async for run, events in journals:
         header = found[run]
         seen = max((row.seq or 0 for row in events), default=0)
-        unread = () if header["closed_at"] else tuple(await store.inbox.read([(run, seen)]))
-        yield cls(**header, events=tuple(events), notes=tuple(notes.get(run, ())), unread=unread)
+        yield cls(**header, events=tuple(events), unread=await _unread(store, run, seen))
+
+
+async def _unread(store: verbs.Store, run: int, seen: int) -> tuple[Message, ...]:
+    """Also of a closed run: a fork of it may receive them."""
+    unread: list[Message] = []
+    while len(page := await store.inbox.read([(run, seen)])) == verbs.MESSAGES_MAX:
+        unread += page
+        seen = page[-1].seq
+    return (*unread, *page)
 
 
 async def _journals(
-    store: Store, lengths: dict[int, int]
+    store: verbs.Store, lengths: dict[int, int]
 ) -> AsyncGenerator[tuple[int, list[JournalRow]], None]:
     """Journals up to the lengths they had; one that is gone by now was removed with its run."""
     events: dict[int, list[JournalRow]] = {run: [] for run in sorted(lengths)}

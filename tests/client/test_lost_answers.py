@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -42,7 +43,7 @@ async def test_a_restart_happens_once(proxy: Proxy, dsn: str, after: bool) -> No
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("id", ["b", None])
 async def test_a_fork_is_made_once(
-    proxy: Proxy, dsn: str, database: asyncpg.Connection[object], after: bool, id: str | None
+    proxy: Proxy, dsn: str, database: asyncpg.Connection[Any], after: bool, id: str | None
 ) -> None:
     async with Client(dsn) as client, Client(proxy.dsn) as unlucky:
         await client.start(waits, id="a")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from durable import Context, Signal, Update, activity, workflow
+from durable._store import verbs
 from durable.errors import (
     Divergence,
     ForkRefused,
@@ -149,6 +150,35 @@ async def test_what_was_sent_later_is_received_anew_and_what_is_sent_now_too(
     assert await first.result() == ["x 1", "first", "ship 1"]
     await handle.fork(at=3, id="c")
     assert [each.name for each in (await History.of(env, "c")).events if each.seq] == [parcels.name]
+
+
+async def test_what_a_run_never_received_before_it_was_ended_its_fork_receives(
+    env: Environment,
+) -> None:
+    handle = await env.start(order, "x", id="a")
+    await env.advance(seconds=1)
+    await handle.pause()
+    await handle.signal(parcels, "held")
+    await handle.terminate()
+    fork = await handle.fork(at=2)
+    assert await fork.result() == ["x 1", "held", "ship 1"]
+
+
+async def test_however_much_was_sent_a_fork_receives_all_of_it(
+    env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verbs, "MESSAGES_MAX", 3)
+    handle = await env.start(order, "x", id="a")
+    await env.advance(seconds=1)
+    await handle.pause()
+    for n in range(10):
+        await handle.signal(parcels, f"p{n}")
+    assert len((await History.of(env, "a")).unread) == 10
+    fork = await handle.fork(at=2, id="b")
+    await fork.result()
+    history = await History.of(env, "b")
+    received = [each.seq for each in history.events if each.seq is not None]
+    assert len(received) + len(history.unread) == 10
 
 
 async def test_an_open_run_is_forked_as_it_stands(env: Environment) -> None:

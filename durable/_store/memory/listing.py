@@ -187,6 +187,9 @@ class Listing:
             "input_digest": digest,
             **{name: getattr(ended, name) if ended else None for name in ENDS},
             "events": len(self._tables.journal[run.run]),
+            "notes": tuple(
+                note for (of, _), (_, note) in self._tables.attempt.items() if of == run.run
+            ),
         }
 
 

@@ -84,7 +84,8 @@ class Listing(Noun):
 
     async def recorded(self, runs: Sequence[int]) -> list[dict[str, Any]]:
         """What replay needs of these runs beside their journals; ``events``: how long those are."""
-        return [dict(row) for row in await self._line.fetch(self._sql["recorded"], list(runs))]
+        found = await self._line.fetch(self._sql["recorded"], list(runs))
+        return [{**row, "notes": tuple(Note(*each) for each in row["notes"])} for row in found]
 
     async def adopt(
         self,
@@ -104,9 +105,10 @@ class Listing(Noun):
         lists = [events, [each._asdict() for each in notes], [each._asdict() for each in unread]]
         run, rows, *others = (msgspec.json.encode(each).decode() for each in (recorded, *lists))
         key = await self._line.fetchval(self._sql["key"])
-        sent = (self._sql["adopt"], run, rows, list(voids), list(voids.values()), *others, parent)
+        sent = (run, rows, list(voids), list(voids.values()), *others, parent, key)
+        query, within = self._sql["adopt"], ADOPT_SECONDS
         try:
-            row = await twice(lambda: self._line.fetchrow(*sent, key, within=ADOPT_SECONDS))
+            row = await twice(lambda: self._line.fetchrow(query, *sent, within=within))
         except asyncpg.PostgresError as error:
             raise Unwritable(f"The database refuses the run: {error}") from error
         return row["key"], row["taken"]

@@ -124,12 +124,16 @@ limit $3
 
 -- name: recorded
 -- What replay needs of runs beside their journals, and how long those are now: what is read of a
--- journal up to there is what stands in it as of this statement.
+-- journal up to there is what stands in it as of this statement, and fits what is under way.
 select r.run, r.id, r.workflow, r.queue, r.priority, r.status, r.seed, r.versions, r.created_at,
     r.started_at, r.closed_at, r.due_at, r.deadline, r.report, i.args as input, i.digest as input_digest,
     e.result, e.failure, e.failed_at, e.next_op, e.reason, r.parent_run as parent, r.parent_op,
     r.on_parent_close, r.depth, r.origins,
-    (select coalesce(max(j.position) + 1, 0) from durable.journal j where j.run = r.run) as events
+    (select coalesce(max(j.position) + 1, 0) from durable.journal j where j.run = r.run) as events,
+    array(
+        select row(a.op, a.name, a.digest, a.attempt, a.since, a.began_at, a.failure, a.next_at,
+            a.details, a.nth)
+        from durable.attempt a where a.run = r.run order by a.op) as notes
 from durable.run r
 join durable.input i on i.run = r.run
 left join durable.result e on e.run = r.run
