@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
@@ -138,13 +139,18 @@ class Context(Verbs, Answering, Parent, Patching):
         self._own, self._origins = (run, id), origins or []
         self.workflow = workflow
         self._signature = signature
-        self.log = RunLog(replayer)
         self._replayer = replayer
         # Calls so far, by name and input. The keys are bytes, since tuples would be walked by
         # the garbage collector for as long as the run is in memory.
         self._uses: dict[bytes, int] = {}
         self._random: random.Random | None = None
         self._uuids = 0
+
+    @cached_property
+    def log(self) -> RunLog:
+        """The logger ``durable.workflow``, whose lines appear once: when the turn that wrote them
+        is recorded."""
+        return RunLog(self._replayer)
 
     def options(self, **options: Unpack[Given]) -> Options:
         """The same verbs with other options, for the calls made through what is returned: those

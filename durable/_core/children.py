@@ -97,7 +97,6 @@ class Children:
         self._replayer: Replayer = weakref.proxy(replayer)
         self._turn: list[commands.Command] = []  # whose births are counted
         self._births = self._named = self._bytes = 0
-        self.has_any = False
 
     def spawn(
         self, name: str, to: str, digest: bytes, call: Any, size: int, *, is_kept: bool
@@ -116,7 +115,7 @@ class Children:
         spawn = commands.Spawn(ending.op, "child", name, to, digest, call_site(3), call, is_kept)
         ending.asked = spawn
         if not replayer._loop.dead:
-            self.has_any = True
+            replayer.has_children = True
             replayer.open[ending.op] = spawn
             replayer._operations[ending.op] = ending
             replayer._ask(spawn)

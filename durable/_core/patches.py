@@ -28,6 +28,9 @@ RETIRED = "~"  # before an id, in a row: it may be forgotten
 PATCHES_MAX = 100
 
 
+NO_IDS: frozenset[str] = frozenset()
+
+
 class Patches:
     __slots__ = ("_asked", "_replayer", "_retired", "_settled", "_turn", "recorded")
 
@@ -37,8 +40,8 @@ class Patches:
         self.recorded: Sequence[str] | None = None  # what the turn's row carries; None: not written
         self._asked: tuple[str, ...] = ()  # in the turn that has asked last, and
         self._turn = 0  # that turn: the journal's length with its event
-        self._retired: frozenset[str] = frozenset()  # by this code
-        self._settled: frozenset[str] = frozenset()  # by whatever code wrote the journal
+        self._retired = NO_IDS  # by this code
+        self._settled = NO_IDS  # by whatever code wrote the journal
 
     def ask(self, id: str) -> bool:
         """Whether the code goes the new way here.

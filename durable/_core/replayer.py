@@ -19,14 +19,15 @@ import contextvars
 from collections import deque
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, TypeVar
 
 from .. import errors
 from . import anyio_shims, commands, divergence, events, shims
-from .causes import FAILURES_KEPT, position_of
+from .causes import Latest, position_of
 from .children import Children, Ending, continued
 from .forgotten import OVER, Nobody, gone, told
-from .loop import NoProgress, ReplayLoop, Timer
+from .loop import NO_TURN, NoProgress, ReplayLoop, Timer
 from .mailbox import Mailbox, Receipt
 from .operation import Operation
 from .patches import Patches
@@ -48,7 +49,7 @@ class Replayer:
         self.now = commands.EPOCH
         self.open: dict[int, commands.Open] = {}
         self.next_op, self.events = 1, 0  # events: the journal's length, as far as it was fed
-        self.closed = False
+        self.closed = self.has_children = False
         self._code = code
         # Abstract only in the stubs: what is missing is refused, or raises NotImplementedError.
         self._loop = ReplayLoop(self, seed)  # type: ignore[abstract]
@@ -57,17 +58,19 @@ class Replayer:
         self._operations: dict[int, Operation[Any]] = {}
         self._timers: dict[int, Timer] = {}
         self._mailbox = Mailbox()
-        self.updates = Updates(self, self._loop)
-        self.children = Children(self)
-        self.patches = Patches(self)
         self._main: asyncio.Task[None] | None = None
         self._outcome: commands.Close | None = None
         self._stop: commands.Stop | None = None  # as first asked to cancel
         self._winding_up = False
         # Failures handed to the code, to find the one that a run failed with.
-        self._failures: deque[tuple[BaseException, int]] = deque(maxlen=FAILURES_KEPT)
+        self._failures: Latest[tuple[BaseException, int]] = Latest()
         # The latest that failed; at the end it is told at which of them nobody has looked.
-        self._failed: deque[asyncio.Future[Any]] = deque(maxlen=FAILURES_KEPT)
+        self._failed: Latest[asyncio.Future[Any]] = Latest()
+
+    # Made for the few runs that need them.
+    updates = cached_property(Updates)
+    children = cached_property(Children)
+    patches = cached_property(Patches)
 
     # The door
 
@@ -80,7 +83,8 @@ class Replayer:
                 no more use; the journal is.
             Exception: a message cannot be read by the type that the code receives it with.
         """
-        self._loop.in_turn = True  # what is fed may touch it before the code runs
+        loop = self._loop
+        loop.in_turn, loop.ready = True, deque()  # what is fed may touch it before the code runs
         # Tests of types, the usual ones first: a pattern match would take the tuples apart.
         if isinstance(event, events.Answered):
             operation = self._answer(event)
@@ -89,7 +93,7 @@ class Replayer:
         elif isinstance(event, events.TimerFired):
             timer = self._fire(event)
             self.now = event.at
-            self._loop.fire(timer)
+            loop.fire(timer)
         elif isinstance(event, events.Failed):
             operation = self._answer(event)
             self.now = event.at
@@ -98,7 +102,7 @@ class Replayer:
             self._failed.append(operation)
         elif isinstance(event, events.Voided):
             self.next_op = max(self.next_op, event.next_op)
-            self._loop.in_turn = False
+            loop.in_turn, loop.ready = False, NO_TURN
             return []
         else:
             is_start = isinstance(event, events.Started)
@@ -210,8 +214,7 @@ class Replayer:
         """Answer an update, with this turn."""
         op = self._take_op()
         if not self._loop.dead:
-            told = asked.seq, kind, asked.name, digest, "?", payload
-            self._ask(commands.Reply(op, *told))
+            self._ask(commands.Reply(op, asked.seq, kind, asked.name, digest, "?", payload))
 
     def _ask(self, command: commands.Command) -> None:
         self._asked.append(command)
@@ -230,8 +233,7 @@ class Replayer:
         timer.op = op
         self.open[op] = command
         self._timers[op] = timer
-        self._asked.append(command)
-        self._loop.progress += 1
+        self._ask(command)
 
     def timer_dropped(self, timer: Timer) -> None:
         if not self._loop.in_turn:
@@ -317,7 +319,8 @@ class Replayer:
 
     async def _run_code(self) -> None:
         try:
-            self._outcome = commands.Complete(await self._code())
+            running, self._code = self._code(), gone  # which holds the arguments: once will do
+            self._outcome = commands.Complete(await running)
         except asyncio.CancelledError as error:
             self._outcome = self._stop or self._fail(error)
         except BaseException as error:
@@ -335,7 +338,7 @@ class Replayer:
         except NoProgress as error:
             raise divergence.no_progress(position) from error
         finally:
-            self._loop.in_turn = False
+            self._loop.in_turn, self._loop.ready = False, NO_TURN
         if self._mailbox.unfit is not None:
             raise self._mailbox.unfit
         asked, self._asked = self._asked, []

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..errors import InvalidCall
 from . import events
-from .loop import ReplayLoop
 from .refusals import OUTSIDE
 
 if TYPE_CHECKING:
@@ -41,10 +40,10 @@ class Handler(NamedTuple):
 
 
 class Updates:
-    def __init__(self, replayer: Replayer, loop: ReplayLoop) -> None:
+    def __init__(self, replayer: Replayer) -> None:
         # Weakly: what refers to itself waits for the garbage collector.
         self._replayer: Replayer = weakref.proxy(replayer)
-        self._loop = loop
+        self._loop = replayer._loop
         self._handlers: dict[str, tuple[Handler, Context]] = {}
         self._early: defaultdict[str, list[events.Asked]] = defaultdict(list)
         self._queries: dict[str, tuple[Callable[[], Any], Context]] = {}

@@ -273,7 +273,7 @@ class Claimer:
             instance.tail = history[-1].key
             # What a retry took back was read all the same.
             instance.seen = max(instance.seen, *(row.seq or 0 for row in history))
-        if any(row.kind == "voided" for row in history) and instance.replayer.children.has_any:
+        if any(row.kind == "voided" for row in history) and instance.replayer.has_children:
             begun = await self._worker.store.runs.children(instance.run)
             instance.spawn_again([*begun, read.redo.op or 0] if read.redo else begun)
         if read.rows:

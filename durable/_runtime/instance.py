@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -39,6 +38,8 @@ LONG_FROM = 10_000
 
 _WRITTEN = (commands.Send, commands.Publish, commands.Reply, commands.Spawn, commands.Patched)
 _CLOSES = (commands.Complete, commands.Fail, commands.Stop, commands.Continue)
+
+NO_OPS: frozenset[int] = frozenset()
 
 log = logging.getLogger("durable.worker")
 
@@ -83,7 +84,7 @@ class Instance:
         self._begin_code(args)
         self.seen = 0  # messages read from the inbox
         self.fed = 0  # those among them that its code had been fed when it was last to be written
-        self.arrivals: deque[Arrival] = deque()
+        self.arrivals: list[Arrival] = []
         self.rows: list[JournalRow] = []
         self.requests: list[commands.Request] = []  # of the world, held until it is written
         self.effects: list[commands.Effect] = []  # of these rows' turns
@@ -92,7 +93,7 @@ class Instance:
         self.sent = False  # by the commit under way: receivers are to look
         self.published = False  # by the commit under way: readers are to be told
         self.notes: dict[int, Note] = {}  # of attempts, by op: to be written
-        self.noted: set[int] = set()  # ops that may have a note in the database
+        self.noted = NO_OPS  # ops that may have a note in the database
         self.found: dict[int, Note] = {}  # notes of an earlier owner, until they are taken up
         self.awaiting: dict[int, asyncio.Future[bool]] = {}  # who waits for a note, by op
         self.parent = parent
@@ -166,9 +167,13 @@ class Instance:
 
     def advance(self, now: datetime) -> Advance | None:
         """Feed all arrivals and return what is to be written; None if nothing is."""
-        arrivals = self.arrivals
-        while arrivals and not self.replayer.closed and self.report is None:
-            self._feed(arrivals.popleft(), now)
+        fed, arrivals = 0, self.arrivals
+        for arrival in arrivals:
+            if self.replayer.closed or self.report is not None:
+                break
+            self._feed(arrival, now)
+            fed += 1
+        del arrivals[:fed]
         written, after, self.fed = self.rows, self.tail, self.seen
         effects = self._take_effects(written, now)
         if written:
@@ -276,9 +281,9 @@ class Instance:
             elif isinstance(command, _CLOSES):
                 self.outcome = command
                 self.close = closing(command, self.definition, self.replayer.next_op)
-                if self.parent is not None or self.replayer.children.has_any:
+                if self.parent is not None or self.replayer.has_children:
                     self.close = self.close._replace(
-                        parent=self.parent, has_children=self.replayer.children.has_any
+                        parent=self.parent, has_children=self.replayer.has_children
                     )
             elif isinstance(command, _WRITTEN):
                 written.append(command)
@@ -315,7 +320,7 @@ class Instance:
             Divergence: it is not.
         """
         self.found = {note.op: note for note in found}
-        self.noted = set(self.found)
+        self.noted = frozenset(self.found)
         for op, name, digest, attempt, *_ in self.found.values():
             asked = self.replayer.open.get(op)
             if not isinstance(asked, commands.Run) or (asked.name, asked.digest) != (name, digest):
@@ -333,7 +338,8 @@ class Instance:
         still_open = self.replayer.open
         notes = tuple(note for op, note in self.notes.items() if op in still_open)
         ended = tuple(op for op in self.noted if op not in still_open)
-        self.noted = {op for op in self.noted if op in still_open} | {note.op for note in notes}
+        noted = {op for op in self.noted if op in still_open} | {note.op for note in notes}
+        self.noted = frozenset(noted) if noted else NO_OPS
         self.notes = {}
         return notes, ended
 
