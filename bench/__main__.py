@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("steps", "sleepers", "hostloop", "recovery", "bounds", "children", "chaos", "deploys")
+NAMES = (
+    "steps", "limits", "starts", "latency", "fanout", "payloads", "replay", "signals", "growth",
+    "workers", "imports", "sleepers", "hostloop", "recovery", "bounds", "children", "chaos",
+    "deploys",
+)  # fmt: skip
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import subprocess
 import tempfile
 import time
@@ -25,7 +24,8 @@ from typing import Any
 import asyncpg
 import click
 
-from bench.sleepers import resident
+from bench import told
+from bench.measured import resident
 from durable import Client, Context, Durable, Start, activity, workflow
 from durable._codec import values
 from durable._postgres import binaries
@@ -259,15 +259,11 @@ PARTS: dict[str, Callable[[str], Coroutine[Any, Any, dict[str, Any]]]] = {
 
 @click.command(help=__doc__)
 @click.option("--only", multiple=True, type=click.Choice([*PARTS]))
-@click.option("--json", "as_json", is_flag=True, help="one line of JSON")
+@told.json_option
 def main(only: tuple[str, ...], as_json: bool) -> None:
     quiet_collector()
     report: dict[str, Any] = {"answers": "what it costs to come near the bounds"}
     for name in only or PARTS:
         with EmbeddedPostgres(settings={"jit": "off"}) as server:
             report |= asyncio.run(PARTS[name](server.url()))
-    if as_json:
-        click.echo(json.dumps(report))
-    else:
-        for key, value in report.items():
-            click.echo(f"{key:>32}  {value}")
+    told.tell(report, as_json)

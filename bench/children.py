@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from datetime import datetime, timedelta
@@ -21,10 +20,9 @@ from typing import Any
 import asyncpg
 import click
 
-from bench.sleepers import resident
+from bench import told
+from bench.measured import resident
 from durable import Client, Context, Durable, Signal, workflow
-from durable.cli.worker import quiet_collector
-from durable.embedded import EmbeddedPostgres
 
 AT_ONCE = 50
 SIBLINGS = 1_000
@@ -202,26 +200,17 @@ PARTS: dict[str, Callable[[str, int], Coroutine[Any, Any, dict[str, Any]]]] = {
 }  # fmt: skip
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.option("--children", default=10_000, show_default=True, help="of one run")
 @click.option("--only", type=click.Choice(list(PARTS)), multiple=True, help="these parts")
-@click.option("--dsn", help="a Postgres to measure on; a throw-away one by default")
-@click.option("--json", "as_json", is_flag=True, help="one line of JSON")
+@told.database_option
+@told.json_option
 def main(children: int, only: tuple[str, ...], dsn: str | None, as_json: bool) -> None:
-    """Very many children of one run."""
-    quiet_collector()
-    with EmbeddedPostgres() if dsn is None else contextlib.nullcontext() as server:
-        url = dsn or server.url()  # type: ignore[union-attr]
-        found: dict[str, Any] = {}
+    async def measure(url: str) -> dict[str, Any]:
+        found: dict[str, Any] = {"answers": "what very many children of one run cost"}
         for name, part in PARTS.items():
             if not only or name in only:
-                found |= asyncio.run(part(url, children))
-    if as_json:
-        click.echo(json.dumps(found))
-    else:
-        for key, value in found.items():
-            click.echo(f"{key:30} {value:>12,}" if isinstance(value, int) else f"{key:30} {value}")
+                found |= await part(url, children)
+        return found
 
-
-if __name__ == "__main__":
-    main()
+    told.tell(told.answered(measure, dsn), as_json)

@@ -9,15 +9,13 @@ each millisecond: how late it was woken is what a request of the host would have
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from typing import Any
 
 import click
 
+from bench import told
 from durable import Context, Durable, activity, workflow
-from durable.cli.worker import quiet_collector
-from durable.embedded import EmbeddedPostgres
 
 BEAT_SECONDS = 0.001
 QUIET_SECONDS = 2.0
@@ -104,19 +102,9 @@ async def measure(dsn: str, runs: int, n: int) -> dict[str, Any]:
 
 
 @click.command(help=__doc__)
-@click.option("--dsn", default=None, help="a Postgres of yours")
+@told.database_option
 @click.option("--runs", default=1_000, show_default=True)
 @click.option("--events", "n", default=50, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="one line of JSON")
+@told.json_option
 def main(dsn: str | None, runs: int, n: int, as_json: bool) -> None:
-    quiet_collector()  # as `durable worker` does
-    if dsn is not None:
-        report = asyncio.run(measure(dsn, runs, n))
-    else:
-        with EmbeddedPostgres(settings={"jit": "off"}) as server:
-            report = asyncio.run(measure(server.url(), runs, n))
-    if as_json:
-        click.echo(json.dumps(report))
-    else:
-        for key, value in report.items():
-            click.echo(f"{key:>16}  {value}")
+    told.tell(told.answered(lambda url: measure(url, runs, n), dsn), as_json)

@@ -1,7 +1,9 @@
-"""What the same Postgres does without Durable: the yardsticks of ``steps``.
+"""What does the same Postgres do without Durable? The yardsticks of all other benchmarks.
 
-- ``single_commit_per_s``: one row per transaction, 50 connections.
+- ``single_commit_per_s``: one row per transaction, 50 connections; ``_10`` and ``_1``: so many.
+- ``commit_ms``: how long one of them takes on one connection, at the median.
 - ``raw_rows_per_s``: 500 journal-like rows per statement, one connection.
+- ``copied_rows_per_s``: the same rows by ``copy``.
 """
 
 from __future__ import annotations
@@ -9,11 +11,17 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
+import click
 
-CONNECTIONS = 50
+from bench import told
+from bench.measured import medians, share, spread, uncounted
+
+CONNECTIONS = (1, 10, 50)
 ROWS = 500
 
 TABLE = """
@@ -52,38 +60,55 @@ async def settle(dsn: str) -> None:
 
 
 async def measure(dsn: str, seconds: float) -> dict[str, float]:
-    """Both rates, each measured for ``seconds``, in a schema of their own."""
-    connections = [await asyncpg.connect(dsn) for _ in range(CONNECTIONS)]
+    """All rates, in a schema of their own; one of the two main ones takes ``seconds``, the others
+    half of that."""
+    connections = [await asyncpg.connect(dsn) for _ in range(max(CONNECTIONS))]
+    first, rates = connections[0], {}
     try:
-        await connections[0].execute(TABLE)
-        single = await _single(connections, seconds)
-        await connections[0].execute(TABLE)
-        raw = await _raw(connections[0], seconds)
-        await connections[0].execute("drop schema bench cascade")
+        for each in connections:
+            await uncounted(each)
+        for count in CONNECTIONS:
+            await first.execute(TABLE)
+            is_main = count == max(CONNECTIONS)
+            used = connections[:count]
+            rate, times = await single(used, seconds if is_main else seconds / 2)
+            rates["single_commit_per_s" + ("" if is_main else f"_{count}")] = rate
+            if count == 1:
+                rates["commit_ms"] = share(times, 0.5) * 1e3
+        await first.execute(TABLE)
+        rates["raw_rows_per_s"] = await _raw(first, seconds)
+        await first.execute(TABLE)
+        rates["copied_rows_per_s"] = await _copied(first, seconds / 2)
+        await first.execute("drop schema bench cascade")
     finally:
         for connection in connections:
             await connection.close()
-    return {"single_commit_per_s": single, "raw_rows_per_s": raw}
+    return rates
 
 
-async def _single(connections: list[asyncpg.Connection], seconds: float) -> float:
-    end = time.perf_counter() + seconds
+async def single(
+    connections: Sequence[asyncpg.Connection[Any]], seconds: float
+) -> tuple[float, list[float]]:
+    """Commits a second, and how long each took."""
     begun = time.perf_counter()
+    end = begun + seconds
     key, small = os.urandom(16), b"\x01\x91\x01"
+    times: list[float] = []
 
-    async def insert(run: int, connection: asyncpg.Connection) -> int:
+    async def insert(run: int, connection: asyncpg.Connection[Any]) -> None:
         statement = await connection.prepare(ONE)
-        count = 0
-        while time.perf_counter() < end:
-            await statement.fetch(run, count, small, small, datetime.now(UTC), key[:8], key)
-            count += 1
-        return count
+        position, now = 0, time.perf_counter()
+        while now < end:
+            await statement.fetch(run, position, small, small, datetime.now(UTC), key[:8], key)
+            position += 1
+            before, now = now, time.perf_counter()
+            times.append(now - before)
 
-    counts = await asyncio.gather(*(insert(i, each) for i, each in enumerate(connections)))
-    return sum(counts) / (time.perf_counter() - begun)
+    await asyncio.gather(*(insert(i, each) for i, each in enumerate(connections)))
+    return len(times) / (time.perf_counter() - begun), times
 
 
-async def _raw(connection: asyncpg.Connection, seconds: float) -> float:
+async def _raw(connection: asyncpg.Connection[Any], seconds: float) -> float:
     statement = await connection.prepare(MANY)
     begun = time.perf_counter()
     end = begun + seconds
@@ -102,3 +127,44 @@ async def _raw(connection: asyncpg.Connection, seconds: float) -> float:
         )
         position += ROWS
     return position / (time.perf_counter() - begun)
+
+
+async def _copied(connection: asyncpg.Connection[Any], seconds: float) -> float:
+    columns = ("run", "position", "op", "kind", "name", "input", "result", "at", "site", "digest",
+               "key")  # fmt: skip
+    begun = time.perf_counter()
+    end = begun + seconds
+    position = 0
+    key, small = os.urandom(16), b"\x01\x91\x01"
+    while time.perf_counter() < end:
+        now = datetime.now(UTC)
+        rest = (1, "activity", "step", small, small, now, "steps.py:1", key[:8], key)
+        await connection.copy_records_to_table(
+            "row",
+            schema_name="bench",
+            columns=columns,
+            records=[(1, n, *rest) for n in range(position, position + ROWS)],
+        )
+        position += ROWS
+    return position / (time.perf_counter() - begun)
+
+
+async def rounds(dsn: str, seconds: float, repeat: int) -> dict[str, Any]:
+    found = []
+    for _ in range(repeat):
+        await settle(dsn)
+        found.append(await measure(dsn, seconds))
+    return {
+        "answers": "what the same Postgres does without Durable",
+        **medians(found),
+        "spread": spread(found, *found[0]),
+    }
+
+
+@click.command(help=__doc__)
+@told.database_option
+@click.option("--seconds", default=2.0, show_default=True, help="for each of the main rates")
+@click.option("--repeat", default=5, show_default=True)
+@told.json_option
+def main(dsn: str | None, seconds: float, repeat: int, as_json: bool) -> None:
+    told.tell(told.answered(lambda url: rounds(url, seconds, repeat), dsn), as_json)

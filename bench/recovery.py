@@ -12,7 +12,6 @@ an activity holds a worker's loop for 20 s.
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from typing import Any
 import asyncpg
 import click
 
+from bench import told
 from bench.recovered import blocker, goes_on
 from durable import Client, Start
 from durable.embedded import EmbeddedPostgres
@@ -116,7 +116,7 @@ async def gone_on(scene: Scene, runs: int, since: float) -> list[float]:
         await connection.close()
 
 
-def told(name: str, late: list[float]) -> dict[str, float]:
+def lateness(name: str, late: list[float]) -> dict[str, float]:
     at = {"p50": 0.5, "p99": 0.99, "max": 1.0}
     return {
         f"{name}{part}_s": round(late[min(int(len(late) * share), len(late) - 1)], 2)
@@ -164,7 +164,7 @@ async def away(scene: Scene, runs: int, server: EmbeddedPostgres) -> dict[str, A
     await connection.close()
     return {
         "away_s": AWAY_SECONDS,
-        **told("away_", late),
+        **lateness("away_", late),
         "away_workers_lost": 0 if same else 1,
         "away_attempts_repeated": sum(n - 1 for n in scene.attempts().values()),
     }
@@ -203,19 +203,21 @@ async def blocked(scene: Scene, runs: int) -> dict[str, Any]:
 
 async def measure(server: EmbeddedPostgres, runs: int, only: tuple[str, ...]) -> dict[str, Any]:
     async def kills(scene: Scene) -> dict[str, Any]:
-        return told("", await killed(scene, runs, host="second", how=signal.SIGKILL))
+        return lateness("", await killed(scene, runs, host="second", how=signal.SIGKILL))
 
     async def kills_here(scene: Scene) -> dict[str, Any]:
-        return told("same_machine_", await killed(scene, runs, host="first", how=signal.SIGKILL))
+        return lateness(
+            "same_machine_", await killed(scene, runs, host="first", how=signal.SIGKILL)
+        )
 
     async def stops(scene: Scene) -> dict[str, Any]:
-        return told("stopped_", await killed(scene, runs, host="second", how=signal.SIGSTOP))
+        return lateness("stopped_", await killed(scene, runs, host="second", how=signal.SIGSTOP))
 
     async def leaves(scene: Scene) -> dict[str, Any]:
         return {"graceful_s": round(await graceful(scene, runs), 2)}
 
     async def storms(scene: Scene) -> dict[str, Any]:
-        return told("storm_", await storm(scene, runs))
+        return lateness("storm_", await storm(scene, runs))
 
     parts: dict[str, Callable[[Scene], Awaitable[dict[str, Any]]]] = {
         "killed": kills,
@@ -242,14 +244,10 @@ async def measure(server: EmbeddedPostgres, runs: int, only: tuple[str, ...]) ->
 @click.command(help=__doc__)
 @click.option("--runs", default=1_000, show_default=True)
 @click.option("--only", multiple=True, help="killed, same_machine, stopped, graceful, away ...")
-@click.option("--json", "as_json", is_flag=True, help="one line of JSON")
+@told.json_option
 def main(runs: int, only: tuple[str, ...], as_json: bool) -> None:
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)  # as root, the server runs under another account
         with EmbeddedPostgres(Path(directory) / "pg", settings={"jit": "off"}) as server:
             report = asyncio.run(measure(server, runs, only))
-    if as_json:
-        click.echo(json.dumps(report))
-    else:
-        for key, value in report.items():
-            click.echo(f"{key:>26}  {value}")
+    told.tell(report, as_json)

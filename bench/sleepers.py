@@ -9,37 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import click
 
+from bench import told
+from bench.measured import resident
 from durable import Context, Durable, Start, workflow
 from durable._store.postgres.line import Line
-from durable.cli.worker import quiet_collector
-from durable.embedded import EmbeddedPostgres
 
 IDLE_SECONDS = 5.0
 
 
-@workflow
+@workflow(name="bench_sleeper")
 async def sleeper(ctx: Context, until: datetime) -> float:
     """How late it woke, in seconds."""
     await ctx.sleep_until(until)
     return (ctx.now() - until).total_seconds()
-
-
-def resident() -> int:
-    """Bytes of this process in memory; 0 where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return 0
-    return pages * 4096
 
 
 async def measure(dsn: str, runs: int, sleep: float) -> dict[str, Any]:
@@ -99,19 +88,9 @@ async def measure(dsn: str, runs: int, sleep: float) -> dict[str, Any]:
 
 
 @click.command(help=__doc__)
-@click.option("--dsn", default=None, help="a Postgres of yours; fsync should be on")
+@told.database_option
 @click.option("--runs", default=10_000, show_default=True)
 @click.option("--sleep", default=30.0, show_default=True, help="seconds until all are due")
-@click.option("--json", "as_json", is_flag=True, help="one line of JSON")
+@told.json_option
 def main(dsn: str | None, runs: int, sleep: float, as_json: bool) -> None:
-    quiet_collector()  # as `durable worker` does
-    if dsn is not None:
-        report = asyncio.run(measure(dsn, runs, sleep))
-    else:
-        with EmbeddedPostgres(settings={"jit": "off"}) as server:
-            report = asyncio.run(measure(server.url(), runs, sleep))
-    if as_json:
-        click.echo(json.dumps(report))
-    else:
-        for key, value in report.items():
-            click.echo(f"{key:>28}  {value}")
+    told.tell(told.answered(lambda url: measure(url, runs, sleep), dsn), as_json)
