@@ -159,7 +159,17 @@ def _begun(told: dict[str, Any]) -> dict[str, Any]:
         raise _Unfit("its status and its closed_at contradict each other")
     if len(facts["seed"]) != SEED_BYTES:
         raise _Unfit(f"its seed has {len(facts['seed'])} bytes; it takes {SEED_BYTES}")
+    _check_origins(facts["origins"])
     return {**facts, "events": [], "length": length}
+
+
+def _check_origins(text: str | None) -> None:
+    try:
+        found = [] if text is None else msgspec.json.decode(text, type=list[tuple[int, int, str]])
+    except (msgspec.DecodeError, RecursionError):
+        raise _Unfit("its origins are no list of [until, run, id]") from None
+    if [until for until, *_ in found] != sorted({until for until, *_ in found}):
+        raise _Unfit("its origins are not in order")
 
 
 def _event(told: dict[str, Any], facts: Mapping[str, Any]) -> JournalRow:

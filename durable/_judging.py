@@ -10,6 +10,7 @@ import asyncio
 import functools
 import itertools
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -148,5 +149,6 @@ def _spread(
 def _begin(modules: Sequence[str]) -> None:
     import importlib
 
+    sys.stdout = sys.stderr  # what is printed here is no verdict
     for name in modules:
         importlib.import_module(name)

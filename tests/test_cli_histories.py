@@ -32,7 +32,9 @@ async def price(what: str) -> int:
 async def order(ctx: Context, what: str) -> int:
     if os.environ.get(CHANGED) == "fatal":
         os._exit(1)
-    if os.environ.get(CHANGED):
+    if os.environ.get(CHANGED) == "talks":
+        print("{this is no verdict")
+    elif os.environ.get(CHANGED):
         await ctx.sleep(1)
     cents = await ctx.activity(price, what)
     return cents + await ctx.receive(go)
@@ -176,6 +178,30 @@ def test_code_that_ends_the_process_is_told(
     found = command("replay", HERE, "--file", str(tmp_path / "three.jsonl"), "--jobs", "2")
     assert found.code == 1
     assert "A process that replayed runs has died" in found.err
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_what_workflows_print_is_no_part_of_the_answer(
+    command: Callable[..., Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: str
+) -> None:
+    monkeypatch.setattr(judging, "LOADED", 1)
+    monkeypatch.setenv(CHANGED, "talks")
+    recorded = Recording(order, "socks").activity(price, "socks").returns(5)
+    History.save(tmp_path / "four.jsonl", [recorded.history] * 4)
+    found = command("replay", HERE, "--file", str(tmp_path / "four.jsonl"), "--jobs", jobs,
+                    "-o", "json")  # fmt: skip
+    assert json.loads(found.out)["fit"] == 4
+    assert found.err.count("{this is no verdict") == 4
+
+
+def test_a_module_that_ends_the_process_does_not_answer_for_it(
+    command: Callable[..., Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "replays_a_script.py").write_text("print('noise')\nraise SystemExit(0)")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = command("replay", "replays_a_script", "--database", "postgresql://nowhere")
+    assert (found.code, found.out) == (1, "")
+    assert "it ends the process (exit code 0)" in found.err
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .connection import database_option, schema_option, with_client
-from .modules import imported
+from .modules import imported, users_code
 from .output import as_json, clean, output_option
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def fork_command(
         imported(name)
 
     async def use(client: Client) -> str:
-        return (await client.handle(id).fork(at=at, id=new_id, **given)).id
+        with users_code():
+            return (await client.handle(id).fork(at=at, id=new_id, **given)).id
 
     fork = with_client(dsn, schema, use)
     if output == "json":

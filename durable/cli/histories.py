@@ -13,7 +13,7 @@ import click
 
 from .._core.statuses import Status
 from .connection import database_option, found_database, schema_option, with_client
-from .modules import imported
+from .modules import imported, users_code
 from .output import EXIT_FAILED, as_json, clean, output_option
 
 if TYPE_CHECKING:
@@ -93,8 +93,9 @@ def replay_command(
     else:
         found = _of_database(dsn, schema, filters, jobs, modules)
     tally = Tally(verbose=verbose, skip_unknown=skip_unknown)
-    for verdict in found:
-        tally.add(verdict)
+    with users_code():
+        for verdict in found:
+            tally.add(verdict)
     if output == "json":
         click.echo(as_json(tally.facts()))
     else:

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from contextlib import AbstractContextManager, redirect_stdout
 from types import ModuleType
+from typing import Any
 
 import click
 
 
+def users_code() -> AbstractContextManager[Any]:
+    """What modules and workflows print is no part of what a command answers on stdout."""
+    return redirect_stdout(sys.stderr)
+
+
 def imported(name: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        with users_code():
+            return importlib.import_module(name)
+    except SystemExit as error:  # its exit code would be taken for an answer of ours
+        raise click.ClickException(
+            f"{name!r} cannot be imported: it ends the process (exit code {error.code!r}). Put "
+            'what it does when it is run under `if __name__ == "__main__":`.'
+        ) from error
     except ModuleNotFoundError as error:
         if not f"{name}.".startswith(f"{error.name}."):  # the module is there, what it needs is not
             raise click.ClickException(

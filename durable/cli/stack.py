@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import InvalidCall
+from .modules import users_code
 from .output import as_json, clean, output_option
 from .recorded import found, recorded_run
 
@@ -41,9 +42,10 @@ def stack_command(
     history = found(id, modules, dsn, schema, file)
     check_open(history)
     with Copy(history) as copy:
-        for row in history.fed:
-            copy.feed(row)
-        copy.end()
+        with users_code():
+            for row in history.fed:
+                copy.feed(row)
+            copy.end()
         tasks = stacks(copy.instance.replayer)
         if output == "json":
             click.echo(as_json(_facts(history, tasks, shows_all=shows_all, locals=shows_locals)))
