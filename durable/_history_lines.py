@@ -51,6 +51,9 @@ LISTS: dict[str, Any] = {"notes": Note, "unread": Message}
 
 SEED_BYTES, DUE_BYTES = 16, 8
 
+# What is counted is counted on: a position, an op, the number of a message.
+NUMBER_MAX = 2**62
+
 # Writing
 
 
@@ -188,6 +191,9 @@ def _event(told: dict[str, Any], facts: Mapping[str, Any]) -> JournalRow:
     missing = [name for name in needs if getattr(row, name) is None]
     if missing:
         raise _Unfit(f"an event of kind {row.kind!r} has no {', '.join(missing)}")
+    is_last = row.position == facts["length"] - 1 and facts["status"] == Status.TERMINATED
+    if row.kind == "terminated" and not is_last:
+        raise _Unfit("it ends the run, and is not the last event of one that was terminated")
     if row.kind == "timer" and len(row.digest or b"") != DUE_BYTES:
         raise _Unfit("its digest is not the time when a timer is due")
     return row
@@ -238,7 +244,9 @@ def _converted(kind: Any, raw: Any) -> Any:
         made = msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         raise _Unfit(str(error)) from None
-    values = made if isinstance(made, tuple) else (getattr(made, n) for n in kind.__struct_fields__)
+    values = made if isinstance(made, tuple) else [getattr(made, n) for n in made.__struct_fields__]
     if any(isinstance(each, datetime) and each.tzinfo is None for each in values):
         raise _Unfit("a time in it has no zone")
+    if any(isinstance(each, int) and abs(each) > NUMBER_MAX for each in values):
+        raise _Unfit(f"a number in it is beyond {NUMBER_MAX}")
     return made

@@ -7,6 +7,7 @@ the terminal.
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -45,6 +46,11 @@ def told(call: Callable[[], Any]) -> int:
         return trouble(error, EXIT_DATABASE)
     except DurableError as error:
         return trouble(error, EXIT_FAILED)
+    except Exception as error:
+        asyncpg = sys.modules.get("asyncpg")
+        if asyncpg is None or not isinstance(error, asyncpg.PostgresError):
+            raise
+        return trouble(StoreError(f"The database refuses: {error}"), EXIT_DATABASE)
     return code if isinstance(code, int) else 0
 
 

@@ -211,6 +211,12 @@ async def test_what_is_no_history_is_refused_with_line_and_reason(env: Environme
     assert "1: its status and its closed_at" in refused({**header, "status": "failed"})
     assert "1: its seed has 0 bytes" in refused({**header, "seed": ""})
     assert "1: its input has no 'base64'" in refused({**header, "input": "AQ=="})
+    for origins in ("?", "null", "[[1, 2]]", '[["1", 2, "a"]]', "[" * 10_000):
+        assert "1: its origins are no list" in refused({**header, "origins": origins})
+    backwards = '[[2, 1, "a"], [1, 1, "a"]]'
+    assert "1: its origins are not in order" in refused({**header, "origins": backwards})
+    assert "1: a number in it is beyond" in refused({**header, "depth": 2**63 - 1})
+    assert "2: a number in it is beyond" in refused(header, {**first, "seq": 2**63 - 1})
     naive = {**header, "created_at": "2026-01-01T00:00:00"}
     assert "1: a time in it has no zone" in refused(naive)
     assert "1: a message in it lacks" in refused({**header, "unread": [{"seq": 1}]})
@@ -221,6 +227,8 @@ async def test_what_is_no_history_is_refused_with_line_and_reason(env: Environme
     assert "3: another run begins, and of 'a' only 1 of 2" in refused(header, first, header)
     assert "2: it is event 1 of run 'a', where 0 is due" in refused(header, second, first)
     assert "3: its kind 'marker' is none of" in refused(header, first, {**second, "kind": "marker"})
+    end = {**second, "kind": "terminated"}
+    assert "3: it ends the run, and is not the last" in refused(header, first, end)
     assert "3: an event of kind 'activity' has no op" in refused(
         header, first, without(second, "op")
     )
