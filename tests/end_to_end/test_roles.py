@@ -16,6 +16,8 @@ import pytest_asyncio
 from durable import Client
 from durable._store.postgres.migrate import migrate
 from durable._store.postgres.store import Store
+from durable.cli import cli
+from durable.cli.output import told
 from durable.errors import LeaseLost, SchemaMismatch
 from durable.testing import History, replay
 from tests.end_to_end import shop
@@ -142,7 +144,9 @@ async def test_roles_of_the_documented_grants_work_and_see_and_no_more(roles: Ro
     await viewer.close()
 
 
-async def test_a_role_that_may_only_look_replays_what_is_recorded(roles: Roles) -> None:
+async def test_a_role_that_may_only_look_replays_what_is_recorded(
+    roles: Roles, capsys: pytest.CaptureFixture[str]
+) -> None:
     await migrate(roles.owner)
     async with Client(roles.owner) as client:
         await client.start("order", "a", id="a")
@@ -153,6 +157,10 @@ async def test_a_role_that_may_only_look_replays_what_is_recorded(roles: Roles) 
         assert [replay(each).position for each in histories] == [0]
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await looks.handle("a").cancel()
+    command = ["pin", "a", "--database", roles.viewer]
+    code = await asyncio.to_thread(told, lambda: cli.main(command, standalone_mode=False))
+    assert (code, capsys.readouterr().err) == (
+        8, "durable: The database refuses: permission denied for table run\n")  # fmt: skip
 
 
 async def zombie_of(stage: Stage, url: str) -> tuple[Any, Any, int]:
