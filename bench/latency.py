@@ -26,7 +26,7 @@ async def commits(dsn: str, count: int) -> float:
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(limits.TABLE)
-        _, times = await limits.single([connection], count * 0.0005)
+        _, times = await limits.single([connection], max(count * 0.0005, 0.1))
         await connection.execute("drop schema bench cascade")
     finally:
         await connection.close()

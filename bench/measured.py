@@ -228,7 +228,7 @@ async def uncounted(connection: asyncpg.Connection[Any], *, install: bool = Fals
     try:
         if install:
             await connection.execute("create extension if not exists pg_stat_statements")
-            await connection.execute("select from public.pg_stat_statements limit 0")
+            await connection.execute("select from public.pg_stat_statements limit 1")
         await connection.execute("set pg_stat_statements.track = 'none'")
     except asyncpg.PostgresError:
         return False  # not loaded, not there, or not ours to ask for

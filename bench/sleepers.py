@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -59,7 +60,8 @@ async def measure(dsn: str, runs: int, sleep: float) -> dict[str, Any]:
                 raise click.ClickException(f"not asleep within {sleep:g} s: use a longer --sleep")
         parked = time.perf_counter() - begun
         gc.collect()
-        memory = resident() - before
+        own = sys.getsizeof(started_ids) + sum(map(sys.getsizeof, started_ids))
+        memory = resident() - before - own
 
         Line.call = counted  # type: ignore[method-assign, assignment]
         idle = min(IDLE_SECONDS, (due - datetime.now(UTC)).total_seconds() / 2)
