@@ -354,6 +354,7 @@ class Claimer:
         worker = self._worker
         me = self._me = worker.registration.worker
         before = dict(worker.active)
+        unborn = {run for run, each in before.items() if each.birth is not None}
         owned = await worker.store.runs.owned(me)
         if me != worker.registration.worker:
             return
@@ -362,7 +363,9 @@ class Claimer:
         if ghosts:
             log.warning("adopting %d runs whose claim was answered to nobody", len(ghosts))
             await self._load(ghosts)
-        self._drop_lost(before, {each.run: each.claim for each in owned})
+        # (One that was born meanwhile is not among what was read.)
+        born = {run: each for run, each in before.items() if run not in unborn}
+        self._drop_lost(born, {each.run: each.claim for each in owned})
 
     async def _drop_strays(self) -> None:
         """Let go of what is busy here for long and was closed from outside."""

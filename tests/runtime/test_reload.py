@@ -79,6 +79,30 @@ async def test_a_result_that_came_while_the_run_was_nobodys_here_waits_for_it(
     assert len(seen) == 2
 
 
+async def test_a_run_that_is_born_while_a_worker_looks_for_lost_ones_is_none(
+    app: Durable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was in memory before its row was in the database, and its row is not in what was read."""
+    worker = worker_of(app)
+    before = await worker.store.runs.owned(worker.registration.worker)
+    starting = asyncio.create_task(app.start(one_wait, "w"))
+    while not worker.active:
+        await asyncio.sleep(0)
+    (instance,) = worker.active.values()
+    assert instance.birth is not None
+
+    async def owned(me: UUID) -> list[Any]:
+        await starting
+        return [*before]
+
+    monkeypatch.setattr(worker.store.runs, "owned", owned)
+    await worker.claimer._reconcile()
+    assert [*worker.active.values()] == [instance]
+    door("w 1").set()
+    assert (await (await starting).result())[0] == 1
+    assert len(seen) == 1
+
+
 async def test_a_dropped_attempt_is_waited_for_before_its_op_begins_again(
     dsn: str, app: Durable
 ) -> None:
