@@ -22,7 +22,7 @@ from typing import Any
 
 import click
 
-from bench import plots, targets, told
+from bench import page, plots, targets, told
 from durable.embedded import find_binaries
 
 RESULTS = Path(__file__).parent / "results"
@@ -120,8 +120,10 @@ def measured_before(name: str) -> dict[str, Any]:
 
 @click.command(help=__doc__)
 @click.option("--only", multiple=True, type=click.Choice([*QUICK]), help="these benchmarks")
+@click.option("--into", type=click.Path(exists=True, path_type=Path),
+              help="a page with two marks, between which the figures are written")  # fmt: skip
 @told.json_option
-def main(only: tuple[str, ...], as_json: bool) -> None:
+def main(only: tuple[str, ...], into: Path | None, as_json: bool) -> None:
     about = surroundings()
     reports: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
@@ -148,6 +150,8 @@ def main(only: tuple[str, ...], as_json: bool) -> None:
     }
     keep("all", summary)
     plots.draw(known | reports, RESULTS)
+    if into is not None:
+        page.put(into, about, known | reports)
     if as_json:
         click.echo(json.dumps(summary))
     elif rows:
