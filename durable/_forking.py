@@ -29,7 +29,7 @@ from ._histories import History
 from ._replaying import Copy, definition_of
 from ._runtime import rows
 from ._store.protocol import JournalRow, Message
-from .errors import ForkRefused, RunExists, RunNotFound
+from .errors import DecodeError, ForkRefused, RunExists, RunNotFound
 
 # Whose answers are for the run that has asked alone.
 BOUND = (commands.Promise, commands.Spawn)
@@ -168,8 +168,7 @@ async def _check_open(history: History, forked: History, at: int) -> None:
             why = "the code has ended by then. Fork it before that"
             raise ForkRefused(id=history.id, at=at, why=why)
         if redo is not None:  # it must fit what the code asks for, and the annotation
-            replayer = copy.instance.replayer
-            replayer.feed(rows.to_event(redo, replayer.open))
+            _feed(history, copy, redo, at)
         bound = {op: each for op, each in bound.items() if op != answered}
     if not bound:
         return
@@ -182,6 +181,17 @@ async def _check_open(history: History, forked: History, at: int) -> None:
         f"{'its answer goes' if len(bound) == 1 else 'their answers go'} to the run that asked. "
         + " ".join(_elsewhere(history, bound, free)),
     )
+
+
+def _feed(history: History, copy: Copy, redo: JournalRow, at: int) -> None:
+    """The event whose turn is to be run again; its result may be a new one."""
+    replayer = copy.instance.replayer
+    try:
+        event = rows.to_event(redo, replayer.open)
+    except DecodeError as error:
+        why = f"the result does not fit {error.expected}: {error.why}"
+        raise ForkRefused(id=history.id, at=at, why=why) from error
+    replayer.feed(event)
 
 
 def _bound(open_: Mapping[int, commands.Open]) -> dict[int, commands.Open]:

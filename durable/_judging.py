@@ -67,7 +67,10 @@ def judge(history: History) -> Verdict:
     except Divergence as error:
         return Verdict(*facts, "diverges", error.position, None, told(error, history), error.site)
     except NotRegistered as error:
-        return Verdict(*facts, "unknown", 0, None, str(error))
+        renamed = (
+            f"If it was renamed, keep its recorded name: @workflow(name={history.workflow!r})."
+        )
+        return Verdict(*facts, "unknown", 0, None, f"{error} {renamed}")
     except CodecError as error:
         return Verdict(*facts, "unreadable", 0, None, told(error, history))
     except Exception as error:  # noqa: BLE001 - one run's trouble is not that of the others

@@ -112,7 +112,10 @@ class DecodeError(CodecError):
     """Recorded bytes cannot be read, or do not fit the annotation any more."""
 
     def __init__(self, *, expected: str, why: str) -> None:
-        super().__init__(f"A recorded value does not fit {expected}: {why}")
+        super().__init__(
+            f"A recorded value does not fit {expected}: {why}. What was recorded must stay "
+            "readable: a new field needs a default, and a name or a type must not change"
+        )
         self.expected = expected
         self.why = why
 
@@ -396,11 +399,21 @@ _KEEP_IT = 'keep it for the runs that have it, in the else of `if ctx.patched(".
 # What a difference mostly comes from, and what to do about it, by its kind.
 DIFFERENCES = {
     "step": ("a step was added, removed or moved before, or a branch goes another way", _PATCH_IT),
-    "arguments": ("they come of other code, or of a clock, chance, a global, a set", _PATCH_IT),
+    "name": (
+        "the function was renamed, or another step comes first now",
+        'if it was renamed, keep its recorded name by @activity(name="..."); else ' + _PATCH_IT,
+    ),
+    "arguments": (
+        "the arguments come of changed code, or of a clock, chance, a global, the order of a set",
+        _PATCH_IT,
+    ),
     "time": ("the sleep has another length, or one that comes from a clock", _PATCH_IT),
     "gone": ("the step was taken out, or comes later now", _KEEP_IT),
     "over": ("the code ends earlier: a step was taken out, or a branch is new", _KEEP_IT),
-    "sent": ("a message, a child or a value shown was added, removed or moved", _PATCH_IT),
+    "sent": (
+        "a message, a child or a value shown was added, removed or moved, or a step before it",
+        _PATCH_IT,
+    ),
     "patch": (
         "the code was rolled back to before the patch, or the patch was taken out too early",
         "let code run that asks for the patch, or that says `ctx.retire_patch(...)`",
@@ -410,6 +423,9 @@ DIFFERENCES = {
     "journal": ("the journal was changed by hand", "look at it, and terminate the run if so"),
     "other": ("the code was changed while this run was open", _PATCH_IT),
 }
+
+# Of the whole turn, not of what its event answers; and where a fork would come to no other end.
+_OF_TURNS, _NO_FORK = ("sent", "patch"), ("over", "circle", "journal")
 
 
 class Divergence(DurableError):
@@ -432,29 +448,48 @@ class Divergence(DurableError):
         kind: str = "other",
         site: str | None = None,
         recorded_at: str | None = None,
+        whose: str = "ID MODULE",
     ) -> None:
         then = f", asked for at {recorded_at}" if recorded_at else ""
         now = f" at {site}" if site else ""
         self.cause, self.advice = DIFFERENCES[kind]
+        fork = (
+            ""
+            if kind in _NO_FORK
+            else "\nTo go on with the code as it is, in another run that shares the events before: "
+            f"durable fork {whose} --at {position}"
+        )
         super().__init__(
             f"At position {position} the journal holds {recorded}{then}; but the code now asks for "
             f"{asked}{now}.\nLikely cause: {self.cause}.\nWhat to do: {self.advice}. The run keeps "
-            "everything and goes on by itself when fitting code runs. To go on with the code as it "
-            f"is, begin another run from there: durable fork ID MODULE --at {position}"
+            f"everything and goes on by itself when fitting code runs.{fork}"
         )
         self.position, self.kind = position, kind
         self.recorded, self.recorded_at = recorded, recorded_at
         self.asked, self.site = asked, site
 
     def seen(
-        self, recorded_at: str | None, waits_for: str | None, waits_at: str | None
+        self,
+        recorded_at: str | None,
+        waits_for: str | None,
+        waits_at: str | None,
+        *,
+        turn_of: str | None = None,
+        otherwise: str | None = None,
+        whose: str = "ID MODULE",
     ) -> Divergence:
-        """The same, with lines: of the journal, and where the code waits if it asks for nothing."""
-        asked, site = self.asked, self.site
+        """The same, with lines: of the journal, and where the code waits if it asks for nothing;
+        with the event that the turn is of, the argument that differs, and whom to fork."""
+        recorded, asked, site = self.recorded, self.asked, self.site
+        if self.kind in _OF_TURNS and turn_of is not None:
+            recorded += f", after {turn_of}" + (f" of {recorded_at}" if recorded_at else "")
+            recorded_at = None
+        if otherwise is not None:
+            recorded += f" ({otherwise})"
         if site is None and waits_at is not None:
             asked, site = f"{asked}; it waits for {waits_for}", waits_at
-        return Divergence(position=self.position, recorded=self.recorded, asked=asked,
-                          kind=self.kind, site=site, recorded_at=recorded_at)  # fmt: skip
+        return Divergence(position=self.position, recorded=recorded, asked=asked, kind=self.kind,
+                          site=site, recorded_at=recorded_at, whose=whose)  # fmt: skip
 
 
 class HistoryUnreadable(DurableError):

@@ -194,7 +194,7 @@ async def test_a_workflow_that_nobody_serves_is_kept_and_shown(
         handle = await app.start("somebody_elses", 1, id="u")
         while await handle.status() is not Status.UNSERVED:
             await asyncio.sleep(0.05)
-    assert "1 runs are due whose workflows no live worker serves" in caplog.text
+    assert "due runs of workflows that no live worker serves: 1." in caplog.text
 
 
 async def test_ctx_used_after_its_run_is_refused(app: Durable) -> None:

@@ -129,5 +129,6 @@ def test_the_report_is_the_one_that_is_shown() -> None:
         asked="activity 'mail' (op 2)",
         site="shop.py:24",
         kind="step",
+        whose="order-42 shop",
     )
     assert [line.strip() for line in shown.splitlines()[2:]] == str(told).splitlines()

@@ -131,8 +131,10 @@ async def test_a_stuck_run_is_listed_with_its_report_and_forked_out_of(
     assert "At position 1 the journal holds the result of activity" in listed[1]
     assert listed[2].startswith("  Likely cause: ")
     shown = (await durable("show", "order-1", *on)).out.splitlines()
-    assert shown[-5] == "stuck:"
-    assert shown[-1] == "when that is mended: durable retry order-1"
+    assert shown[-6] == "stuck:"
+    assert "(args[0] was 'charge', and is 'check' now)" in shown[-5]
+    assert shown[-2].endswith(f": durable fork order-1 {__name__} --at 1")
+    assert shown[-1] == "at once, when mended: durable retry order-1"
     refused = await durable("fork", "order-1", __name__, "--at", "2", *on)
     assert (refused.code, refused.out) == (1, "")
     given = ("--at", "1", "--id", "b", "--result", '"by hand"')
@@ -141,7 +143,7 @@ async def test_a_stuck_run_is_listed_with_its_report_and_forked_out_of(
     mood["first"] = "charge"
     forked = await durable("fork", "order-1", __name__, *given, *on)
     mood["first"] = "check"
-    assert forked.out == "b shares the first 1 events of order-1 and goes on.\n"
+    assert forked.out == "b shares the first event of order-1 and goes on.\n"
     told = await durable("fork", "order-1", __name__, "--at", "1", "--id", "c", "-o", "json", *on)
     assert json.loads(told.out) == {"id": "c", "of": "order-1", "at": 1}
     assert (await durable("restart", "order-1", *on)).out == "order-1 begins anew.\n"

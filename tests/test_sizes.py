@@ -13,7 +13,7 @@ import pytest
 from .test_architecture import ROOT, sources
 
 FILE_LINES_MAX = 400
-LONGER = {"durable/errors.py": 500}  # one tree, to be found in one place
+LONGER = {"durable/errors.py": 540}  # one tree, to be found in one place
 FUNCTION_LINES_MAX = 70
 
 # What one must have read to know how Durable works; command line, demo and bench are not of it.

@@ -190,7 +190,8 @@ def expect(channel: object, kind: type[Channel]) -> None:
         InvalidCall: it is no channel of this kind.
     """
     if not isinstance(channel, kind):
-        raise InvalidCall(f"{shorten(channel)} is no {kind.__name__}, which this call takes.")
+        name = kind.__name__
+        raise InvalidCall(f"{shorten(channel)} is no {name}: give the object, {name}[...]('name').")
 
 
 def check() -> None:

@@ -60,6 +60,7 @@ class Description:
     waits_for: str | None  # in words, as of when it was put away
     waits_at: str | None  # file:line
     report: str | None  # why it is stuck
+    build: str | None  # whose workers alone may take it up; None: any
     reason: str | None  # why it was cancelled, or closed from outside
     parent: str | None  # id of the run that has begun it as its child
     input: object  # readable: what ``durable.readable`` makes of it

@@ -10,16 +10,19 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from ..errors import Divergence
+from ..errors import Divergence, shorten
 from . import commands, events
 
 _ANSWERED = (commands.Run, commands.Promise, commands.Spawn)
 
 
 def check_answer(
-    event: events.Answered | events.Failed, asked: commands.Open | None, *, over: bool
+    event: events.Answered | events.Failed,
+    asked: commands.Open | None,
+    *,
+    over: commands.Close | None,
 ) -> None:
-    """The code still asks for the activity whose result this is."""
+    """The code still asks for the activity whose result this is. ``over``: how it has ended."""
     same = isinstance(asked, _ANSWERED) and (asked.name, asked.kind) == (event.name, event.kind)
     if same and asked.digest == event.digest:  # type: ignore[union-attr]
         return
@@ -27,17 +30,21 @@ def check_answer(
     recorded = f"{verb} {event.kind} {event.name!r} (op {event.op})"
     if same:
         raise _differs(event, f"{recorded} with other arguments", asked, "arguments")
-    raise _differs(event, recorded, asked, "over" if over else "step")
+    is_alike = isinstance(asked, _ANSWERED) and asked.kind == event.kind == "activity"
+    renamed = is_alike and asked.digest == event.digest  # type: ignore[union-attr]
+    raise _differs(event, recorded, asked, "name" if renamed else "step", over)
 
 
-def check_timer(event: events.TimerFired, asked: commands.Open | None, *, over: bool) -> None:
+def check_timer(
+    event: events.TimerFired, asked: commands.Open | None, *, over: commands.Close | None
+) -> None:
     """The code still waits for this timer, until the same time."""
     is_timer = isinstance(asked, commands.Wait)
     if is_timer and asked.digest == event.digest:  # type: ignore[union-attr]
         return
     due = commands.EPOCH + timedelta(microseconds=int.from_bytes(event.digest, "big", signed=True))
     recorded = f"a timer (op {event.op}) that was due at {due:%Y-%m-%d %H:%M:%S.%f}"
-    raise _differs(event, recorded, asked, "time" if is_timer else "over" if over else "step")
+    raise _differs(event, recorded, asked, "time" if is_timer else "step", over)
 
 
 def check_effects(position: int, recorded: bytes | None, asked: list[commands.Command]) -> None:
@@ -45,10 +52,12 @@ def check_effects(position: int, recorded: bytes | None, asked: list[commands.Co
     effects = [each for each in asked if isinstance(each, commands.Effect)]
     if recorded == digest_of(effects):
         return
+    now = ", ".join(map(describe, effects[:3])) + (" ..." if effects[3:] else "")
+    over = asked[-1] if asked and isinstance(asked[-1], commands.Close) else None
     raise Divergence(
         position=position,
         recorded="a turn that sent something else" if recorded else "a turn that sent nothing",
-        asked=", ".join(map(describe, effects[:3])) + (" ..." if effects[3:] else "") or "nothing",
+        asked=now or "nothing to be sent" + (f": it {_end(over)}" if over else ""),
         kind="sent",
         site=effects[0].site if effects else None,
     )
@@ -78,10 +87,22 @@ def unasked_patch(position: int, id: str) -> Divergence:
     return Divergence(position=position, recorded=recorded, asked=asked, kind="patch")
 
 
-def ended(position: int) -> Divergence:
+def ended(position: int, over: commands.Close) -> Divergence:
     """The code has come to its end, and the run has not."""
-    asked = "nothing: it has returned already"
+    asked = f"nothing: it {_end(over)}"
     return Divergence(position=position, recorded="a run that goes on", asked=asked, kind="over")
+
+
+def _end(over: commands.Close) -> str:
+    match over:
+        case commands.Fail(error):
+            return f"has failed already, with {shorten(error)}"
+        case commands.Stop():
+            return "was cancelled already"
+        case commands.Continue():
+            return "has begun anew already"
+        case commands.Complete():
+            return "has returned already"
 
 
 def no_progress(position: int) -> Divergence:
@@ -132,15 +153,14 @@ def _differs(
     recorded: str,
     asked: commands.Open | None,
     kind: str,
+    over: commands.Close | None = None,
 ) -> Divergence:
     if asked is not None:
         now, site = describe(asked), asked.site
         return Divergence(
             position=event.position, recorded=recorded, asked=now, kind=kind, site=site
         )
-    now = f"nothing under op {event.op} at this point"
-    if kind == "over":
-        now = "nothing: it has returned already"
-    return Divergence(
-        position=event.position, recorded=recorded, asked=now, kind=kind.replace("step", "gone")
-    )
+    now, kind = f"nothing under op {event.op} at this point", "gone"
+    if over is not None:
+        now, kind = f"nothing: it {_end(over)}", "over"
+    return Divergence(position=event.position, recorded=recorded, asked=now, kind=kind)

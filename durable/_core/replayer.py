@@ -303,12 +303,12 @@ class Replayer:
 
     def _answer(self, event: events.Answered | events.Failed) -> Operation[Any]:
         asked = self.open.pop(event.op, None)
-        divergence.check_answer(event, asked, over=self.closed)
+        divergence.check_answer(event, asked, over=self._outcome if self.closed else None)
         return self._operations.pop(event.op)
 
     def _fire(self, event: events.TimerFired) -> Timer:
         asked = self.open.pop(event.op, None)
-        divergence.check_timer(event, asked, over=self.closed)
+        divergence.check_timer(event, asked, over=self._outcome if self.closed else None)
         return self._timers.pop(event.op)
 
     # One turn

@@ -142,7 +142,7 @@ class Chores:
         swept = await self._worker.store.runs.sweep_unserved()
         if swept.set_aside:
             self._worker.meter.count("durable_runs_unserved_total", swept.set_aside)
-            log.warning("%d runs are due whose workflows no live worker serves: see `durable list "
+            log.warning("due runs of workflows that no live worker serves: %d. See `durable list "
                         "--status unserved`", swept.set_aside)  # fmt: skip
 
     async def _expire(self) -> None:

@@ -297,16 +297,18 @@ class Claimer:
         for message in messages:
             instance.seen = max(instance.seen, message.seq)
         if instance.replayer.closed:
-            raise divergence.ended(instance.position)
+            assert instance.replayer._outcome is not None
+            raise divergence.ended(instance.position, instance.replayer._outcome)
         worker.adopt(instance)
         if instance.loaded and instance.position > 1:
             waits_for, waits_at = instance.waiting()
+            steps = instance.position - 1
             log.info(
-                "resumed %s at %s (%s); %d recorded steps are not run again",
+                "resumed %s at %s (%s); %s not run again",
                 instance.id,
                 waits_at or "its line",
                 waits_for,
-                instance.position - 1,
+                "1 recorded step is" if steps == 1 else f"{steps} recorded steps are",
                 extra=instance.facts,
             )
         worker.take_up(instance)

@@ -22,7 +22,7 @@ from .._core import commands, divergence, events
 from .._core.replayer import Replayer
 from .._store.protocol import Advance, Birth, Close, Effects, JournalRow, Message, Note, Park
 from ..errors import CodecError, Divergence, InternalError
-from . import births, rows
+from . import births, misfits, rows
 from .arrivals import Arrival, Begin, Due, Redo, Result, to_row
 from .closing import closing
 from .keys import next_key
@@ -157,7 +157,7 @@ class Instance:
             if row.patches:
                 patches.check(row.position, row.patches)
         except Divergence as error:
-            raise error.seen(row.site, *self.waiting()) from error.__cause__
+            raise misfits.seen(error, self, row) from error.__cause__
         finally:
             patches.recorded = None
         self.position = row.position + 1
@@ -325,13 +325,14 @@ class Instance:
             asked = self.replayer.open.get(op)
             if not isinstance(asked, commands.Run) or (asked.name, asked.digest) != (name, digest):
                 now = divergence.describe(asked) + ", or other arguments" if asked else "nothing"
-                raise Divergence(
+                error = Divergence(
                     position=self.position,
                     recorded=f"no end of attempt {attempt} of {name!r} (op {op}), which has begun",
                     asked=now,
                     kind="begun",
                     site=asked.site if asked else None,
                 )
+                raise misfits.seen(error, self)
 
     def _take_notes(self) -> tuple[tuple[Note, ...], tuple[int, ...]]:
         """Notes to be written, and ops whose notes are to go: what is not open has ended."""

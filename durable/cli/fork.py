@@ -54,4 +54,5 @@ def fork_command(
     if output == "json":
         click.echo(as_json({"id": fork, "of": id, "at": at}))
     else:
-        click.echo(f"{clean(fork)} shares the first {at} events of {clean(id)} and goes on.")
+        shared = "event" if at == 1 else f"{at} events"
+        click.echo(f"{clean(fork)} shares the first {shared} of {clean(id)} and goes on.")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # Of the children of a run so many are shown with it.
 CHILDREN_MAX = 20
 
+# Events that carry what was asked with; a child has it in its own row.
+CALLS = ("activity", "transaction")
+
 ENDS = tuple(status.value for status in Status if status in CLOSED)
 
 
@@ -81,6 +84,8 @@ def show_command(dsn: str | None, schema: str, output: str, id: str) -> None:
     click.echo(f"  created {cell(run.created_at)}, started {cell(run.started_at) or 'not yet'}"
                + (f", closed {cell(run.closed_at)}" if run.closed_at else ""))  # fmt: skip
     click.echo(f"  input   {cell(run.input, 100)}")
+    if run.build is not None:
+        click.echo(f"  build   {clean(run.build)}: no other takes it up")
     if run.parent is not None:
         click.echo(f"  parent  {clean(run.parent)}")
     for child in children[:CHILDREN_MAX]:
@@ -94,13 +99,13 @@ def show_command(dsn: str | None, schema: str, output: str, id: str) -> None:
 
 def event_line(event: dict[str, Any]) -> str:
     """One event of the history as one line."""
-    failure = event["failure"]
-    outcome = ""
+    failure, result = event["failure"], event["result"]
+    outcome = "" if result is None else f"-> {cell(result, 60)}"
     if failure is not None:
         outcome = f"failed: {failure.get('type')}: {failure.get('message')}"
-    elif event["kind"] in ("activity", "transaction"):
-        outcome = f"-> {cell(event['result'], 60)}" if event["result"] is not None else ""
-    call = f"{event['name']}{_arguments(event['input'])}" if event["name"] else ""
+    call = event["name"] or ""
+    if event["kind"] in CALLS:
+        call += _arguments(event["input"])
     parts = (f"{event['position']:>4}", cell(event["at"]), f"{event['kind']:<11}", clean(call),
              clean(outcome), clean(f"[{event['site']}]" if event["site"] else ""))  # fmt: skip
     return "  ".join(part for part in parts if part).rstrip()
@@ -125,13 +130,15 @@ def ending(run: Description) -> str:
             why = clean(f"{failure.get('type')}: {failure.get('message')}")
             return f"failed with {why}\nmend the reason, then: durable retry {clean(run.id)}"
         case "stuck":
-            return f"stuck:\n{report(run)}\nwhen that is mended: durable retry {clean(run.id)}"
+            return f"stuck:\n{report(run)}\nat once, when mended: durable retry {clean(run.id)}"
         case "cancelled" | "terminated" | "continued":
             return run.status.value + (f": {clean(run.reason)}" if run.reason else "")
         case "running" if not run.waits_for:
             return f"running on worker {run.worker}"
         case "paused":
             return f"paused; to let it go on: durable resume {clean(run.id)}"
+        case "unserved":
+            return f"unserved: it waits {waits_for(run)}"
         case _:
             return f"waiting {waits_for(run)}"
 
@@ -143,9 +150,17 @@ def report(run: Description) -> str:
 
 
 def waits_for(run: Description) -> str:
-    if run.closed_at is not None or run.status.value == "stuck":
-        return ""
     where = f"at {clean(run.waits_at)} " if run.waits_at else ""
+    match run.status.value:
+        case _ if run.closed_at is not None:
+            return ""
+        case "stuck":
+            return ""
+        case "paused":
+            return f"{where}to be resumed"
+        case "unserved":
+            build = f" in build {clean(run.build)}" if run.build is not None else ""
+            return f"{where}for a worker that serves {clean(run.workflow)}{build}"
     if run.waits_for:
         return f"{where}for {clean(run.waits_for)}"
     if run.worker:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from durable._core import events
+from durable._core.children import Continued
 from durable.errors import DIFFERENCES, Divergence
 from tests.core.story import START, Code, Ctx, Story, fresh
 
@@ -37,6 +38,18 @@ async def returns(ctx: Ctx) -> None:
     return None
 
 
+async def raises(ctx: Ctx) -> None:
+    raise ValueError("no")
+
+
+async def goes_on_anew(ctx: Ctx) -> None:
+    raise Continued(())
+
+
+async def charges_by_another_name(ctx: Ctx) -> None:
+    await ctx.activity("pay", 5)
+
+
 @pytest.mark.parametrize(
     ("code", "kind", "asked"),
     [
@@ -44,7 +57,10 @@ async def returns(ctx: Ctx) -> None:
         (charges_more, "arguments", "activity 'charge' (op 1)"),
         (sleeps_first, "step", "a timer (op 1) due at 2026-01-01 00:00:05.000000"),
         (waits_for_a_signal, "step", "a signal 'go' (op 1)"),
+        (charges_by_another_name, "name", "activity 'pay' (op 1)"),
         (returns, "over", "nothing: it has returned already"),
+        (raises, "over", "nothing: it has failed already, with ValueError('no')"),
+        (goes_on_anew, "over", "nothing: it has begun anew already"),
     ],
 )
 def test_an_answer_that_the_code_does_not_ask_for(code: Code, kind: str, asked: str) -> None:
@@ -103,6 +119,15 @@ def test_the_line_that_asked_then_and_the_line_where_the_code_stands_now() -> No
     assert (seen.recorded_at, seen.site, seen.kind) == ("shop.py:12", "shop.py:14", "gone")
     own = Divergence(position=3, recorded="a", asked="b", site="shop.py:13")
     assert own.seen(None, "c", "shop.py:14").site == "shop.py:13"
+
+
+def test_a_turn_is_told_by_its_event_and_a_fork_by_its_run() -> None:
+    sent = Divergence(position=3, recorded="a turn that sent nothing", asked="a", kind="sent")
+    seen = sent.seen("shop.py:12", None, None, turn_of="activity 'pay'", whose="order-1 shop")
+    assert "sent nothing, after activity 'pay' of shop.py:12; but the code" in str(seen)
+    assert str(seen).endswith(": durable fork order-1 shop --at 3")
+    over = Divergence(position=3, recorded="a", asked="b", kind="over")
+    assert "durable fork" not in str(over), "no code could go on from there"
 
 
 def test_a_cause_and_an_advice_are_parts_of_sentences() -> None:

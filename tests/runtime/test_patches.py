@@ -105,15 +105,17 @@ async def test_a_report_tells_both_lines_the_cause_and_what_to_do(dsn: str) -> N
         await app.handle("a").signal(go)
         with pytest.raises(RunStuck) as caught:
             await app.handle("a").result()
-        first, cause, advice = str(caught.value.report).splitlines()
+        first, cause, advice, fork = str(caught.value.report).splitlines()
         assert re.search(
-            r"position 1 .* 'patched_step' \(op 1\) with other arguments, asked for at "
+            r"position 1 .* 'patched_step' \(op 1\) with other arguments "
+            r"\(args\[0\] was '\w+', and is 'ship' now\), asked for at "
             r"test_patches.py:\d+; .* asks for activity 'patched_step' \(op 1\) at "
             r"test_patches.py:\d+\.$",
             first,
         )
         assert cause.startswith("Likely cause: ")
         assert "goes on by itself" in advice
+        assert fork.endswith(f": durable fork a {__name__} --at 1")
         await app.handle("a").retry()
     async with Durable(dsn, serve=[deployed(old)]) as app:
         assert len(await app.handle("a").result()) == 2

@@ -169,6 +169,7 @@ class Listing:
             "waits_for": run.waits_for,
             "waits_at": run.waits_at,
             "report": run.report,
+            "build": run.build,
             "reason": ended.reason if ended else None,
             "parent": parent.id if parent is not None else None,
             "events": len(tables.journal[run.run]),

@@ -1,7 +1,7 @@
 -- name: describe
 select r.run, r.id, r.workflow, r.queue, r.priority, r.status, r.created_at, r.started_at,
     r.closed_at, r.due_at, r.deadline, w.name as worker, r.waits_for, r.waits_at, r.report,
-    e.reason,
+    r.build, e.reason,
     (select p.id from durable.run p where p.run = r.parent_run) as parent,
     (select count(*) from durable.journal j where j.run = r.run) as events,
     durable.readable(i.args)::text as input,
@@ -18,7 +18,7 @@ where r.run = coalesce(durable.latest($2), (select c.run from durable.run c wher
 -- `?` for the next argument.
 select r.run, r.id, r.workflow, r.queue, r.priority, r.status, r.created_at, r.started_at,
     r.closed_at, r.due_at, r.deadline, w.name as worker, r.waits_for, r.waits_at, r.report,
-    e.reason,
+    r.build, e.reason,
     (select p.id from durable.run p where p.run = r.parent_run) as parent,
     (select count(*) from durable.journal j where j.run = r.run) as events,
     durable.readable(i.args)::text as input,
