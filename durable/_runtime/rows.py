@@ -2,7 +2,8 @@
 
 A value is read by the annotation of the activity that the code asks for *now*; a value that
 no longer fits raises ``DecodeError``, and the run is set aside as stuck. A row that answers
-nothing the code asks for is passed on unread: the replayer tells the divergence.
+nothing the code asks for is passed on unread: the replayer tells the divergence. Calls that differ
+in nothing but defaults which came since are the same.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._authoring.definitions import Definition
+from .._codec import sameness
 from .._codec.failures import Failure, decode_failure, rebuild
 from .._codec.values import decode, digest
 from .._core import commands, events
@@ -19,6 +21,7 @@ from .._store.protocol import Delivery, Effects, JournalRow, Reply
 from ..errors import (
     ActivityError,
     ActivityTimedOut,
+    CodecError,
     DecodeError,
     InternalError,
     OutcomeUnknown,
@@ -117,9 +120,11 @@ def to_event(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Even
 def _answer(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Event:
     assert row.op is not None and row.name is not None and row.input is not None
     print_of_input = digest(row.input)
-    command = asked.get(row.op)
-    same = isinstance(command, commands.Run) and command.name == row.name
-    definition: Definition | None = command.call.definition if same else None  # type: ignore[union-attr]
+    command, definition = asked.get(row.op), None
+    if isinstance(command, commands.Run) and command.name == row.name:
+        definition = command.call.definition
+        if command.digest != print_of_input and _is_alike(row.input, command.call):
+            print_of_input = command.digest
     if row.failure is not None:
         error = to_error(row.name, decode_failure(row.failure), definition)
         return events.Failed(
@@ -127,6 +132,14 @@ def _answer(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Event
         )
     value = definition.signature.decode_result(row.result) if definition and row.result else None
     return events.Answered(row.position, row.at, row.op, row.kind, row.name, print_of_input, value)
+
+
+def _is_alike(recorded: bytes, call: Any) -> bool:
+    """Whether the function of now is given the same: it, or a class, may have new defaults."""
+    try:
+        return sameness.difference(recorded, call.input, call.definition.signature) is None
+    except CodecError:
+        return False
 
 
 def to_effects(

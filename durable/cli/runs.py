@@ -150,17 +150,14 @@ def report(run: Description) -> str:
 
 
 def waits_for(run: Description) -> str:
+    if run.closed_at is not None or run.status is Status.STUCK:
+        return ""
     where = f"at {clean(run.waits_at)} " if run.waits_at else ""
-    match run.status.value:
-        case _ if run.closed_at is not None:
-            return ""
-        case "stuck":
-            return ""
-        case "paused":
-            return f"{where}to be resumed"
-        case "unserved":
-            build = f" in build {clean(run.build)}" if run.build is not None else ""
-            return f"{where}for a worker that serves {clean(run.workflow)}{build}"
+    if run.status is Status.PAUSED:
+        return f"{where}to be resumed"
+    if run.status is Status.UNSERVED:
+        build = f" in build {clean(run.build)}" if run.build is not None else ""
+        return f"{where}for a worker that serves {clean(run.workflow)}{build}"
     if run.waits_for:
         return f"{where}for {clean(run.waits_for)}"
     if run.worker:
