@@ -7,9 +7,9 @@ futures hash by birth, so that the sets in which asyncio keeps them are walked i
 order in every process.
 
 It runs nested inside the host's loop, on the same thread, and only while an event is fed.
-The private names of asyncio that Durable uses stand in this file and in ``shims.py``, but for
-``_callbacks`` (``operation.py``), ``_log_traceback`` (``replayer.py``) and the running loop's
-(``_authoring/guards.py``). What the loop refuses to do stands in ``refusals.py``.
+The private names of asyncio that Durable uses stand in this file, in ``hosts.py`` and ``shims.py``,
+but for ``_callbacks`` (``operation.py``), ``_log_traceback`` (``replayer.py``) and the running
+loop's (``_authoring/guards.py``). What the loop refuses to do stands in ``refusals.py``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from ..errors import Evicted, InvalidCall
+from . import hosts
 from .refusals import OUTSIDE, OUTWARD, refusing
 
 T = TypeVar("T")
@@ -42,9 +43,6 @@ TURN_MAX = 1_000_000
 
 # A timer past the year 9999 is never due: `anyio.sleep_forever` asks for one in infinity.
 NEVER = 253_402_300_800.0
-
-# From 3.14 on the current task is kept by thread, no longer by loop.
-_TASK_BY_THREAD = sys.version_info >= (3, 14)
 
 
 NO_TURN: deque[Handle] = deque(maxlen=0)
@@ -207,22 +205,15 @@ class ReplayLoop(asyncio.AbstractEventLoop):
                     # Also a SystemExit out of a task, which keeps it as its outcome.
                     self.keeper.callback_raised(error)
         finally:
-            self._leave(*before)
+            if before is not None:
+                hosts.put_back(*before)
 
-    def _enter(self) -> tuple[asyncio.AbstractEventLoop | None, Any, Any]:
+    def _enter(self) -> hosts.Host | None:
         """Become the running loop; returns what to put back."""
-        host, hooks, task = _get_running_loop(), sys.get_asyncgen_hooks(), None
-        if _TASK_BY_THREAD and host is not None:
-            task = asyncio.tasks._swap_current_task(host, None)  # type: ignore[attr-defined]
+        before = None if hosts.thread.lent else hosts.left()
         sys.set_asyncgen_hooks(None, self.finalize_generator)
         _set_running_loop(self)
-        return host, hooks, task
-
-    def _leave(self, host: asyncio.AbstractEventLoop | None, hooks: Any, task: Any) -> None:
-        _set_running_loop(host)
-        sys.set_asyncgen_hooks(*hooks)
-        if task is not None:
-            asyncio.tasks._swap_current_task(host, task)  # type: ignore[attr-defined]
+        return before
 
     def fire(self, timer: Timer) -> None:
         # A due time is whole microseconds; code that compares must not find itself early.
@@ -250,7 +241,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
                     asyncio.tasks._leave_task(self, task)
         finally:
             if before is not None:
-                self._leave(*before)
+                hosts.put_back(*before)
             self._put_off.clear()
 
     # What asyncio asks of a loop
@@ -325,7 +316,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     def finalize_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
         """An async generator was dropped half way: close it here, where order is kept. One
         that the garbage collector finds is left alone: that may be at any moment."""
-        if _get_running_loop() is not self or _collecting:
+        if _get_running_loop() is not self or _collecting or not (self.in_turn or self.dead):
             return
         if self.dead:
             _unwind(generator.athrow(Evicted()))

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
+from .._core.hosts import lent
 from .._store.protocol import Advance, Unavailable, Unwritable, Verdict
 from .._store.verbs import Journal
 from ..errors import LeaseLost
@@ -71,6 +72,7 @@ class Committer:
         self._on_fenced = on_fenced
         self._watchdog = watchdog
         self._queue: deque[Instance] = deque()
+        self._unfit: list[tuple[Instance, str]] = []  # found in this slice
         self._gathered: deque[tuple[Instance, Advance]] = deque()
         self._aside: set[asyncio.Task[None]] = set()
         self._more = asyncio.Event()
@@ -117,14 +119,17 @@ class Committer:
         self._slice = None
         end = time.monotonic() + SLICE_SECONDS
         queue, now = self._queue, self._clock.now()
-        while queue:
-            instance = queue.popleft()
-            instance.is_queued = False
-            if not instance.lost:
-                self._gather(instance, now)
-            if queue and time.monotonic() > end:
-                self._slice = self._host.call_soon(self._run_slice)
-                break
+        with lent():
+            while queue:
+                instance = queue.popleft()
+                instance.is_queued = False
+                if not instance.lost:
+                    self._gather(instance, now)
+                if queue and time.monotonic() > end:
+                    self._slice = self._host.call_soon(self._run_slice)
+                    break
+        while self._unfit:
+            self._on_refused(*self._unfit.pop())
         if self._gathered:
             self._more.set()  # an idle sender waits for no more
 
@@ -134,7 +139,7 @@ class Committer:
             advance = instance.advance(now)
         except Exception as error:
             log.exception("run %r could not be fed", instance.id, extra=instance.facts)
-            self._on_refused(instance, f"it could not be fed: {error!r}")
+            self._unfit.append((instance, f"it could not be fed: {error!r}"))
             return
         finally:
             self._watchdog.running = None
@@ -142,7 +147,7 @@ class Committer:
             instance.in_flight = True
             self._gathered.append((instance, advance))
         elif instance.report is not None:
-            self._on_refused(instance, instance.report)
+            self._unfit.append((instance, instance.report))
 
     def _settle_slice(self) -> None:
         """Let out what was written, while the next commit is under way: the database is not to

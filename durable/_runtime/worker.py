@@ -68,6 +68,7 @@ class LiveWorker:
         self._is_beginning = False  # again, under a name that is not registered yet
         self._began_at = 0.0  # monotonic: when that was over last
         self._on_closed = on_closed
+        self._host = asyncio.get_running_loop()
         self._births: dict[int, asyncio.Future[Verdict]] = {}
         self._background = Background()
         self.own = self._background.own
@@ -180,7 +181,7 @@ class LiveWorker:
     async def bear(self, instance: Instance) -> Verdict:
         """Write a new run by its own first turn. DONE or PARKED if it stands in the database; TAKEN
         if its id names another; LOST if it is not known, or was never written."""
-        born: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        born: asyncio.Future[Verdict] = self._host.create_future()
         self._births[instance.run] = born
         self.adopt(instance)
         instance.arrivals.append(Begin())
