@@ -32,7 +32,7 @@ from tests.poolers import Pooler
 IMAGE = os.environ.get("DURABLE_TEST_IMAGE", "postgres:18-alpine")
 
 # The data may be lost; connections are many, since tests hold several pools at once.
-SETTINGS = {**FAST_AND_FORGETFUL, "jit": "off", "max_connections": "300", "max_wal_size": "512MB"}
+SETTINGS = {**FAST_AND_FORGETFUL, "jit": "off", "max_connections": "500", "max_wal_size": "512MB"}
 
 IN_MEMORY = Path("/dev/shm")
 MEMORY_MIN = 2 * 1024**3  # bytes: the server of each process takes some hundred MB

@@ -9,7 +9,9 @@ What is equivalent is tried once, if not every point is asked for:
 - A preparation (``prepare commit``) changes nothing: after it is before it, and before it is
   before the statement that it prepares.
 - To be there at all, to open a connection and to leave, a worker does the same whatever it works
-  on: the first workflow stands for all (``EVERYBODYS``).
+  on: the first workflow stands for all (``EVERYBODYS``). Where those are not the point, a worker
+  takes over sessions that earlier ones have left (`sessions.py`), and remembers what Postgres has
+  told about its own types: that is most of what a trial costs.
 - A heartbeat knows nothing of the run that is under way. It matters to those that wait for what
   it brings (``HEAR``). What comes again and again comes more often the slower the machine is:
   the first few stand for all.
@@ -98,7 +100,8 @@ async def broken(
     trial: Trial, case: Case, point: Point | None = None, fault: str = ""
 ) -> dict[str, list[str]]:
     """Broken promises of one trial."""
-    found = await trial.run(case, point, fault)
+    anew = case is CASES[0] or (point is not None and point.name in EVERYBODYS)
+    found = await trial.run(case, point, fault, anew=anew)
     results = check(found)
     (run,) = (row for row in found.tables["run"] if row["current"] and row["parent_run"] is None)
     if run["status"] != case.status:
@@ -189,23 +192,27 @@ async def stages(
     """So many stages on one server."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="durable-trials-")))
-        zygote = await stack.enter_async_context(Zygote())
         names = [f"durable_stage_{folder.name[-8:].lower()}_{n}" for n in range(count)]
-        admin = await asyncpg.connect(url)
-        trials = []
-        try:
-            for name in names:
-                await admin.execute(f'create database "{name}"')
-        finally:
-            await admin.close()
+        places = [at_database(url, name) for name in names]
+        await _create(url, names)
         stack.push_async_callback(_drop, url, names)
-        for name in names:
-            dsn = at_database(url, name)
-            await migrate(dsn)
+        await asyncio.gather(*map(migrate, places))
+        zygote = await stack.enter_async_context(Zygote(places[0]))
+        trials = []
+        for name, dsn in zip(names, places, strict=True):
             (folder / name).mkdir()
             made = stage(dsn, folder / name, zygote, restart)
             trials.append(await stack.enter_async_context(made))
         yield trials
+
+
+async def _create(url: str, names: list[str]) -> None:
+    admin = await asyncpg.connect(url)
+    try:
+        for name in names:
+            await admin.execute(f'create database "{name}"')
+    finally:
+        await admin.close()
 
 
 async def _drop(url: str, names: list[str]) -> None:

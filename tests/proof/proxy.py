@@ -17,6 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
+from tests.proof.sessions import SWEEP, Kept, Sessions
+
+LAST_WORDS_SECONDS = 0.5
+
+END = b"X\0\0\0\4"  # of a session, said aloud; a client that is killed says nothing
 ASKS = b"QSH"  # messages that make the server answer: query, sync, flush
 _STATEMENT = re.compile(rb"/\* durable: (\w+) \*/")
 
@@ -42,13 +47,20 @@ class Point:
 class Link:
     """One connection through the proxy."""
 
+    reader: asyncio.StreamReader  # of what the server says
     server: asyncio.StreamWriter
     client: asyncio.StreamWriter
+    start: bytes  # the message that began it
+    greeting: bytes = b""  # the answer to that
     statements: dict[bytes, str] = field(default_factory=dict)
     name: str = "sync"
     pid: int = 0  # of the server's session
     is_hole: bool = False
     answered: asyncio.Event = field(default_factory=asyncio.Event)
+    unanswered: int = 0
+    is_idle: bool = False  # outside a transaction, as the server said last
+    left: bool = False  # in order, so its session may be kept
+    kept: bool = False  # and is
     held: bool = False  # answers are kept back until the strike is over
     task: asyncio.Task[None] | None = None  # ends it, if cancelled
 
@@ -58,10 +70,12 @@ Strike = Callable[[Link], Coroutine[Any, Any, None]]
 
 
 class Proxy:
-    """``dsn`` leads through it. ``aim`` strikes once, at a point."""
+    """``dsn`` leads through it. ``aim`` strikes once, at a point. Given ``sessions``, those of the
+    server that are left in order are kept there, and taken from there."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, sessions: Sessions | None = None) -> None:
         self._direct = urlsplit(dsn)
+        self._sessions = sessions
         self.seen: Counter[str] = Counter()
         self.order: list[tuple[str, int]] = []
         self.times: list[float] = []  # when each of them came, in seconds
@@ -78,9 +92,16 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        await self._last_words()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _last_words(self) -> None:
+        """Who used the links is gone: what they have said last is on its way."""
+        ending = [link.task for link in self.links if link.task and not link.is_hole]
+        if self._sessions is not None and ending:
+            await asyncio.wait(ending, timeout=LAST_WORDS_SECONDS)
 
     @property
     def dsn(self) -> str:
@@ -105,34 +126,53 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         try:
-            from_server, to_server = await self._open()
-            link = Link(to_server, writer, task=task)
+            link = await self._link(reader, writer)
+            link.task = task
             self.links.add(link)
             ways = [asyncio.ensure_future(self._up(reader, link)),
-                    asyncio.ensure_future(self._down(from_server, writer, link))]  # fmt: skip
+                    asyncio.ensure_future(self._down(link))]  # fmt: skip
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
                 if link.is_hole:  # the server hears nothing of its client's end
                     await asyncio.Event().wait()
+                if link.left:
+                    await asyncio.wait(ways)
             finally:
                 self.links.discard(link)
                 for each in ways:
                     each.cancel()
                 await asyncio.gather(*ways, return_exceptions=True)  # each ends as its link did
-                to_server.transport.abort()
-        except (OSError, asyncio.CancelledError):
+                if not link.kept:
+                    link.server.transport.abort()
+        except (OSError, EOFError, asyncio.CancelledError):
             pass
         finally:
             writer.transport.abort()
             self._tasks.discard(task)
 
-    async def _up(self, reader: asyncio.StreamReader, link: Link) -> None:
+    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Link:
         size = await reader.readexactly(4)
-        start = await reader.readexactly(struct.unpack("!i", size)[0] - 4)
-        await self._ask(link, "startup", size + start, b"Z")
+        start = size + await reader.readexactly(struct.unpack("!i", size)[0] - 4)
+        kept = self._sessions and await self._sessions.take(start)
+        if kept:
+            return Link(kept.reader, kept.writer, writer, start, kept.greeting, pid=kept.pid)
+        return Link(*await self._open(), writer, start)
+
+    async def _up(self, reader: asyncio.StreamReader, link: Link) -> None:
+        if link.greeting:
+            self._count("startup")
+            link.client.write(link.greeting)
+            link.is_idle = True
+        else:
+            await self._ask(link, "startup", link.start, b"Z")
         batch = b""
         while True:
-            head = await reader.readexactly(5)
+            try:
+                head = await reader.readexactly(5)
+            except (EOFError, OSError):
+                if not self._may_keep(link):
+                    raise
+                head = END  # to a server in peace both are the same
             body = await reader.readexactly(struct.unpack("!i", head[1:])[0] - 4)
             kind = head[:1]
             batch += head + body
@@ -141,9 +181,17 @@ class Proxy:
                 name = f"prepare {link.name}" if kind == b"H" else link.name
                 await self._ask(link, name, batch, b"TnE" if kind == b"H" else b"Z")
                 batch = b""
+            elif kind == b"X" and self._may_keep(link):
+                link.left = True
+                link.server.write(_query(SWEEP))
+                return
             elif kind in b"pX":
                 link.server.write(batch)
                 batch = b""
+
+    def _may_keep(self, link: Link) -> bool:
+        calm = link.is_idle and not link.unanswered and not link.is_hole
+        return self._sessions is not None and calm
 
     @staticmethod
     def _note(link: Link, kind: bytes, body: bytes) -> None:
@@ -156,12 +204,17 @@ class Proxy:
         elif kind == b"B":
             link.name = link.statements.get(body.split(b"\0")[1], "statement")
 
-    async def _ask(self, link: Link, name: str, question: bytes, ends: bytes) -> None:
+    def _count(self, name: str) -> int:
         self.seen[name] += 1
         nth = self.seen[name]
         self.order.append((name, nth))
         self.times.append(time.monotonic() - self._began)
+        return nth
+
+    async def _ask(self, link: Link, name: str, question: bytes, ends: bytes) -> None:
+        nth = self._count(name)
         point, strike = self._point, self._strike
+        link.unanswered += ends == b"Z"
         hit = point is not None and (name, nth) == (point.name, point.nth)
         if hit and strike is not None and point is not None:
             if point.after:
@@ -182,20 +235,38 @@ class Proxy:
         if not link.is_hole:
             link.server.write(question)
 
-    async def _down(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: Link
-    ) -> None:
+    async def _down(self, link: Link) -> None:
+        reader, greeted = link.reader, bool(link.greeting)
         while True:
             head = await reader.readexactly(5)
             body = await reader.readexactly(struct.unpack("!i", head[1:])[0] - 4)
-            if head[:1] == b"K":
+            kind = head[:1]
+            if kind == b"K":
                 link.pid = struct.unpack("!i", body[:4])[0]
-            if link.held and head[:1] in b"ZTnE":
+            if link.held and kind in b"ZTnE":
                 link.answered.set()
                 while link.held:
                     await asyncio.sleep(0.002)
-            if not link.is_hole:
-                writer.write(head + body)
+            if not greeted:
+                link.greeting += head + body
+                greeted = kind == b"Z"
+            if kind == b"Z":
+                link.is_idle = body == b"I"
+                if link.left:
+                    return self._keep(link)
+                link.unanswered -= 1
+            if not (link.is_hole or link.left or link.client.is_closing()):
+                link.client.write(head + body)
+
+    def _keep(self, link: Link) -> None:
+        assert self._sessions is not None
+        link.kept = True
+        self._sessions.leave(Kept(link.start, link.greeting, link.pid, link.reader, link.server))
+
+
+def _query(sql: str) -> bytes:
+    text = sql.encode() + b"\0"
+    return b"Q" + struct.pack("!i", len(text) + 4) + text
 
 
 def _name(text: bytes) -> str:

@@ -25,7 +25,7 @@ from tests.proof.proxy import Point
 from tests.proof.trial import FAULTS, RESTART
 
 SAMPLE = 12
-SIDE_BY_SIDE = int(os.environ.get("DURABLE_TEST_TRIALS_MAX", 10))
+SIDE_BY_SIDE = int(os.environ.get("DURABLE_TEST_TRIALS_MAX", 16))
 SECONDS = float(os.environ.get("DURABLE_TEST_SECONDS", 180))
 SEED = int(os.environ.get("DURABLE_TEST_SEED", random.randrange(10**6)))
 

@@ -22,6 +22,7 @@ from tests.proof import evidence, history
 from tests.proof.canon import Case
 from tests.proof.evidence import Evidence
 from tests.proof.proxy import Link, Parted, Point, Proxy
+from tests.proof.sessions import Sessions
 from tests.proof.visitors import AWAY
 from tests.proof.worker import CALL_SECONDS
 
@@ -49,14 +50,19 @@ async def persistent(call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P
 
 
 class Zygote:
-    """Forks workers on demand: see ``worker.py``."""
+    """Forks workers on demand: see ``worker.py``. ``dsn`` is where it rehearses."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.proof.worker", cwd=ROOT,
+            sys.executable, "-m", "tests.proof.worker", self._dsn, cwd=ROOT,
             env={**os.environ, "PYTHONHASHSEED": "1"},
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
+        assert self._process.stdout is not None
+        await self._process.stdout.readline()  # it has rehearsed
         self._one_at_a_time = asyncio.Lock()
         self._polling = asyncio.Lock()
         self._codes: dict[int, int] = {}
@@ -67,10 +73,10 @@ class Zygote:
         self._process.stdin.close()
         await self._process.wait()
 
-    async def fork(self, dsn: str, folder: Path, call_seconds: float, known: list[int]) -> None:
+    async def fork(self, dsn: str, folder: Path, known: list[int], **order: Any) -> None:
         """Its pid is in ``known``, also if the caller gives up waiting for it: see `_ended`."""
-        asked = self._ask(dsn=dsn, history=str(folder / "history"), log=str(folder / "log"),
-                          call_seconds=call_seconds)  # fmt: skip
+        places = {"history": str(folder / "history"), "log": str(folder / "log")}
+        asked = self._ask(dsn=dsn, **places, **order)
 
         async def begun() -> None:
             pid = await asked
@@ -126,22 +132,31 @@ class Trial:
         self._restarts = restart
         self.found: Evidence | None = None  # of the latest trial
         self._observer: asyncpg.Connection[Any] | None = None
+        self._sessions = Sessions()
         # A restart that many trials wait for must not look like a call that hangs.
         self._call_seconds = CALL_SECONDS if restart is None else RESTART_SECONDS
 
-    async def run(self, case: Case, point: Point | None = None, fault: str = "") -> Evidence:
-        """The evidence. Without a point: of a run in peace."""
+    async def run(
+        self, case: Case, point: Point | None = None, fault: str = "", *, anew: bool = False
+    ) -> Evidence:
+        """The evidence. Without a point: of a run in peace. ``anew``: the worker begins sessions
+        of its own and asks all that one asks there; else as few as it can (`sessions.py`)."""
         for each in self.folder.iterdir():
             each.unlink()
         history.write_own_to(self.folder / "history")
-        self._case, self._helped = case, asyncio.Event()
+        self._case, self._helped, self._forked = case, asyncio.Event(), 0
+        self._sessions.begin()
         await self._sweep()
-        async with Proxy(self.dsn) as self.proxy:
+        kept = self._sessions if self._restarts is None else None  # no session outlasts a restart
+        async with (
+            Proxy(self.dsn, None if anew else kept) as self.proxy,
+            Proxy(self.dsn, kept) as self._another_way,
+        ):
             if point is not None:
                 self.proxy.aim(point, getattr(self, f"_{fault}"))
             try:
                 handle = await persistent(self._start)
-                await self._fork(self.proxy.dsn)
+                await self._fork(self.proxy, anew=anew)
                 await self._watch(case, handle)
                 await self._leave()
             finally:
@@ -158,13 +173,13 @@ class Trial:
 
     async def _sweep(self) -> None:
         """What a fault has left of sessions ends first: they may hold what is to be removed."""
-        ours = (
-            "select pg_terminate_backend(pid, 5000) from pg_stat_activity "
-            "where datname = current_database() and application_name like 'durable:%:%'"
+        lost = (
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where pid <> all($1) "
+            "and datname = current_database() and application_name like 'durable:%:%'"
         )
 
         async def swept(connection: asyncpg.Connection[Any]) -> None:
-            await connection.execute(ours)
+            await connection.execute(lost, self._sessions.pids())
             await evidence.forget(connection)
 
         await self._observed(swept)
@@ -186,6 +201,7 @@ class Trial:
                 observer.terminate()
 
     async def close(self) -> None:
+        self._sessions.close()
         if self._observer is not None:
             await self._observer.close()
 
@@ -196,8 +212,12 @@ class Trial:
         )
         return handle
 
-    async def _fork(self, dsn: str) -> None:
-        await self.zygote.fork(dsn, self.folder, self._call_seconds, self.alive)
+    async def _fork(self, way: Proxy, *, anew: bool = False) -> None:
+        # The same names in each trial: a session that is kept is called by that of its worker.
+        self._forked += 1
+        await self.zygote.fork(way.dsn, self.folder, self.alive, anew=anew,
+                               call_seconds=self._call_seconds, name=f"trial:{self._forked}",
+        )  # fmt: skip
 
     async def _watch(self, case: Case, handle: Any) -> None:
         meanwhile = case.meanwhile and asyncio.create_task(case.meanwhile(self.client, handle))
@@ -278,7 +298,7 @@ class Trial:
 
     async def _help(self) -> None:
         """Another worker comes, with a way of its own to the database."""
-        await self._fork(self.dsn)
+        await self._fork(self._another_way)
         self._helped.set()
 
     async def _execute(self, query: str, *arguments: object) -> None:

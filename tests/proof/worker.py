@@ -1,9 +1,11 @@
-"""Worker processes for trials. One process imports all that is needed and forks a worker for
-each line it is given: a fork takes milliseconds, a new interpreter half a second."""
+"""Worker processes for trials. One process imports all that is needed, rehearses once, so that
+all is known that a process needs to know once, and forks a worker for each line it is given: a
+fork takes milliseconds, a new interpreter half a second."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import json
 import logging
@@ -11,12 +13,16 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+
 from durable import Durable
-from durable._runtime import claimer, instance, lease
+from durable._authoring import guards
+from durable._runtime import claimer, instance, lease, process
 from durable._store.postgres import connecting, line, workers
 from durable.errors import StoreUnavailable
 from tests.proof import canon, history
@@ -39,6 +45,32 @@ def make_quicker(call_seconds: float = CALL_SECONDS) -> None:
     for call in (line.Line.call, line.Line.fetch, line.Line.fetchrow, line.Line.fetchval):
         assert call.__kwdefaults__ == {"within": line.CALL_SECONDS}
         call.__kwdefaults__["within"] = call_seconds
+
+
+_ask = asyncpg.Connection._introspect_types  # type: ignore[attr-defined]
+_answers: dict[frozenset[int], Any] = {}
+
+
+async def _recall(self: asyncpg.Connection[Any], oids: Iterable[int], timeout: float | None) -> Any:
+    """What asyncpg asks the catalogs about types, on each connection anew. Those that we use are
+    Postgres's own: the answer is always the same."""
+    key = frozenset(oids)
+    if key not in _answers:
+        _answers[key] = await _ask(self, oids, timeout)
+    return _answers[key]
+
+
+def recall_types(whether: bool) -> None:
+    asyncpg.Connection._introspect_types = _recall if whether else _ask  # type: ignore[attr-defined]
+
+
+async def rehearse(dsn: str) -> None:
+    """Where statements are read from their files, what is known of workflows by their code is
+    found out, types are asked for: each child would do it again."""
+    guards.read = functools.cache(guards.read)
+    recall_types(True)
+    async with Durable(dsn, serve=[canon]) as app:
+        await app.run(canon.gathered, id="rehearsal")
 
 
 class Unheard(logging.Handler):
@@ -76,6 +108,8 @@ def _live(order: dict[str, Any]) -> None:
     logging.getLogger("durable").addHandler(Unheard())
     try:
         make_quicker(order["call_seconds"])
+        recall_types(not order["anew"])
+        process.name = lambda: str(order["name"])
         asyncio.run(_work(order["dsn"]))
     except BaseException:
         traceback.print_exc()
@@ -86,6 +120,8 @@ def _live(order: dict[str, Any]) -> None:
 def main() -> None:
     """Lines in: an order. Lines out: the pid; of one waited for, how it
     ended, or null."""
+    asyncio.run(rehearse(sys.argv[1]))
+    print("null", flush=True)  # an answer to nobody: ready
     gc.freeze()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of a child too, until it listens
     for text in sys.stdin:
