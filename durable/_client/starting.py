@@ -23,7 +23,6 @@ from typing import (
     get_args,
     overload,
 )
-from uuid import UUID
 
 from .._authoring import children, registry
 from .._authoring.channels import Message
@@ -37,7 +36,7 @@ from .._authoring.children import (
     unfit,
 )
 from .._authoring.definitions import Definition
-from .._authoring.moments import times
+from .._authoring.moments import Times, times
 from .._codec import sameness
 from .._core.retries import Duration
 from .._store.family import NewRun
@@ -60,6 +59,8 @@ R_co = TypeVar("R_co", covariant=True)
 Ts = TypeVarTuple("Ts")
 
 IfExists: TypeAlias = Literal["use", "reject", "after_close", "after_failure", "replace"]
+IF_EXISTS = get_args(IfExists)
+AT_ONCE = Times()
 
 # The host's loop is ours for this long at a time, in seconds: as the committer has it.
 SLICE_SECONDS = 0.0015
@@ -187,8 +188,8 @@ def asked(start: Start[Any]) -> Asked:
     options, (definition, name) = start.options, definition_of(start.workflow)
     given, build = options.get("id"), options.get("build")
     if_exists = options.get("if_exists", "use")
-    if if_exists not in get_args(IfExists):
-        raise InvalidCall(f"if_exists={if_exists!r} is not one of {get_args(IfExists)}.")
+    if if_exists not in IF_EXISTS:
+        raise InvalidCall(f"if_exists={if_exists!r} is not one of {IF_EXISTS}.")
     payload, args = (definition.signature if definition else ANY).record_call(start.args, {})
     try:
         print_of_input = sameness.digest(payload, args)
@@ -196,7 +197,7 @@ def asked(start: Start[Any]) -> Asked:
         raise unfit(name, error) from None
     chance = os.urandom(32)
     new = NewRun(
-        str(UUID(bytes=chance[16:], version=4)) if given is None else checked_name(given, "id"),
+        random_id(chance[16:]) if given is None else checked_name(given, "id"),
         name,
         checked_name(options.get("queue", "default"), "queue"),
         checked_priority(options.get("priority", 0)),
@@ -205,10 +206,16 @@ def asked(start: Start[Any]) -> Asked:
         if_exists,
         given is not None,
         chance[:16],
-        *times(options, datetime.now(UTC)),
+        *(times(options, datetime.now(UTC)) if options else AT_ONCE),
         build if build is None else checked_name(build, "build"),
     )
     return Asked(new, definition, args, options.get("compare", True), options.get("message"))
+
+
+def random_id(chance: bytes) -> str:
+    """A UUID of version 4, made of 16 bytes; ``uuid.UUID`` takes six times as long for it."""
+    a = chance.hex()
+    return f"{a[:8]}-{a[8:12]}-4{a[13:16]}-{'89ab'[chance[8] >> 4 & 3]}{a[17:20]}-{a[20:]}"
 
 
 async def begin(client: Client, start: Asked, connection: Any) -> Answer:

@@ -7,11 +7,15 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from durable import Client, Durable, Start, Status
+from durable._client.starting import random_id
 from durable._store.protocol import Letter
 from durable.errors import IdReused, InvalidCall, RunNotFound
 
@@ -231,3 +235,8 @@ async def test_a_joined_start_is_there_when_its_transaction_is(
     assert all(each.created for each in many)
     await transaction.rollback()
     assert [each.id async for each in starter.list()] == ["a"]
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_an_id_of_chance_is_a_uuid_of_version_4(chance: bytes) -> None:
+    assert random_id(chance) == str(UUID(bytes=chance, version=4))
