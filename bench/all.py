@@ -139,7 +139,7 @@ def main(only: tuple[str, ...], into: Path | None, as_json: bool) -> None:
         else:
             keep(name, reports[name])
     # What was left by others, or by an earlier run, is told beside what was measured now.
-    known = {name: measured_before(name) for name in (*QUICK, "against")}
+    known = {name: measured_before(name) for name in (*QUICK, "against", "story")}
     rows = targets.rows(known | reports)
     summary = {
         "answers": "where we stand",

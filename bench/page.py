@@ -11,6 +11,8 @@ from typing import Any
 
 from bench import targets
 
+QUIET = 0.7  # processes that want a core, before anything is measured
+
 BEGINS, ENDS = "<!-- figures -->", "<!-- /figures -->"
 
 Reports = Mapping[str, Mapping[str, Any]]
@@ -117,6 +119,12 @@ def written(about: Mapping[str, Any], reports: Reports) -> str:
         f"{about['python']}, Postgres {about['postgres']} beside it with all its defaults; commit "
         f"{about['commit']}, {about['at']}."
     )
+    if about["load"][0] > QUIET:
+        load = f"{about['load'][0]:.1f}"
+        machine += (
+            f" The machine was busy with other things (load {load} when this began): counts tell "
+            "something, ratios a little, rates and times nothing."
+        )
     lines = [machine, "", "| what | measured |", "|---|---|"]
     for what, told in FIGURES.items():
         try:

@@ -132,6 +132,17 @@ def workers(axes: Any, reports: Reports) -> None:
              title="Several processes on one Postgres")  # fmt: skip
 
 
+def story(axes: Any, reports: Reports) -> None:
+    told = [each for each in reports["story"]["commits"] if not each["options"]]
+    names = [each["commit"] for each in told]
+    thousands = [each["instructions_per_step"] / 1e3 for each in told]
+    drawn = axes.bar(names, thousands, color="#1b6ca8", width=0.6)
+    axes.bar_label(drawn, fmt="%.0f", padding=3, fontsize=8)
+    axes.tick_params(axis="x", labelsize=7, rotation=45)
+    axes.set(ylabel="thousand instructions", title="Python's instructions per step, by commit")
+
+
 PLOTS: Mapping[str, Callable[[Any, Reports], None]] = {
     "steps": steps, "cost": cost, "latency": latency, "growth": growth, "workers": workers,
+    "story": story,
 }  # fmt: skip
