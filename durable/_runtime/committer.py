@@ -72,7 +72,7 @@ class Committer:
         self._on_fenced = on_fenced
         self._watchdog = watchdog
         self._queue: deque[Instance] = deque()
-        self._unfit: list[tuple[Instance, str]] = []  # found in this slice
+        self._unfit: list[tuple[Instance, str | Exception]] = []  # found in this slice
         self._gathered: deque[tuple[Instance, Advance]] = deque()
         self._aside: set[asyncio.Task[None]] = set()
         self._more = asyncio.Event()
@@ -129,7 +129,12 @@ class Committer:
                     self._slice = self._host.call_soon(self._run_slice)
                     break
         while self._unfit:
-            self._on_refused(*self._unfit.pop())
+            instance, report = self._unfit.pop()
+            if isinstance(report, Exception):
+                log.error("run %r could not be fed", instance.id, exc_info=report,
+                          extra=instance.facts)  # fmt: skip
+                report = f"it could not be fed: {report!r}"
+            self._on_refused(instance, report)
         if self._gathered:
             self._more.set()  # an idle sender waits for no more
 
@@ -137,9 +142,8 @@ class Committer:
         self._watchdog.running = instance
         try:
             advance = instance.advance(now)
-        except Exception as error:
-            log.exception("run %r could not be fed", instance.id, extra=instance.facts)
-            self._unfit.append((instance, f"it could not be fed: {error!r}"))
+        except Exception as error:  # noqa: BLE001 - told when the host has its loop again
+            self._unfit.append((instance, error))
             return
         finally:
             self._watchdog.running = None
