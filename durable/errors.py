@@ -290,8 +290,8 @@ class RunStuck(RunError):
 class RunNotFound(DurableError):
     """No run has this id, or none any more: closed runs may be deleted."""
 
-    def __init__(self, *, id: str) -> None:
-        super().__init__(f"There is no run with the id {id!r} in this database.")
+    def __init__(self, *, id: str, where: str = "this database") -> None:
+        super().__init__(f"There is no run with the id {id!r} in {where}.")
         self.id = id
 
 

@@ -152,6 +152,7 @@ def test_code_that_does_not_fit_stands_where_it_asks(
     assert "dough = await ctx.activity(knead, flour)" in ended.stdout
     assert "'rye'" in ended.stdout
     assert "At position 1 the journal holds" in ended.stderr
+    assert "\nLikely cause: " in ended.stderr
     assert ended.code == 1
 
 

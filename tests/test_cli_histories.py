@@ -188,8 +188,11 @@ def test_what_workflows_print_is_no_part_of_the_answer(
     monkeypatch.setenv(CHANGED, "talks")
     recorded = Recording(order, "socks").activity(price, "socks").returns(5)
     History.save(tmp_path / "four.jsonl", [recorded.history] * 4)
-    found = command("replay", HERE, "--file", str(tmp_path / "four.jsonl"), "--jobs", jobs,
-                    "-o", "json")  # fmt: skip
+    path = str(tmp_path / "four.jsonl")
+    found = command("replay", HERE, "--file", path, "--jobs", jobs, "-o", "json")
+    absent = command("replay", HERE, "--file", path, "--jobs", jobs, "--id", "by-han")
+    assert (absent.code, absent.out) == (4, "")
+    assert absent.err == f"durable: There is no run with the id 'by-han' in {path}.\n"
     assert json.loads(found.out)["fit"] == 4
     assert found.err.count("{this is no verdict") == 4
 

@@ -80,6 +80,19 @@ def test_as_json(recorded: Path) -> None:
     assert (frame["function"], frame["locals"]["dough"]) == ("serve", "'dough of rye'")
 
 
+async def test_what_no_task_waits_for_is_shown_as_well(tmp_path: Path) -> None:
+    async with Environment() as env:
+        handle = await env.start(bakery.knead_all, id="all")
+        await handle.signal(bakery.order, "rolls")
+        await env.advance(seconds=1)
+        History.save(tmp_path / "all.jsonl", [await History.of(env, "all")])
+    said = durable("stack", "all", MODULE, "--file", str(tmp_path / "all.jsonl")).output
+    assert "main waits for 2 of the 2 in a gather\n" in said
+    *_, last = said.splitlines()
+    assert last.startswith("also open: a timer (op 6) due at ")
+    assert last.endswith(f"bakery.py:{line_of('asyncio.gather(waits')}")
+
+
 async def test_generators_and_groups_are_looked_into() -> None:
     async with Environment() as env:
         env.stand_in(bakery.knead, hangs=True)

@@ -89,7 +89,7 @@ def told(body: Body, found: Found) -> Finding | None:
         shown(body.module.path),
         line,
         column,
-        f"{found.subject}: {rule.why}.",
+        f"{found.subject}: {rule.what}; {rule.why}.",
         advice,
         body.name,
         body.chain,

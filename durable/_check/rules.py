@@ -92,7 +92,7 @@ RULES: dict[str, Rule] = {
         Rule("DUR504", "error", "a time without a zone",
              "it means another moment on each machine, so the call is refused",
              "Give it one, as in `datetime(2030, 1, 1, tzinfo=UTC)`"),
-        Rule("DUR505", "error", "`durable.attempt()` outside of an activity",
+        Rule("DUR505", "error", "an attempt is asked for outside of an activity",
              "only a function that a worker runs for `ctx.activity` has an attempt",
              "Call it in the activity"),
         Rule("DUR601", "error", "a cancellation is swallowed",

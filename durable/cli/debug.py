@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import DurableError, InvalidCall
-from .output import EXIT_FAILED, clean
+from .output import EXIT_FAILED, clean, clean_lines
 from .recorded import found, recorded_run
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def debug_command(
             if not session.is_over:
                 click.echo(clean(str(copy.end())))
         except DurableError as error:
-            click.echo(clean(f"durable: {told(error, history)}"), err=True)
+            click.echo(clean_lines(f"durable: {told(error, history)}"), err=True)
             return EXIT_FAILED
     return 0
 
@@ -97,7 +97,7 @@ def _walk(copy: Copy, to: int | None) -> int:
         try:
             copy.feed(row)
         except DurableError as error:
-            click.echo(clean(f"durable: {told(error, copy.history)}"), err=True)
+            click.echo(clean_lines(f"durable: {told(error, copy.history)}"), err=True)
             return EXIT_FAILED
         for each in stacks(copy.instance.replayer):
             _print(each)

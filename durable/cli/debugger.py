@@ -22,7 +22,7 @@ import click
 
 from .._core.sites import is_between
 from ..errors import DurableError, InvalidCall
-from .output import clean
+from .output import clean, clean_lines
 
 if TYPE_CHECKING:
     from .._replaying import Copy
@@ -199,7 +199,8 @@ class Session:
             except DurableError as error:
                 if not self.is_over:
                     self.misfit = error
-                    click.echo(clean(f"durable: {told(error, self._copy.history)}"), err=True)
+                    said = told(error, self._copy.history)
+                    click.echo(clean_lines(f"durable: {said}"), err=True)
                     self._stand("It stands where the event before has led it:")
                 return
             if self.is_over:

@@ -14,7 +14,7 @@ import click
 from .._core.statuses import Status
 from .connection import database_option, found_database, schema_option, with_client
 from .modules import imported, users_code
-from .output import EXIT_FAILED, as_json, clean, output_option
+from .output import EXIT_FAILED, as_json, clean, clean_lines, output_option
 
 if TYPE_CHECKING:
     from .. import Client
@@ -107,17 +107,21 @@ def _of_files(
     files: Sequence[str], filters: Filters, jobs: int, modules: Sequence[str]
 ) -> Iterator[Verdict]:
     from .._judging import loaded
+    from ..errors import RunNotFound
     from ..testing import History
 
     def wanted() -> Iterator[History]:
-        left = filters.limit
+        left, missing = filters.limit, set(filters.ids)
         for path in files:
             for history in History.load(path):
                 if left == 0:
                     return
+                missing.discard(history.id)
                 if _fits(history, filters):
                     left = None if left is None else left - 1
                     yield history
+        for id in sorted(missing):  # as of a database: a word that is misspelt is no success
+            raise RunNotFound(id=id, where=", ".join(files))
 
     return loaded(wanted(), jobs, modules)
 
@@ -224,7 +228,7 @@ def _misfits(same: Sequence[Verdict]) -> Iterator[str]:
         yield clean(f"  {each.id}") + ("  (stuck already)" if each.status == "stuck" else "")
     if len(same) > NAMED_MAX:
         yield f"  and {len(same) - NAMED_MAX:,} more: -o json names them"
-    yield from (f"    {clean(line)}" for line in (first.why or "").splitlines())
+    yield clean_lines(first.why or "", indent="    ")
     yield ""
 
 

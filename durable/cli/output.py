@@ -55,7 +55,7 @@ def told(call: Callable[[], Any]) -> int:
 
 
 def trouble(error: Exception, code: int) -> int:
-    click.echo(f"durable: {error}", err=True)
+    click.echo(clean_lines(f"durable: {error}"), err=True)
     return code
 
 
@@ -63,6 +63,11 @@ def clean(text: str) -> str:
     """Without control, format and bidirectional characters."""
     return "".join(c if unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}"
                    for c in text)  # fmt: skip
+
+
+def clean_lines(text: str, indent: str = "") -> str:
+    """The same of a text of several lines."""
+    return "\n".join(indent + clean(line) for line in text.splitlines())
 
 
 def as_json(value: object) -> str:

@@ -50,7 +50,7 @@ def found(
         for history in History.load(file):
             if history.id == id:
                 return history
-        raise RunNotFound(id=id)
+        raise RunNotFound(id=id, where=file)
 
     async def use(client: Client) -> History:
         return await History.of(client, id)

@@ -12,7 +12,7 @@ from .._core.statuses import CLOSED, Status
 from .connection import database_option, schema_option, with_client
 from .filters import filter_options
 from .moments import age
-from .output import as_json, cell, clean, output_option, table
+from .output import as_json, cell, clean, clean_lines, output_option, table
 
 if TYPE_CHECKING:
     from .. import Client, Description
@@ -145,8 +145,7 @@ def ending(run: Description) -> str:
 
 def report(run: Description) -> str:
     """Why it is stuck, line by line."""
-    lines = (run.report or "no reason was recorded").splitlines()
-    return "\n".join(f"  {clean(line)}" for line in lines)
+    return clean_lines(run.report or "no reason was recorded", indent="  ")
 
 
 def waits_for(run: Description) -> str:

@@ -31,7 +31,8 @@ def stack_command(
     shows_locals: bool,
     shows_all: bool,
 ) -> None:
-    """Show where an open run stands: each of its tasks, what it waits for, and its lines.
+    """Show where an open run stands: each of its tasks, what it waits for, and its lines; and what
+    else is open: the timer of a timeout, what a gather waits for.
 
     The run is replayed here, with the code of MODULES (as in `durable stack order-42 shop.orders`).
     Needs no live worker, runs no activity, writes nothing.
@@ -47,12 +48,18 @@ def stack_command(
                 copy.feed(row)
             copy.end()
         tasks = stacks(copy.instance.replayer)
+        ops = {each.op for each in tasks}
+        others = [each for each in copy.waits() if each.op not in ops]
         if output == "json":
-            click.echo(as_json(_facts(history, tasks, shows_all=shows_all, locals=shows_locals)))
+            facts = _facts(history, tasks, shows_all=shows_all, locals=shows_locals)
+            also = [{"op": each.op, "what": each.what, "site": each.site} for each in others]
+            click.echo(as_json({**facts, "also_open": also}))
             return
         click.echo(clean(str(history)))
         for each in tasks:
             _print(each, shows_all=shows_all, shows_locals=shows_locals)
+        for other in others:
+            click.echo(clean(f"also open: {other.what}, asked for at {other.site}"))
 
 
 def check_open(history: History) -> None:

@@ -276,10 +276,25 @@ class Environment(Crashes):
         return store
 
     async def _start_here(self, start: Asked) -> int | None:
+        self._check_served(start.definition)
         if self._counts:
             seed = seed_of(start.new.id)
             start = start._replace(new=start.new._replace(seed=seed))
         return await super()._start_here(start)
+
+    def _check_served(self, definition: Definition | None) -> None:
+        """
+        Raises:
+            InvalidCall: it came too late. It would wait for ever, and a test would not say why.
+        """
+        if self._serve is not None or definition is None or self._worker is None:
+            return
+        if definition.name not in self._worker.definitions:
+            raise InvalidCall(
+                f"Workflow {definition.name!r} ({definition.place}) was defined after this "
+                "environment was opened, so nothing here serves it. Define it at the top of the "
+                "module, or open an environment after it: `async with Environment() as durable:`."
+            )
 
     async def _attach(self, store: Store) -> None:
         await super()._attach(store)

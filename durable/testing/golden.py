@@ -13,7 +13,7 @@ from .._histories import History
 from .._replaying import Replayed, definition_of, told
 from .._replaying import replay as _replay
 from .._runtime.versions import differing
-from ..errors import Divergence, DurableError
+from ..errors import Divergence, DurableError, InvalidCall, shorten
 from . import courses
 
 # Of the journal, so many events stand above the one at which code and journal part.
@@ -36,27 +36,46 @@ def assert_replays(
     Raises:
         AssertionError: some do not fit; for each, the journal beside what the code asks for.
         HistoryUnreadable: a file holds something else.
-        FileNotFoundError: no file fits a pattern: a test of nothing would pass for ever.
+        FileNotFoundError, InvalidCall: no file fits a pattern, or there is no history in any: a
+            test of nothing would pass for ever.
 
     Example:
         def test_open_runs_go_on() -> None:
             assert_replays("tests/histories/*.jsonl")
     """
     __tracebackhide__ = True
-    count, misfits = 0, []
+    count = 0
+    misfits: dict[Any, list[str]] = {}  # by what they differ in: the first whole, others by name
     for history, source in _histories(sources):
         count += 1
         try:
             _replay(history, workflow)
         except DurableError as error:
-            misfits.append(compared(history, error, source, workflow))
+            alike = misfits.setdefault(_place(history, error), [])
+            whole = compared(history, error, source, workflow)
+            alike.append(f"Likewise: {whole.splitlines()[0]}" if alike else whole)
     if misfits:
-        heading = f"{len(misfits)} of {count} recorded histories do not fit the code at hand."
-        raise AssertionError("\n\n".join([heading, *misfits]))
+        unfit = sum(map(len, misfits.values()))
+        heading = f"{unfit} of {count} recorded histories do not fit the code at hand."
+        raise AssertionError("\n\n".join([heading, *map("\n".join, misfits.values())]))
+    if not count:
+        raise InvalidCall("There is no history in what was given: this test could never fail.")
     return count
 
 
+def _place(history: History, error: DurableError) -> tuple[Any, ...]:
+    """Where code and journal part: told once, however many runs stand there."""
+    if isinstance(error, Divergence):
+        return history.workflow, error.position, error.kind, error.site
+    return history.workflow, str(error)
+
+
 def replay(history: History, workflow: Callable[..., Any] | None = None) -> Replayed:
+    if not isinstance(history, History):
+        raise InvalidCall(
+            f"replay() takes a History, and {shorten(history)} is none: History.load(path) reads "
+            "them, `.history` is that of a Recording."
+        )
     try:
         return _replay(history, workflow)
     except Divergence as error:

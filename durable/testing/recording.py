@@ -17,15 +17,16 @@ import msgspec
 from .._authoring.channels import Exact, Signal, expect
 from .._authoring.context import Context
 from .._authoring.definitions import Definition, activity_of, transaction_of, workflow_of
+from .._authoring.streams import State, Stream
 from .._codec import sameness
 from .._codec.failures import encode_failure
-from .._core import commands
+from .._core import commands, divergence
 from .._core.retries import Duration, seconds
 from .._histories import History
 from .._runtime.versions import versions
 from .._runtime.work import is_answer
 from .._store.protocol import JournalRow
-from ..errors import InvalidCall
+from ..errors import InvalidCall, shorten
 from .crashing import seed_of
 
 P = ParamSpec("P")
@@ -43,7 +44,8 @@ class Recording:
     is one, in the order in which they are asked for. Where several are asked for at once, or where
     something was asked for that left no event, ``op`` says which comes next.
 
-    Children, updates and promises are not told by hand: let an ``Environment`` record them.
+    Children, updates, promises and messages to other runs are not told by hand: let an
+    ``Environment`` record them.
 
     Args:
         workflow, args: as in ``start``. The workflow need not be able to do what is recorded.
@@ -77,6 +79,7 @@ class Recording:
         self._op = 1
         self._seq = 0
         self._rows: list[JournalRow] = []
+        self._sent: list[commands.Effect] = []  # in the turn of the latest
         self._add("started")
 
     @property
@@ -198,12 +201,27 @@ class Recording:
         self._rows[-1] = msgspec.structs.replace(last, patches=[*(last.patches or ()), id])
         return self
 
+    def shows(self, channel: State[Any] | Stream[Any]) -> Self:
+        """The code has shown a value (``ctx.set``, ``ctx.publish``), in the turn of the latest
+        event. Which, is not compared.
+
+        Raises:
+            InvalidCall: it is neither a ``State`` nor a ``Stream``.
+        """
+        if not isinstance(channel, State | Stream):
+            raise InvalidCall(f"{shorten(channel)} is no State and no Stream, which a run shows.")
+        self._sent.append(commands.Publish(self._take_op(), channel.kind, channel.name, "?", None))
+        effects = divergence.digest_of(self._sent)
+        self._rows[-1] = msgspec.structs.replace(self._rows[-1], effects=effects)
+        return self
+
     def _take_op(self) -> int:
         op, self._op = self._op, self._op + 1
         return op
 
     def _add(self, kind: str, **facts: Any) -> Self:
         position = len(self._rows)
+        self._sent = []
         self._rows.append(JournalRow(1, position, kind, self._now, os.urandom(16), **facts))
         return self
 

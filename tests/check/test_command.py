@@ -37,7 +37,10 @@ async def order(ctx: Context) -> float:
 )
 
 
-CLOCK = "DUR101 `time.time()`: it is not recorded, so a replay reads another time. Use `ctx.now()`."
+CLOCK = (
+    "DUR101 `time.time()`: a clock is read; it is not recorded, so a replay reads another time. "
+    "Use `ctx.now()`."
+)
 
 
 class Told(NamedTuple):

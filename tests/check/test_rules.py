@@ -74,4 +74,5 @@ def test_the_session_of_the_documents_is_in_these_words() -> None:
     told = re.findall(r"^\S+:\d+:\d+: (DUR\d+) `[^`]+`: (.*)$", text, flags=re.MULTILINE)
     assert len(told) > 1
     for code, words in told:
-        assert words == f"{RULES[code].why}. {RULES[code].instead}."
+        rule = RULES[code]
+        assert words == f"{rule.what}; {rule.why}. {rule.instead}."

@@ -63,6 +63,19 @@ async def test_on_postgres_it_leaves_nothing_behind(server_url: str) -> None:
         await connection.close()
 
 
+@pytest.mark.once
+async def test_a_workflow_that_is_defined_too_late_is_said_so() -> None:
+    async with Environment() as env:
+
+        @workflow(name="environment/late")
+        async def late(ctx: Context) -> None: ...
+
+        with pytest.raises(InvalidCall, match="defined after this environment was opened"):
+            await env.start(late)
+    async with Environment() as env:
+        await env.run(late)
+
+
 async def test_an_end_does_not_wait_for_what_sleeps_or_hangs(
     make: Callable[..., Environment],
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from durable import ActivityError, Context, Signal, activity, workflow
+from durable import ActivityError, Context, Signal, State, Stream, activity, workflow
 from durable.errors import Divergence, HistoryUnreadable, InvalidCall, NotRegistered
 from durable.testing import Environment, History, Recording, assert_replays, replay
 
@@ -117,6 +117,10 @@ def test_what_cannot_have_been_recorded_is_refused() -> None:
         Recording(order, "visa").activity(len, "visa")
     with pytest.raises(InvalidCall, match="counted from 1"):
         Recording(order, "visa").op(0)
+    with pytest.raises(InvalidCall, match="no State and no Stream"):
+        Recording(order, "visa").shows(parcels)  # type: ignore[arg-type]
+    with pytest.raises(InvalidCall, match="is that of a Recording"):
+        replay(Recording(order, "visa"))  # type: ignore[arg-type]
 
 
 def test_all_that_do_not_fit_are_told_beside_the_code(tmp_path: Path) -> None:
@@ -138,7 +142,42 @@ def test_all_that_do_not_fit_are_told_beside_the_code(tmp_path: Path) -> None:
     assert 'await ctx.transaction(reserve, "socks")' in said
 
 
+def test_many_that_differ_at_one_place_are_told_once() -> None:
+    changes["reserves first"] = True
+    with pytest.raises(AssertionError) as caught:
+        told = (Recording(order, id, id=id).activity(pay, id, cents=5) for id in ("visa", "amex"))
+        assert_replays(*(each.returns("tx-1").history for each in told))
+    said = str(caught.value)
+    assert said.startswith("2 of 2 recorded histories do not fit the code at hand.")
+    assert said.count("Likely cause: ") == 1
+    assert said.endswith("\nLikewise: recordings/order 'amex' (waiting, 2 events)")
+
+
+stage = State[str]("recordings/stage")
+words = Stream[str]("recordings/words")
+
+
+@workflow(name="recordings/shows")
+async def shows(ctx: Context) -> None:
+    ctx.set(stage, "begun")
+    await ctx.sleep(1)
+    ctx.publish(words, "a")
+    ctx.set(stage, "slept")
+    await ctx.sleep(2)
+
+
+def test_what_a_run_has_shown_is_told() -> None:
+    told = Recording(shows).shows(stage).timer(1).shows(words).shows(stage)
+    assert replay(told.timer(2).completed()).status == "completed"
+    with pytest.raises(Divergence, match="a turn that sent nothing, after its start; "):
+        replay(Recording(shows).op(2).timer(1).history)
+
+
 def test_a_pattern_that_nothing_fits_fails(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(InvalidCall, match="this test could never fail"):
+        assert_replays(tmp_path / "empty.jsonl")
+    (tmp_path / "empty.jsonl").unlink()
     with pytest.raises(FileNotFoundError, match="No file fits"):
         assert_replays(tmp_path / "*.jsonl")
     (tmp_path / "cut.jsonl").write_text("{}\n")
