@@ -71,11 +71,7 @@ def _place(history: History, error: DurableError) -> tuple[Any, ...]:
 
 
 def replay(history: History, workflow: Callable[..., Any] | None = None) -> Replayed:
-    if not isinstance(history, History):
-        raise InvalidCall(
-            f"replay() takes a History, and {shorten(history)} is none: History.load(path) reads "
-            "them, `.history` is that of a Recording."
-        )
+    _check_history(history)
     try:
         return _replay(history, workflow)
     except Divergence as error:
@@ -85,6 +81,14 @@ def replay(history: History, workflow: Callable[..., Any] | None = None) -> Repl
 
 
 replay.__doc__ = _replay.__doc__
+
+
+def _check_history(given: object) -> None:
+    if not isinstance(given, History):
+        raise InvalidCall(
+            f"replay() takes a History, and {shorten(given)} is none: History.load(path) reads "
+            "them, `.history` is that of a Recording."
+        )
 
 
 def _histories(sources: Iterable[Any]) -> Iterator[tuple[History, str | None]]:

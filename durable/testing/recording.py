@@ -26,7 +26,7 @@ from .._histories import History
 from .._runtime.versions import versions
 from .._runtime.work import is_answer
 from .._store.protocol import JournalRow
-from ..errors import InvalidCall, shorten
+from ..errors import InvalidCall
 from .crashing import seed_of
 
 P = ParamSpec("P")
@@ -208,8 +208,7 @@ class Recording:
         Raises:
             InvalidCall: it is neither a ``State`` nor a ``Stream``.
         """
-        if not isinstance(channel, State | Stream):
-            raise InvalidCall(f"{shorten(channel)} is no State and no Stream, which a run shows.")
+        expect(channel, State if isinstance(channel, State) else Stream)
         self._sent.append(commands.Publish(self._take_op(), channel.kind, channel.name, "?", None))
         effects = divergence.digest_of(self._sent)
         self._rows[-1] = msgspec.structs.replace(self._rows[-1], effects=effects)
