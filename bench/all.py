@@ -40,7 +40,7 @@ QUICK: Mapping[str, Sequence[str]] = {
     "growth": ("--finished", "0", "--finished", "100000", "--finished", "1000000",
                "--repeat", "3"),
     "workers": ("--repeat", "2"),
-    "sleepers": ("--runs", "10000", "--sleep", "20"),
+    "sleepers": ("--runs", "10000", "--sleep", "25"),
     "hostloop": (),
     "recovery": ("--only", "killed", "--only", "same_machine"),
     "bounds": ("--only", "live"),
