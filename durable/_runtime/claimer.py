@@ -356,7 +356,7 @@ class Claimer:
         worker = self._worker
         me = self._me = worker.registration.worker
         before = dict(worker.active)
-        unborn = {run for run, each in before.items() if each.birth is not None}
+        born = {run: each for run, each in before.items() if each.birth is None}
         owned = await worker.store.runs.owned(me)
         if me != worker.registration.worker:
             return
@@ -366,7 +366,6 @@ class Claimer:
             log.warning("adopting %d runs whose claim was answered to nobody", len(ghosts))
             await self._load(ghosts)
         # (One that was born meanwhile is not among what was read.)
-        born = {run: each for run, each in before.items() if run not in unborn}
         self._drop_lost(born, {each.run: each.claim for each in owned})
 
     async def _drop_strays(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import sys
-from importlib.metadata import version
 
 from .._core.shims import LOOP_VERSION
 
@@ -13,6 +12,8 @@ from .._core.shims import LOOP_VERSION
 @functools.cache
 def versions() -> str:
     """``loop 1, python 3.12, anyio 4.9.0``"""
+    from importlib.metadata import version  # brings along a parser of e-mail, and that takes time
+
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return f"loop {LOOP_VERSION}, python {python}, anyio {version('anyio')}"
 
