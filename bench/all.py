@@ -149,9 +149,9 @@ def main(only: tuple[str, ...], into: Path | None, as_json: bool) -> None:
         "targets": rows,
     }
     keep("all", summary)
-    plots.draw(known | reports, RESULTS)
+    drawn = plots.draw(known | reports, RESULTS)
     if into is not None:
-        page.put(into, about, known | reports)
+        page.put(into, about, known | reports, drawn)
     if as_json:
         click.echo(json.dumps(summary))
     elif rows:

@@ -5,7 +5,8 @@ No figure on that page is typed by hand there: ``python -m bench all --into docs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,15 @@ from bench import targets
 QUIET = 0.7  # processes that want a core, before anything is measured
 
 BEGINS, ENDS = "<!-- figures -->", "<!-- /figures -->"
+
+# The plots that are drawn anew with the figures; the story's stands on the page by itself.
+PLOTS: Mapping[str, str] = {
+    "steps": "Steps a second by runs at once",
+    "cost": "What a step costs",
+    "latency": "What a lone caller waits for",
+    "growth": "The same load beside finished runs",
+    "workers": "Several processes",
+}
 
 Reports = Mapping[str, Mapping[str, Any]]
 
@@ -140,11 +150,24 @@ def written(about: Mapping[str, Any], reports: Reports) -> str:
     return "\n".join(lines)
 
 
-def put(page: Path, about: Mapping[str, Any], reports: Reports) -> None:
-    """Replace what stands between the marks."""
+def shown(page: Path, drawn: Iterable[Path]) -> str:
+    """The plots, as links from the page."""
+    return "".join(
+        f"\n![{PLOTS[plot.stem]}]({os.path.relpath(plot, page.parent)})"
+        for plot in drawn
+        if plot.stem in PLOTS
+    )
+
+
+def put(page: Path, about: Mapping[str, Any], reports: Reports, drawn: Iterable[Path]) -> None:
+    """Replace what stands between the marks.
+
+    Raises:
+        ValueError: it has none.
+    """
     before, mark, rest = page.read_text(encoding="utf-8").partition(BEGINS)
     _, end, after = rest.partition(ENDS)
     if not (mark and end):
         raise ValueError(f"{page} has no {BEGINS} and {ENDS}")
-    figures = written(about, reports)
+    figures = f"{written(about, reports)}\n{shown(page, drawn)}"
     page.write_text(f"{before}{BEGINS}\n{figures}\n{ENDS}{after}", encoding="utf-8")

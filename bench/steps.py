@@ -24,7 +24,7 @@ from durable import Context, Durable, activity, workflow
 KINDS = ("trivial", "yielding", "io")
 
 # Runs at once, and steps of each: enough of them for a second or so.
-GRID = ((1, 500), (100, 100), (1_000, 10), (10_000, 5))
+GRID = ((1, 500), (100, 100), (1_000, 10), (10_000, 10))
 
 peers: list[Peer] = []  # the one to ask
 

@@ -7,13 +7,14 @@ import gc
 import importlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from bench import targets
+from bench import page, plots, targets
 from bench.__main__ import NAMES
 from bench.all import QUICK, SMALL
 
@@ -59,6 +60,26 @@ def test_a_target_is_met_from_its_bound_on_and_unknown_without_its_benchmark() -
     assert [row["met"] for row in told(3_500)] == [True, True]
     assert [row["met"] for row in told(3_499)] == [False, True]
     assert "NOT MET" in targets.table(told(3_499))
+
+
+def test_figures_are_written_between_the_marks_of_a_page_and_nowhere_else(tmp_path: Path) -> None:
+    before, after = "# Speed\n\n", "\n\n## More\n"
+    written = tmp_path / "speed.md"
+    written.write_text(f"{before}{page.BEGINS}\nold\n{page.ENDS}{after}")
+    about = dict.fromkeys(
+        ("cores", "processor", "system", "python", "postgres", "commit", "at"), "x"
+    )
+    reports = {"imports": {"import_ms": 151.0}}
+    page.put(written, about | {"load": [0.1]}, reports, [tmp_path / "results" / "steps.svg"])
+    told = written.read_text()
+    assert told.startswith(before + page.BEGINS)
+    assert told.endswith(page.ENDS + after)
+    assert "old" not in told
+    assert "| `import durable` | 151 ms |" in told
+    assert "**not met**" in told
+    assert "](results/steps.svg)" in told
+    assert "busy" not in told
+    assert page.PLOTS.keys() <= plots.PLOTS.keys()
 
 
 def test_what_others_were_measured_with_stands_in_the_same_table() -> None:
