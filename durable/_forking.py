@@ -61,7 +61,7 @@ async def fork(
         new_id = checked_name(id, "id")
     _check_position(history, at)
     events = history.events[:at]
-    voids = {at: voided for at, voided in history._voids().items() if at < len(events)}
+    voids = {voided: taken for voided, taken in history._voids().items() if voided < at}
     if result:
         events += _changed(history, at, *result)
         voids[at + 1] = at

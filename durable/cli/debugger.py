@@ -27,6 +27,7 @@ from .output import clean, clean_lines
 if TYPE_CHECKING:
     from .._replaying import Copy
     from .._stacks import Stack
+    from .._store.protocol import JournalRow
 
 DEFAULT = "pdb:Pdb"
 
@@ -190,28 +191,30 @@ class Session:
         return self._debugger is not None and bool(self._debugger.quitting)
 
     def _feed_all(self, to: int | None) -> None:
-        from .._replaying import told
-
         rows = self._copy.history.fed
-        for index, row in enumerate(rows):
-            try:
-                self._traced(lambda row=row: self._copy.feed(row))  # type: ignore[misc]
-            except DurableError as error:
-                if not self.is_over:
-                    self.misfit = error
-                    said = told(error, self._copy.history)
-                    click.echo(clean_lines(f"durable: {said}"), err=True)
-                    self._stand("It stands where the event before has led it:")
+        for row in rows:
+            if self.is_over or not self._fits(row):
                 return
-            if self.is_over:
-                return
-            is_last = index == len(rows) - 1
-            if (to is not None and row.position >= to) or is_last:
+            is_last = row is rows[-1]
+            if not self.is_over and (is_last or (to is not None and row.position >= to)):
                 after = "all that is recorded" if is_last else f"position {row.position}"
                 self._stand(f"After {after}.")
                 to = None
-            if self.is_over:
-                return
+
+    def _fits(self, row: JournalRow) -> bool:
+        """Feed one event. If the code does not fit it, look at where the one before has led it."""
+        from .._replaying import told
+
+        try:
+            self._traced(lambda: self._copy.feed(row))
+        except DurableError as error:
+            if not self.is_over:
+                self.misfit = error
+                said = told(error, self._copy.history)
+                click.echo(clean_lines(f"durable: {said}"), err=True)
+                self._stand("It stands where the event before has led it:")
+            return False
+        return True
 
     def _traced(self, feed: Callable[[], None]) -> None:
         if self._debugger is None:

@@ -14,22 +14,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 STATUSES = tuple(status.value for status in Status)
 
+# By the names that ``client.list`` has for them.
+FILTERS: dict[str, dict[str, Any]] = {
+    "status": {"type": click.Choice(STATUSES), "help": "only runs that stand like this"},
+    "workflow": {"help": "only runs of this workflow"},
+    "queue": {"help": "only runs of this queue"},
+    "id_prefix": {"metavar": "TEXT", "help": "only ids that begin so"},
+    "parent": {"metavar": "ID", "help": "only children of this run"},
+    "created_since": {"type": moment, "help": "not older than that"},
+    "created_until": {"type": moment, "help": "older than that"},
+    "closed_since": {"type": moment, "help": "ended then or later"},
+    "closed_until": {"type": moment, "help": "ended before that"},
+}
+
 
 def filter_options(command: F) -> F:
-    for each in reversed(
-        (
-            click.option(
-                "--status", type=click.Choice(STATUSES), help="only runs that stand like this"
-            ),
-            click.option("--workflow", help="only runs of this workflow"),
-            click.option("--queue", help="only runs of this queue"),
-            click.option("--id-prefix", metavar="TEXT", help="only ids that begin so"),
-            click.option("--parent", metavar="ID", help="only children of this run"),
-            click.option("--created-since", type=moment, help="not older than that"),
-            click.option("--created-until", type=moment, help="older than that"),
-            click.option("--closed-since", type=moment, help="ended then or later"),
-            click.option("--closed-until", type=moment, help="ended before that"),
-        )
-    ):
-        command = each(command)
+    for name, facts in reversed(FILTERS.items()):
+        command = click.option(f"--{name.replace('_', '-')}", **facts)(command)
     return command
