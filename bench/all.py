@@ -59,7 +59,7 @@ SMALL: Mapping[str, Sequence[str]] = {
     "signals": ("--runs", "3", "--calls", "2", "--repeat", "1"),
     "growth": ("--finished", "0", "--finished", "30", "--runs", "3", "--repeat", "1"),
     "workers": ("--workers", "1", "--runs", "3", "--repeat", "1"),
-    "hostloop": ("--runs", "3", "--events", "2"),
+    "hostloop": ("--runs", "3", "--events", "2", "--repeat", "1"),
     "children": ("--children", "5", "--only", "burst"),
 }
 

@@ -10,10 +10,8 @@ its children, which are asked to cancel. ``replay``: the parent of ``wide`` is r
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,7 +19,7 @@ import asyncpg
 import click
 
 from bench import told
-from bench.measured import resident
+from bench.measured import Meter, figure
 from durable import Client, Context, Durable, Signal, workflow
 
 AT_ONCE = 50
@@ -76,28 +74,6 @@ async def leaver(ctx: Context, children: int) -> None:
 SERVED: list[Any] = [child, sibling, endless, wide_parent, parent_of_siblings, leaver]
 
 
-class Peak:
-    """The most that this process had in memory while the block ran, beside what it had before."""
-
-    megabytes = 0.0
-
-    async def sample(self, before: int) -> None:
-        while True:
-            self.megabytes = max(self.megabytes, (resident() - before) / 2**20)
-            await asyncio.sleep(0.02)
-
-
-@contextlib.asynccontextmanager
-async def measured() -> AsyncGenerator[Peak, None]:
-    gc.collect()
-    peak = Peak()
-    sampling = asyncio.ensure_future(peak.sample(resident()))
-    try:
-        yield peak
-    finally:
-        sampling.cancel()
-
-
 async def until(ready: Callable[[], Coroutine[Any, Any, bool]]) -> None:
     while not await ready():
         await asyncio.sleep(0.05)
@@ -114,33 +90,33 @@ async def burst(dsn: str, children: int) -> dict[str, Any]:
 async def _wide(dsn: str, name: str, children: int, at_once: int) -> dict[str, Any]:
     async with Durable(dsn, serve=SERVED) as app:
         await app.start(wide_parent, 10, 10)  # warm
-        async with measured() as peak:
-            begun = time.perf_counter()
+        async with Meter(dsn) as cost:
             handle = await app.start(wide_parent, children, at_once, id=name)
 
             async def has_all() -> bool:
                 return (await handle.describe()).events == children + 1
 
             await until(has_all)
-            took = time.perf_counter() - begun
+    each = {key: figure(value) for key, value in cost.each(children, "child").items()}
     return {
         f"{name}_children": children,
         f"{name}_at_once": at_once,
-        f"{name}_seconds": round(took, 1),
-        f"{name}_children_per_s": round(children / took),
-        f"{name}_mb_at_most": round(peak.megabytes, 1),
+        f"{name}_seconds": round(cost.seconds, 1),
+        f"{name}_children_per_s": round(children / cost.seconds),
+        f"{name}_mb_at_most": cost.grown_mb,
+        **{f"{name}_{key}": value for key, value in each.items()},
     }
 
 
 async def replay(dsn: str, children: int) -> dict[str, Any]:
     """What ``wide`` has left behind, and is done with a signal."""
     begun = time.perf_counter()
-    async with measured() as peak, Durable(dsn, serve=SERVED) as app:
+    async with Meter(dsn) as cost, Durable(dsn, serve=SERVED) as app:
         handle = app.handle("wide", wide_parent)
         await handle.signal(finish)
         assert await handle.result() == children * (children - 1)
         took = time.perf_counter() - begun
-    return {"replay_seconds": round(took, 2), "replay_mb_at_most": round(peak.megabytes, 1)}
+    return {"replay_seconds": round(took, 2), "replay_mb_at_most": cost.grown_mb}
 
 
 async def siblings(dsn: str, children: int) -> dict[str, Any]:
@@ -148,7 +124,7 @@ async def siblings(dsn: str, children: int) -> dict[str, Any]:
     count = min(children, SIBLINGS)
     async with Durable(dsn, serve=SERVED) as app, Durable(dsn, serve=SERVED):
         before = await _conflicts(watcher)
-        async with measured() as peak:
+        async with Meter(dsn) as cost:
             ended, late = await app.run(parent_of_siblings, count, 12.0, id="siblings")
         after = await _conflicts(watcher)
     told = await watcher.fetchval(
@@ -160,7 +136,7 @@ async def siblings(dsn: str, children: int) -> dict[str, Any]:
     return {
         "siblings": count,
         "siblings_last_told_after_s": round(late, 2),
-        "siblings_mb_at_most": round(peak.megabytes, 1),
+        "siblings_mb_at_most": cost.grown_mb,
         "siblings_deadlocks": after[0] - before[0],
         "siblings_rollbacks": after[1] - before[1],
     }

@@ -147,12 +147,14 @@ class Meter:
         self._beside = tuple(beside)
         self._counts_rows = counts_rows
         self.peak_mb = 0.0
+        self.grown_mb = 0.0  # that peak, beside what this process held before
 
     async def __aenter__(self) -> Self:
         self._connection: asyncpg.Connection[Any] = await asyncpg.connect(self._dsn)
         self._has_statements = await uncounted(self._connection, install=True)
         self._server = Server.of(await self._connection.fetchval("select pg_backend_pid()"))
         gc.collect()
+        self._held = resident()
         forget_peak()
         self._before = await self._read()
         return self
@@ -164,7 +166,9 @@ class Meter:
         traceback: TracebackType | None,
     ) -> None:
         ended = time.perf_counter()
-        self.peak_mb = round(peak() / 2**20, 1)
+        most = peak()
+        self.peak_mb = round(most / 2**20, 1)
+        self.grown_mb = round((most - self._held) / 2**20, 1)
         try:
             if error is None:
                 self._after = await self._read(ended)
