@@ -166,8 +166,10 @@ def files(given: str) -> list[Path]:
     path = Path(given)
     if path.is_dir():
         return sorted(_walk(path))
-    if path.exists():
+    if path.is_file():
         return [path]
+    if path.exists():
+        raise Trouble(f"{given} is no file.")
     if os.sep in given or "/" in given or given.endswith(".py"):
         raise Trouble(f"{given} does not exist.")
     return _of_module(given)
@@ -181,9 +183,11 @@ def _walk(folder: Path) -> Iterator[Path]:
             for name in folders
             if not name.startswith(".")
             and name not in _FOREIGN
-            and not Path(here, name, "pyvenv.cfg").exists()
+            and not os.path.exists(os.path.join(here, name, "pyvenv.cfg"))  # noqa: PTH110, PTH118
         ]
-        yield from (Path(here, name) for name in names if name.endswith(".py"))
+        # No pipe, which would be waited for; no link that leads nowhere, as editors make them.
+        paths = (Path(here, name) for name in names if name.endswith(".py"))
+        yield from (path for path in paths if path.is_file())
 
 
 def _of_module(name: str) -> list[Path]:

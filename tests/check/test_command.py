@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -179,6 +180,18 @@ def test_environments_and_hidden_folders_are_left_alone(here: Path) -> None:
     for folder in ("env/lib", ".hidden", "node_modules/x", "lib/site-packages/x"):
         write(here / folder / "other.py", ORDER.format(comment=""))
     assert check(["."]).files == 1
+
+
+def test_what_is_named_like_a_file_and_is_none_is_left_alone(
+    here: Path, durable_check: Check
+) -> None:
+    """A pipe is never waited for; an editor's lock is a link that leads nowhere."""
+    write(here / "shop.py", ORDER.format(comment=""))
+    os.mkfifo(here / "pipe.py")
+    (here / ".#shop.py").symlink_to("me@host.4711")
+    assert check(["."]).files == 1
+    given = durable_check("pipe.py")
+    assert (given.exit_code, given.stderr) == (2, "durable: pipe.py is no file.\n")
 
 
 @pytest.mark.parametrize(
