@@ -16,7 +16,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def _embedded(stack: ExitStack, why: str) -> str:
 
 
 @contextmanager
-def _memory() -> Iterator[None]:
+def _memory() -> Generator[None, None, None]:
     """Temporary places are in memory here, if there is room: each of the thousand databases of a
     whole run is three hundred files, and to make those on a disk is most of what it costs."""
     usual = tempfile.tempdir

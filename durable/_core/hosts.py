@@ -11,7 +11,7 @@ import asyncio
 import sys
 import threading
 from asyncio import _get_running_loop, _set_running_loop
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -44,7 +44,7 @@ def put_back(loop: asyncio.AbstractEventLoop | None, hooks: Any, task: Any) -> N
 
 
 @contextmanager
-def lent() -> Iterator[None]:
+def lent() -> Generator[None, None, None]:
     """Many runs are fed in here. Nothing else in here may ask which loop is running."""
     before, thread.lent = left(), True
     try:
