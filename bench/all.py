@@ -1,9 +1,10 @@
-"""Where do we stand? Every benchmark in its quick form, and the targets beside what was measured.
+"""Where do we stand? All that is measured, in a quick form, and the targets beside it.
 
-Each runs in a process of its own, with a Postgres of its own, and leaves its line in
+Each benchmark runs in a process of its own, with a Postgres of its own, and leaves its line in
 ``bench/results``; ``all.json`` there holds the machine, the versions and the table of targets, and
 plots are drawn if matplotlib is here (``pip install 'durably[bench]'``). What was measured beside
-others (``python -m bench against``) is taken from where it was left. Ten minutes on two cores.
+others (``python -m bench against``) is taken from where it was left. ``--into`` writes the figures
+into a page. Ten minutes on two cores.
 """
 
 from __future__ import annotations

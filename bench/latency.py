@@ -9,13 +9,14 @@ between the others; ``start_commits`` and ``step_commits`` are the same in commi
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
 import click
 
 from bench import limits, told
-from bench.measured import medians, share, spread
+from bench.measured import Meter, medians, share, spread
 from bench.processes import workers
 from bench.served import one_step, steps
 from durable import Client, Durable
@@ -33,32 +34,40 @@ async def commits(dsn: str, count: int) -> float:
     return share(times, 0.5) * 1e3
 
 
-async def starts(app: Client, count: int) -> dict[str, float]:
+async def starts(app: Client, dsn: str, count: int) -> dict[str, float]:
     times = []
-    for n in range(count + 10):
-        begun = time.perf_counter()
-        await app.run(one_step, n)
-        times.append(time.perf_counter() - begun)
-    return {f"start_p{part}_ms": share(times[10:], part / 100) * 1e3 for part in (50, 99)}
+    for n in range(10):
+        await app.run(one_step, n)  # warm
+    async with Meter(dsn) as cost:
+        for n in range(count):
+            begun = time.perf_counter()
+            await app.run(one_step, n)
+            times.append(time.perf_counter() - begun)
+    found = {f"start_p{part}_ms": share(times, part / 100) * 1e3 for part in (50, 99)}
+    return found | waits(cost.each(count, "start"))
 
 
-async def in_order(app: Client, count: int) -> float:
-    """Milliseconds of each of so many steps of one run."""
+async def in_order(app: Client, dsn: str, count: int) -> dict[str, float]:
+    """Of each of so many steps of one run."""
     await app.run(steps, 10)
-    begun = time.perf_counter()
-    await app.run(steps, count)
-    return (time.perf_counter() - begun) / count * 1e3
+    async with Meter(dsn) as cost:
+        await app.run(steps, count)
+    return {"step_ms": cost.seconds / count * 1e3, **waits(cost.each(count, "step"))}
+
+
+def waits(figures: Mapping[str, float]) -> dict[str, float]:
+    """What a lone caller waits for: all else is told by the benchmarks of many."""
+    return {key: value for key, value in figures.items() if key.startswith(("round", "commits"))}
 
 
 async def once(dsn: str, count: int) -> dict[str, float]:
     found = {"commit_ms": await commits(dsn, count)}
     async with Durable(dsn, serve=[one_step, steps]) as app:
-        found |= await starts(app, count)
-        found["step_ms"] = await in_order(app, count)
+        found |= await starts(app, dsn, count)
+        found |= await in_order(app, dsn, count)
     async with workers(dsn, 1), Client(dsn) as client:
-        other = await starts(client, count)
+        other = await starts(client, dsn, count) | await in_order(client, dsn, count)
         found |= {f"other_{key}": value for key, value in other.items()}
-        found["other_step_ms"] = await in_order(client, count)
     again = await commits(dsn, count)
     found["commit_ms"] = (found["commit_ms"] + again) / 2
     found["start_commits"] = found["start_p50_ms"] / found["commit_ms"]
