@@ -17,7 +17,6 @@ from ._authoring.definitions import Definition
 from ._changing import Client
 from ._client.handle import Handle
 from ._client.starting import Asked
-from ._core.selftest import check_python
 from ._core.statuses import Status
 from ._queries import ask, settled
 from ._runtime import process
@@ -25,6 +24,7 @@ from ._runtime.instance import Instance
 from ._runtime.options import Health, WorkerOptions
 from ._runtime.versions import versions
 from ._runtime.worker import LiveWorker
+from ._selftest import check_python
 from ._store.postgres import migrate as schema_room
 from ._store.protocol import Birth, Verdict
 from ._store.protocol import Started as Answer

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "_postgres": {"errors"},
     "embedded": {"errors", "_postgres"},
     "_surroundings": {"errors", "embedded"},
+    "_selftest": {"errors", "_core"},
     "_check": {"_core"},
     "_many": {*INNER, "_store", "_client"},
     "_queries": {*INNER, "_authoring", "_store", "_client", "_runtime", "_many"},
@@ -44,7 +45,16 @@ MAY_IMPORT = {
     "_judging": {*INNER, "_store", "_histories", "_replaying"},
     "_forking": {*INNER, "_authoring", "_client", "_runtime", "_store", "_histories", "_replaying"},
     "_changing": {*INNER, "_client", "_queries", "_forking"},
-    "_app": {*INNER, "_authoring", "_store", "_client", "_runtime", "_queries", "_changing"},
+    "_app": {
+        *INNER,
+        "_authoring",
+        "_store",
+        "_client",
+        "_runtime",
+        "_queries",
+        "_changing",
+        "_selftest",
+    },
 }
 ROOMS = {path.relative_to(HOUSE).with_suffix("").parts[0] for path in HOUSE.rglob("*.py")}
 

@@ -17,9 +17,10 @@ import anyio.to_thread
 import pytest
 
 from durable import Context
+from durable import _selftest as selftest
 from durable._authoring import guards
 from durable._core import loop as loop_room
-from durable._core import selftest, shims
+from durable._core import shims
 from durable.errors import ConfigurationError, Evicted, InvalidCall, WorkflowWarning
 from tests.core.story import Ctx, Story, fresh
 

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from ..errors import ConfigurationError
-from . import commands, events
-from .anyio_shims import backend
-from .replayer import Replayer
+from ._core import commands, events
+from ._core.anyio_shims import backend
+from ._core.replayer import Replayer
+from .errors import ConfigurationError
 
 PROVED = ((3, 11), (3, 12), (3, 13))
 
