@@ -8,7 +8,7 @@ import sys
 NAMES = (
     "steps", "limits", "starts", "latency", "fanout", "payloads", "replay", "signals", "growth",
     "workers", "imports", "sleepers", "hostloop", "recovery", "bounds", "children", "chaos",
-    "deploys", "counts", "story", "all",
+    "deploys", "counts", "story", "against", "all",
 )  # fmt: skip
 
 

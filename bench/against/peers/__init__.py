@@ -1,0 +1,1 @@
+"""A program for each peer, named as the peer is."""
