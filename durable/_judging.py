@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ._histories import History
+from ._overdue import told_if_overdue
 from ._replaying import replay, told
 from ._store.opening import open_store
 from .errors import CodecError, Divergence, DurableError, NotRegistered
@@ -63,7 +64,8 @@ def judge(history: History) -> Verdict:
     """Replay one; whatever happens becomes a verdict."""
     facts = (history.id, history.run, history.workflow, history.status)
     try:
-        found = replay(history)
+        with told_if_overdue(str(history)):
+            found = replay(history)
     except Divergence as error:
         return Verdict(*facts, "diverges", error.position, None, told(error, history), error.site)
     except NotRegistered as error:

@@ -42,7 +42,8 @@ MAY_IMPORT = {
     "_history_lines": {*INNER, "_store", "_runtime", "_histories"},
     "_stacks": {*INNER, "_authoring"},
     "_replaying": {*INNER, "_authoring", "_store", "_runtime", "_histories"},
-    "_judging": {*INNER, "_store", "_histories", "_replaying"},
+    "_overdue": set(),
+    "_judging": {*INNER, "_store", "_histories", "_replaying", "_overdue"},
     "_forking": {*INNER, "_authoring", "_client", "_runtime", "_store", "_histories", "_replaying"},
     "_changing": {*INNER, "_client", "_queries", "_forking"},
     "_app": {
@@ -81,6 +82,7 @@ OUTSIDE = {
     "_history_lines": {"msgspec"},
     "_replaying": set(),
     "_stacks": set(),
+    "_overdue": set(),
     "_judging": set(),
     "_forking": {"msgspec"},
     "_changing": set(),

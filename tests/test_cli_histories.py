@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +15,7 @@ import pytest
 
 from durable import Context, Durable, Signal, activity, workflow
 from durable import _judging as judging
+from durable import _overdue as overdue
 from durable.cli import cli
 from durable.cli.output import told
 from durable.testing import History, Recording, replay
@@ -34,10 +37,17 @@ async def order(ctx: Context, what: str) -> int:
         os._exit(1)
     if os.environ.get(CHANGED) == "talks":
         print("{this is no verdict")
+    elif os.environ.get(CHANGED) == "goes round":
+        while goes_round():
+            pass
     elif os.environ.get(CHANGED):
         await ctx.sleep(1)
     cents = await ctx.activity(price, what)
     return cents + await ctx.receive(go)
+
+
+def goes_round() -> bool:
+    return False
 
 
 class Told(NamedTuple):
@@ -195,6 +205,21 @@ def test_what_workflows_print_is_no_part_of_the_answer(
     assert absent.err == f"durable: There is no run with the id 'by-han' in {path}.\n"
     assert json.loads(found.out)["fit"] == 4
     assert found.err.count("{this is no verdict") == 4
+
+
+def test_a_replay_that_comes_to_no_end_is_named_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(overdue, "LOOKS_EVERY", 0.01)
+    monkeypatch.setattr(overdue, "PATIENCE", 0.02)
+    monkeypatch.setattr(overdue, "tell", said.append)
+    monkeypatch.setattr(overdue, "_watch", None)
+    monkeypatch.setattr(sys.modules[__name__], "goes_round", lambda: not said)
+    monkeypatch.setenv(CHANGED, "goes round")
+    recorded = Recording(order, "socks").activity(price, "socks").returns(5)
+    assert judging.judge(recorded.history).kind == "fits"
+    assert re.search(r"replays/order .* being replayed for 0.02 s: it stands in .*\.py:\d", said[0])
 
 
 def test_a_module_that_ends_the_process_does_not_answer_for_it(

@@ -158,10 +158,9 @@ class Lists(ABC):
         return await self.store.listing.counts()
 
 
-def _statuses(given: Status | str | Iterable[Status | str] | None) -> builtins.list[str] | None:
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        return None if given is None else [checked_status(given)]
-    return [checked_status(each) for each in given]
+def _statuses(given: Any) -> builtins.list[str] | None:
+    several = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    return None if given is None else [checked_status(each) for each in several]
 
 
 def checked_status(status: Status | str) -> str:
