@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 from .. import verbs
 from ..protocol import Hint
@@ -50,6 +50,8 @@ class Store:
         self._lines = (calls, commits, aside, lists)
         self._calls = calls
         self._sql = statements.load("listening", schema)
+        self._hints_begun = 0
+        self._told: dict[Hint, int] = {}  # the latest that has been, by its number
         self._listening: dict[tuple[Hint, Callable[..., None]], Session | None] = {}
         self.runs: verbs.Runs = Runs(calls, schema)
         self.journal: verbs.Journal = Journal(commits, calls, schema)
@@ -101,9 +103,18 @@ class Store:
         return Heartbeat(line, self._schema, self._sessions.backends, listens=self._notify)
 
     async def notify(self, hint: Hint) -> None:
-        """Tell whoever listens elsewhere."""
+        """Tell whoever listens elsewhere. Many who ask at once are told of by one statement: the
+        first that begins after they have asked."""
+        asked = self._hints_begun
+
+        async def tell(connection: Any) -> None:
+            if self._told.get(hint, 0) <= asked:
+                self._hints_begun = number = self._hints_begun + 1
+                await connection.fetch(self._sql["notify"], hint)
+                self._told[hint] = number
+
         if self._notify:
-            await self._calls.fetch(self._sql["notify"], hint)
+            await self._calls.call(tell)
 
     async def listen(self, hint: Hint, hear: Callable[..., None]) -> None:
         """Call ``hear`` at such hints, for as long as the present connection lives. Behind a
