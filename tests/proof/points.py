@@ -97,10 +97,10 @@ class Report:
 
 
 async def broken(
-    trial: Trial, case: Case, point: Point | None = None, fault: str = ""
+    trial: Trial, case: Case, point: Point | None = None, fault: str = "", *, anew: bool = False
 ) -> dict[str, list[str]]:
     """Broken promises of one trial."""
-    anew = case is CASES[0] or (point is not None and point.name in EVERYBODYS)
+    anew = anew or (point is not None and point.name in EVERYBODYS)
     found = await trial.run(case, point, fault, anew=anew)
     results = check(found)
     (run,) = (row for row in found.tables["run"] if row["current"] and row["parent_run"] is None)
@@ -112,7 +112,7 @@ async def broken(
 
 async def points_of(trial: Trial, case: Case, *, whole: bool) -> list[tuple[str, int, float]]:
     """The round trips of a run in peace, which keeps every promise too."""
-    assert await broken(trial, case) == {}
+    assert await broken(trial, case, anew=whole or case is CASES[0]) == {}
     reached = zip(trial.proxy.order, trial.proxy.times, strict=True)
     points = [(name, nth, at) for (name, nth), at in reached]
     if whole:

@@ -65,6 +65,32 @@ class Link:
     task: asyncio.Task[None] | None = None  # ends it, if cancelled
 
 
+class Messages:
+    """Whole messages of the protocol, as many as have come."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader, self._rest = reader, b""
+
+    async def next(self) -> list[bytes]:
+        while not (whole := self._whole()):
+            more = await self._reader.read(65536)
+            if not more:
+                raise EOFError
+            self._rest += more
+        return whole
+
+    def _whole(self) -> list[bytes]:
+        whole, at, data = [], 0, self._rest
+        while at + 5 <= len(data):
+            end = at + 1 + int.from_bytes(data[at + 1 : at + 5], "big")
+            if end > len(data):
+                break
+            whole.append(data[at:end])
+            at = end
+        self._rest = data[at:]
+        return whole
+
+
 # What a strike does; it may wait, mark the link a hole, or raise Parted.
 Strike = Callable[[Link], Coroutine[Any, Any, None]]
 
@@ -165,29 +191,29 @@ class Proxy:
             link.is_idle = True
         else:
             await self._ask(link, "startup", link.start, b"Z")
-        batch = b""
+        batch, messages = b"", Messages(reader)
         while True:
             try:
-                head = await reader.readexactly(5)
+                some = await messages.next()
             except (EOFError, OSError):
                 if not self._may_keep(link):
                     raise
-                head = END  # to a server in peace both are the same
-            body = await reader.readexactly(struct.unpack("!i", head[1:])[0] - 4)
-            kind = head[:1]
-            batch += head + body
-            self._note(link, kind, body)
-            if kind in ASKS:
-                name = f"prepare {link.name}" if kind == b"H" else link.name
-                await self._ask(link, name, batch, b"TnE" if kind == b"H" else b"Z")
-                batch = b""
-            elif kind == b"X" and self._may_keep(link):
-                link.left = True
-                link.server.write(_query(SWEEP))
-                return
-            elif kind in b"pX":
-                link.server.write(batch)
-                batch = b""
+                some = [END]  # to a server in peace both are the same
+            for message in some:
+                kind = message[:1]
+                batch += message
+                self._note(link, kind, message[5:])
+                if kind in ASKS:
+                    name = f"prepare {link.name}" if kind == b"H" else link.name
+                    await self._ask(link, name, batch, b"TnE" if kind == b"H" else b"Z")
+                    batch = b""
+                elif kind == b"X" and self._may_keep(link):
+                    link.left = True
+                    link.server.write(_query(SWEEP))
+                    return
+                elif kind in b"pX":
+                    link.server.write(batch)
+                    batch = b""
 
     def _may_keep(self, link: Link) -> bool:
         calm = link.is_idle and not link.unanswered and not link.is_hole
@@ -236,32 +262,39 @@ class Proxy:
             link.server.write(question)
 
     async def _down(self, link: Link) -> None:
-        reader, greeted = link.reader, bool(link.greeting)
+        messages, greeted = Messages(link.reader), bool(link.greeting)
         while True:
-            head = await reader.readexactly(5)
-            body = await reader.readexactly(struct.unpack("!i", head[1:])[0] - 4)
-            kind = head[:1]
-            if kind == b"K":
-                link.pid = struct.unpack("!i", body[:4])[0]
-            if link.held and kind in b"ZTnE":
-                link.answered.set()
-                while link.held:
-                    await asyncio.sleep(0.002)
-            if not greeted:
-                link.greeting += head + body
-                greeted = kind == b"Z"
-            if kind == b"Z":
-                link.is_idle = body == b"I"
-                if link.left:
-                    return self._keep(link)
-                link.unanswered -= 1
-            if not (link.is_hole or link.left or link.client.is_closing()):
-                link.client.write(head + body)
+            told = b""
+            for message in await messages.next():
+                kind = message[:1]
+                if kind == b"K":
+                    link.pid = struct.unpack("!i", message[5:9])[0]
+                if link.held and kind in b"ZTnE":
+                    _tell(link, told)
+                    told = b""
+                    link.answered.set()
+                    while link.held:
+                        await asyncio.sleep(0.002)
+                if not greeted:
+                    link.greeting += message
+                    greeted = kind == b"Z"
+                if kind == b"Z":
+                    link.is_idle = message[5:] == b"I"
+                    if link.left:
+                        return self._keep(link)
+                    link.unanswered -= 1
+                told += message
+            _tell(link, told)
 
     def _keep(self, link: Link) -> None:
         assert self._sessions is not None
         link.kept = True
         self._sessions.leave(Kept(link.start, link.greeting, link.pid, link.reader, link.server))
+
+
+def _tell(link: Link, answers: bytes) -> None:
+    if answers and not (link.is_hole or link.left or link.client.is_closing()):
+        link.client.write(answers)
 
 
 def _query(sql: str) -> bytes:
