@@ -9,9 +9,9 @@ What is equivalent is tried once, if not every point is asked for:
 - A preparation (``prepare commit``) changes nothing: after it is before it, and before it is
   before the statement that it prepares.
 - To be there at all, to open a connection and to leave, a worker does the same whatever it works
-  on: the first workflow stands for all (``EVERYBODYS``). Where those are not the point, a worker
-  takes over sessions that earlier ones have left (`sessions.py`), and remembers what Postgres has
-  told about its own types: that is most of what a trial costs.
+  on: the first workflow stands for all (``EVERYBODYS``). Where that is not the point, a worker
+  takes over sessions that earlier ones have left (`sessions.py`), remembers what Postgres has told
+  about its own types, and does not ask whether there is a schema: half of what a trial costs.
 - A heartbeat knows nothing of the run that is under way. It matters to those that wait for what
   it brings (``HEAR``). What comes again and again comes more often the slower the machine is:
   the first few stand for all.
@@ -28,7 +28,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -100,7 +100,8 @@ async def broken(
     trial: Trial, case: Case, point: Point | None = None, fault: str = "", *, anew: bool = False
 ) -> dict[str, list[str]]:
     """Broken promises of one trial."""
-    anew = anew or (point is not None and point.name in EVERYBODYS)
+    what = "" if point is None else point.name.removeprefix("prepare ")
+    anew = anew or what in EVERYBODYS
     found = await trial.run(case, point, fault, anew=anew)
     results = check(found)
     (run,) = (row for row in found.tables["run"] if row["current"] and row["parent_run"] is None)
@@ -130,20 +131,21 @@ async def points_of(trial: Trial, case: Case, *, whole: bool) -> list[tuple[str,
 
 
 async def choose(
-    trials: list[Trial], faults: Iterable[str], *, whole: bool = False
-) -> list[Chosen]:
-    """All points of all workflows."""
+    trials: list[Trial], faults: Iterable[str], cases: Sequence[Case] = CASES, *,
+    whole: bool = False,
+) -> list[Chosen]:  # fmt: skip
+    """All points of these workflows."""
     points: dict[str, list[tuple[str, int, float]]] = {}
 
-    async def look(trial: Trial, cases: list[Case]) -> None:
-        for case in cases:
+    async def look(trial: Trial, share: Sequence[Case]) -> None:
+        for case in share:
             points[case.name] = await points_of(trial, case, whole=whole)
 
-    await asyncio.gather(*(look(trial, list(CASES[n :: len(trials)]))
+    await asyncio.gather(*(look(trial, cases[n :: len(trials)])
                            for n, trial in enumerate(trials)))  # fmt: skip
     return [
         Chosen(case, fault, Point(name, nth, after), at)
-        for case in CASES
+        for case in cases
         for fault in faults
         for name, nth, at in points[case.name]
         for after in ((False, True) if whole else SIDES[fault])
