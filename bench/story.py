@@ -1,8 +1,8 @@
 """How many instructions of Python's did a step take, at each of these commits?
 
 Counted by callgrind, so nearly the same on a busy machine: runs of 15 steps less runs of 5, by
-their number. What the system does for Python, and what Postgres does, is not counted. Each commit is
-taken out of git and run on a database of its own. The results of several calls stand together in
+their number. What the system does for Python, and what Postgres does, is not counted. Each commit
+is taken out of git and run on a database of its own. The results of several calls stand together in
 ``bench/results/story.json``, in the order of the commits: the plot of ``docs/performance.md``.
 
     python -m bench story 2eb9e77 7dc9627 HEAD
