@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -42,9 +41,7 @@ def fork_command(
             given["result"] = json.loads(result)
         except ValueError as error:
             raise click.UsageError(f"--result is no JSON: {error}. A text is '\"...\"'") from None
-    sys.path.insert(0, "")
-    for name in modules:
-        imported(name)
+    imported(modules)
 
     async def use(client: Client) -> str:
         with users_code():

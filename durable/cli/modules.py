@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, redirect_stdout
 from types import ModuleType
 from typing import Any
@@ -16,7 +17,13 @@ def users_code() -> AbstractContextManager[Any]:
     return redirect_stdout(sys.stderr)
 
 
-def imported(name: str) -> ModuleType:
+def imported(names: Iterable[str]) -> list[ModuleType]:
+    """They are found as by ``python -c``: from the working directory on."""
+    sys.path.insert(0, "")
+    return [_imported(name) for name in names]
+
+
+def _imported(name: str) -> ModuleType:
     try:
         with users_code():
             return importlib.import_module(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -43,9 +42,7 @@ def found(
     """
     from ..testing import History
 
-    sys.path.insert(0, "")
-    for name in modules:
-        imported(name)
+    imported(modules)
     if file is not None:
         for history in History.load(file):
             if history.id == id:

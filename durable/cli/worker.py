@@ -83,8 +83,7 @@ def worker_command(
     if processes is not None and supervised is None:
         return supervise(ctx.meta["given"], processes, patience, output)
     new_worker, works = _kind(supervised, patience)
-    sys.path.insert(0, "")
-    serve = [imported(name) for name in modules]
+    serve = imported(modules)
 
     async def work(url: str) -> None:
         worker = new_worker(

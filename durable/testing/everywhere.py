@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from .._client.handle import Handle
 from .._core.statuses import Status
@@ -64,6 +64,15 @@ class CrashDifference(AssertionError):
         self.with_crash = with_crash
 
 
+class Run(NamedTuple):
+    """What came of one time."""
+
+    course: Course
+    written: list[Written]  # commit by commit
+    ids: dict[int, str]  # of the runs, by their keys
+    has_died: bool  # the worker, at the moment
+
+
 class Trial(Generic[R]):
     """One workflow, and how it is to be run each time: ``begin`` makes an environment that dies at
     a moment, ``meanwhile`` plays the world, ``check`` says what must hold."""
@@ -83,20 +92,22 @@ class Trial(Generic[R]):
         self._check = check
 
     async def survive(self) -> Survived[R]:
-        first, written, ids, _ = await self._run(None)
-        if first.end.status == "stalled":
-            raise Stalled(waits=[first.end.failure or ""])
+        first = await self._run(None)
+        end = first.course.end
+        if end.status == "stalled":
+            raise Stalled(waits=[end.failure or ""])
         crashes = 0
-        for commit in written:
+        for commit in first.written:
             for moment in commit.moments():
-                crashes += await self._survives(first, moment, _when(moment, commit, ids))
-        result: Any = first.end.result
-        return Survived(result, Status(first.end.status), crashes)
+                when = _when(moment, commit, first.ids)
+                crashes += await self._survives(first.course, moment, when)
+        result: Any = end.result
+        return Survived(result, Status(end.status), crashes)
 
     async def _survives(self, first: Course, moment: Moment, when: str) -> bool:
         """Whether the worker died: what runs for real may take another course before."""
         try:
-            other, _, _, is_over = await self._run(moment)
+            other, _, _, has_died = await self._run(moment)
         except Exception as error:
             error.add_note(f"The worker had died {when}.")
             raise
@@ -105,11 +116,9 @@ class Trial(Generic[R]):
                 moment=when, difference=found.text, position=found.position,
                 without=str(first.end), with_crash=str(other.end),
             )  # fmt: skip
-        return is_over
+        return has_died
 
-    async def _run(
-        self, moment: Moment | None
-    ) -> tuple[Course, list[Written], dict[int, str], bool]:
+    async def _run(self, moment: Moment | None) -> Run:
         async with self._begin(moment) as environment:
             handle: Handle[R] = await environment.start(self._workflow, *self._args, id=ID)
             if self._meanwhile is not None:
@@ -122,7 +131,7 @@ class Trial(Generic[R]):
             journal = environment._crashing
             if journal is None:
                 raise InternalError("nothing was counted in a trial")
-            return course, list(journal.written), ids, journal.is_over
+            return Run(course, list(journal.written), ids, journal.is_over)
 
 
 async def _end(handle: Handle[Any]) -> End:
