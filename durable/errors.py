@@ -474,17 +474,17 @@ class Divergence(DurableError):
         waits_for: str | None,
         waits_at: str | None,
         *,
-        turn_of: str | None = None,
-        otherwise: str | None = None,
+        event: str = "",
+        otherwise: str = "",
         whose: str = "ID MODULE",
     ) -> Divergence:
         """The same, with lines: of the journal, and where the code waits if it asks for nothing;
-        with the event that the turn is of, the argument that differs, and whom to fork."""
+        with the event that began the turn, the argument that differs, and whom to fork."""
         recorded, asked, site = self.recorded, self.asked, self.site
-        if self.kind in _OF_TURNS and turn_of is not None:
-            recorded += f", after {turn_of}" + (f" of {recorded_at}" if recorded_at else "")
+        if self.kind in _OF_TURNS and event:
+            recorded += f", after {event}" + (f" of {recorded_at}" if recorded_at else "")
             recorded_at = None
-        if otherwise is not None:
+        if otherwise:
             recorded += f" ({otherwise})"
         if site is None and waits_at is not None:
             asked, site = f"{asked}; it waits for {waits_for}", waits_at

@@ -190,8 +190,7 @@ def expect(channel: object, kind: type[Channel]) -> None:
         InvalidCall: it is no channel of this kind.
     """
     if not isinstance(channel, kind):
-        name = kind.__name__
-        raise InvalidCall(f"{shorten(channel)} is no {name}: give the object, {name}[...]('name').")
+        raise InvalidCall(f"{shorten(channel)} is no {kind.__name__}: give the object itself.")
 
 
 def check() -> None:

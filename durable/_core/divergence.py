@@ -9,20 +9,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from typing import Any, TypeAlias
 
 from ..errors import Divergence, shorten
 from . import commands, events
 
+Answer: TypeAlias = events.Answered | events.Failed
+Over: TypeAlias = commands.Close | None  # how the code has ended, if it has
+
+_ENDS: dict[Any, str] = {commands.Stop: "was cancelled", commands.Continue: "has begun anew"}
 _ANSWERED = (commands.Run, commands.Promise, commands.Spawn)
 
 
-def check_answer(
-    event: events.Answered | events.Failed,
-    asked: commands.Open | None,
-    *,
-    over: commands.Close | None,
-) -> None:
-    """The code still asks for the activity whose result this is. ``over``: how it has ended."""
+def check_answer(event: Answer, asked: commands.Open | None, *, over: Over) -> None:
+    """The code still asks for the activity whose result this is."""
     same = isinstance(asked, _ANSWERED) and (asked.name, asked.kind) == (event.name, event.kind)
     if same and asked.digest == event.digest:  # type: ignore[union-attr]
         return
@@ -35,9 +35,7 @@ def check_answer(
     raise _differs(event, recorded, asked, "name" if renamed else "step", over)
 
 
-def check_timer(
-    event: events.TimerFired, asked: commands.Open | None, *, over: commands.Close | None
-) -> None:
+def check_timer(event: events.TimerFired, asked: commands.Open | None, *, over: Over) -> None:
     """The code still waits for this timer, until the same time."""
     is_timer = isinstance(asked, commands.Wait)
     if is_timer and asked.digest == event.digest:  # type: ignore[union-attr]
@@ -53,11 +51,13 @@ def check_effects(position: int, recorded: bytes | None, asked: list[commands.Co
     if recorded == digest_of(effects):
         return
     now = ", ".join(map(describe, effects[:3])) + (" ..." if effects[3:] else "")
-    over = asked[-1] if asked and isinstance(asked[-1], commands.Close) else None
+    if not now:
+        over = asked[-1] if asked and isinstance(asked[-1], commands.Close) else None
+        now = "nothing to be sent" + (f": it {_end(over)}" if over else "")
     raise Divergence(
         position=position,
         recorded="a turn that sent something else" if recorded else "a turn that sent nothing",
-        asked=now or "nothing to be sent" + (f": it {_end(over)}" if over else ""),
+        asked=now,
         kind="sent",
         site=effects[0].site if effects else None,
     )
@@ -87,22 +87,16 @@ def unasked_patch(position: int, id: str) -> Divergence:
     return Divergence(position=position, recorded=recorded, asked=asked, kind="patch")
 
 
-def ended(position: int, over: commands.Close) -> Divergence:
+def ended(position: int, over: Over) -> Divergence:
     """The code has come to its end, and the run has not."""
     asked = f"nothing: it {_end(over)}"
     return Divergence(position=position, recorded="a run that goes on", asked=asked, kind="over")
 
 
-def _end(over: commands.Close) -> str:
-    match over:
-        case commands.Fail(error):
-            return f"has failed already, with {shorten(error)}"
-        case commands.Stop():
-            return "was cancelled already"
-        case commands.Continue():
-            return "has begun anew already"
-        case commands.Complete():
-            return "has returned already"
+def _end(over: Over) -> str:
+    if isinstance(over, commands.Fail):
+        return f"has failed already, with {shorten(over.error)}"
+    return f"{_ENDS.get(type(over), 'has returned')} already"
 
 
 def no_progress(position: int) -> Divergence:
@@ -139,28 +133,25 @@ def waiting(asked: Sequence[commands.Open]) -> tuple[str, str | None]:
     others.sort(key=lambda each: isinstance(each, commands.Spawn) and each.is_kept)
     timers = [each for each in asked if isinstance(each, commands.Wait)]
     first = others[0] if others else min(timers, key=lambda each: each.due)
-    text = (
-        f"sleep until {first.due:%Y-%m-%d %H:%M:%S} UTC"
-        if isinstance(first, commands.Wait)
-        else describe(first)
-    )
+    text = describe(first)
+    if isinstance(first, commands.Wait):
+        text = f"sleep until {first.due:%Y-%m-%d %H:%M:%S} UTC"
     more = f", and {len(asked) - 1} more" if len(asked) > 1 else ""
     return text + more, first.site
 
 
 def _differs(
-    event: events.Answered | events.Failed | events.TimerFired,
+    event: Answer | events.TimerFired,
     recorded: str,
     asked: commands.Open | None,
     kind: str,
-    over: commands.Close | None = None,
+    over: Over = None,
 ) -> Divergence:
+    now, site = f"nothing under op {event.op} at this point", None
     if asked is not None:
         now, site = describe(asked), asked.site
-        return Divergence(
-            position=event.position, recorded=recorded, asked=now, kind=kind, site=site
-        )
-    now, kind = f"nothing under op {event.op} at this point", "gone"
-    if over is not None:
+    elif over is not None:
         now, kind = f"nothing: it {_end(over)}", "over"
-    return Divergence(position=event.position, recorded=recorded, asked=now, kind=kind)
+    else:
+        kind = "gone"
+    return Divergence(position=event.position, recorded=recorded, asked=now, kind=kind, site=site)

@@ -297,7 +297,6 @@ class Claimer:
         for message in messages:
             instance.seen = max(instance.seen, message.seq)
         if instance.replayer.closed:
-            assert instance.replayer._outcome is not None
             raise divergence.ended(instance.position, instance.replayer._outcome)
         worker.adopt(instance)
         if instance.loaded and instance.position > 1:

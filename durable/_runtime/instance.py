@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,7 +23,7 @@ from .._core import commands, divergence, events
 from .._core.replayer import Replayer
 from .._store.protocol import Advance, Birth, Close, Effects, JournalRow, Message, Note, Park
 from ..errors import CodecError, Divergence, InternalError
-from . import births, misfits, rows
+from . import births, rows
 from .arrivals import Arrival, Begin, Due, Redo, Result, to_row
 from .closing import closing
 from .keys import next_key
@@ -157,13 +158,25 @@ class Instance:
             if row.patches:
                 patches.check(row.position, row.patches)
         except Divergence as error:
-            raise misfits.seen(error, self, row) from error.__cause__
+            raise self._seen(error, row) from error.__cause__
         finally:
             patches.recorded = None
         self.position = row.position + 1
         if row.seq is not None:
             self.seen = max(self.seen, row.seq)
         return asked
+
+    def _seen(self, error: Divergence, row: JournalRow | None = None) -> Divergence:
+        """The same, with what only the run knows: lines, the argument, and how to fork it."""
+        module = self.definition.fn.__module__.replace("__main__", "MODULE")
+        facts, site = {"whose": f"{shlex.quote(self.id)} {module}"}, None
+        if row is not None:
+            site = row.site
+            facts["event"] = f"{row.kind} {row.name!r}" if row.name else row.kind
+            if error.kind == "arguments" and row.input is not None:
+                asked: Any = self.replayer._operations[row.op or 0].asked
+                facts["otherwise"] = rows.difference(row.input, asked.call) or ""
+        return error.seen(site, *self.waiting(), **facts)
 
     def advance(self, now: datetime) -> Advance | None:
         """Feed all arrivals and return what is to be written; None if nothing is."""
@@ -324,15 +337,12 @@ class Instance:
         for op, name, digest, attempt, *_ in self.found.values():
             asked = self.replayer.open.get(op)
             if not isinstance(asked, commands.Run) or (asked.name, asked.digest) != (name, digest):
+                then = f"no end of attempt {attempt} of {name!r} (op {op}), which has begun"
                 now = divergence.describe(asked) + ", or other arguments" if asked else "nothing"
-                error = Divergence(
-                    position=self.position,
-                    recorded=f"no end of attempt {attempt} of {name!r} (op {op}), which has begun",
-                    asked=now,
-                    kind="begun",
-                    site=asked.site if asked else None,
-                )
-                raise misfits.seen(error, self)
+                site = asked.site if asked else None
+                raise self._seen(Divergence(
+                    position=self.position, recorded=then, asked=now, kind="begun", site=site
+                ))  # fmt: skip
 
     def _take_notes(self) -> tuple[tuple[Note, ...], tuple[int, ...]]:
         """Notes to be written, and ops whose notes are to go: what is not open has ended."""

@@ -26,6 +26,7 @@ from ..errors import (
     InternalError,
     OutcomeUnknown,
     PromiseRejected,
+    shorten,
 )
 from . import births
 
@@ -123,7 +124,7 @@ def _answer(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Event
     command, definition = asked.get(row.op), None
     if isinstance(command, commands.Run) and command.name == row.name:
         definition = command.call.definition
-        if command.digest != print_of_input and _is_alike(row.input, command.call):
+        if command.digest != print_of_input and difference(row.input, command.call) is None:
             print_of_input = command.digest
     if row.failure is not None:
         error = to_error(row.name, decode_failure(row.failure), definition)
@@ -134,12 +135,14 @@ def _answer(row: JournalRow, asked: Mapping[int, commands.Open]) -> events.Event
     return events.Answered(row.position, row.at, row.op, row.kind, row.name, print_of_input, value)
 
 
-def _is_alike(recorded: bytes, call: Any) -> bool:
-    """Whether the function of now is given the same: it, or a class, may have new defaults."""
+def difference(recorded: bytes, call: Any) -> str | None:
+    """What the function of now is given otherwise, in words. It, or a class, may have got defaults
+    since: those are no difference."""
     try:
-        return sameness.difference(recorded, call.input, call.definition.signature) is None
-    except CodecError:
-        return False
+        found = sameness.difference(recorded, call.input, call.definition.signature)
+    except CodecError as error:
+        return str(error)
+    return found and f"{found.path} was {shorten(found.before)}, and is {shorten(found.now)} now"
 
 
 def to_effects(

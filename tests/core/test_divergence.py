@@ -123,7 +123,7 @@ def test_the_line_that_asked_then_and_the_line_where_the_code_stands_now() -> No
 
 def test_a_turn_is_told_by_its_event_and_a_fork_by_its_run() -> None:
     sent = Divergence(position=3, recorded="a turn that sent nothing", asked="a", kind="sent")
-    seen = sent.seen("shop.py:12", None, None, turn_of="activity 'pay'", whose="order-1 shop")
+    seen = sent.seen("shop.py:12", None, None, event="activity 'pay'", whose="order-1 shop")
     assert "sent nothing, after activity 'pay' of shop.py:12; but the code" in str(seen)
     assert str(seen).endswith(": durable fork order-1 shop --at 3")
     over = Divergence(position=3, recorded="a", asked="b", kind="over")

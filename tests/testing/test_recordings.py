@@ -117,7 +117,7 @@ def test_what_cannot_have_been_recorded_is_refused() -> None:
         Recording(order, "visa").activity(len, "visa")
     with pytest.raises(InvalidCall, match="counted from 1"):
         Recording(order, "visa").op(0)
-    with pytest.raises(InvalidCall, match="is no Stream: give the object"):
+    with pytest.raises(InvalidCall, match="is no Stream: give the object itself"):
         Recording(order, "visa").shows(parcels)  # type: ignore[arg-type]
     with pytest.raises(InvalidCall, match="is that of a Recording"):
         replay(Recording(order, "visa"))  # type: ignore[arg-type]
@@ -169,7 +169,7 @@ async def shows(ctx: Context) -> None:
 def test_what_a_run_has_shown_is_told() -> None:
     told = Recording(shows).shows(stage).timer(1).shows(words).shows(stage)
     assert replay(told.timer(2).completed()).status == "completed"
-    with pytest.raises(Divergence, match="a turn that sent nothing, after its start; "):
+    with pytest.raises(Divergence, match="a turn that sent nothing, after started; "):
         replay(Recording(shows).op(2).timer(1).history)
 
 
