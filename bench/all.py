@@ -39,7 +39,7 @@ QUICK: Mapping[str, Sequence[str]] = {
     "replay": ("--repeat", "3"),
     "signals": ("--calls", "100", "--repeat", "3"),
     "growth": ("--finished", "0", "--finished", "100000", "--finished", "1000000",
-               "--repeat", "3"),
+               "--repeat", "5"),
     "workers": ("--repeat", "2"),
     "sleepers": ("--runs", "10000", "--sleep", "25"),
     "hostloop": (),
