@@ -14,6 +14,7 @@ from typing import Any, Self, TypeAlias
 from ._authoring.definitions import Definition, workflow_of
 from ._codec.failures import decode_failure
 from ._core import commands, divergence
+from ._core.hosts import lent
 from ._histories import History
 from ._runtime.closing import closing
 from ._runtime.instance import Instance
@@ -94,8 +95,9 @@ def replay(history: History, workflow: Callable[..., Any] | None = None) -> Repl
             replay(history)
     """
     with Copy(history, workflow) as copy:
-        for row in history.fed:
-            copy.feed(row)
+        with lent():  # to one run: an eighth of the time (bench replay)
+            for row in history.fed:
+                copy.feed(row)
         return copy.end()
 
 
