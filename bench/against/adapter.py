@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 
 from . import restarting, workloads
 
-CALLS_AT_ONCE = 100  # starts that a client has under way, where there is no call for many
+CALLS_AT_ONCE = 100  # that a client has under way, where there is no call for many
 
 
 class Adapter:
@@ -37,6 +37,8 @@ class Adapter:
     name: ClassVar[str]
     # A call for the result asks again and again: all are started first, and asked one by one.
     results_are_polled: ClassVar[bool] = False
+    # One call begins a run and waits for its result, and is quicker than two.
+    runs_are_calls: ClassVar[bool] = False
     calls_at_once: ClassVar[int] = CALLS_AT_ONCE
 
     def __init__(self, options: argparse.Namespace) -> None:

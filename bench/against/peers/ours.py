@@ -49,6 +49,7 @@ WORKFLOWS = {each.__name__: each for each in (steps, gather, wait, steps_then_wa
 
 class Ours(Adapter):
     name = "ours"
+    runs_are_calls = True
     calls_at_once = 1_000
 
     async def open(self, concurrency: int) -> None:
@@ -65,6 +66,9 @@ class Ours(Adapter):
 
     async def result(self, handle: Handle[int]) -> int:
         return await handle.result()
+
+    async def run(self, workflow: str, argument: int) -> int:
+        return await self.app.run(WORKFLOWS[workflow], argument)
 
     async def handle(self, id: str) -> Handle[int]:
         return self.app.handle(id, steps_then_wait)

@@ -65,6 +65,7 @@ app = restate.app([workflow])
 
 class Restate(Adapter):
     name = "restate"
+    runs_are_calls = True
 
     def prepare(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="bench-restate-"))
@@ -133,15 +134,11 @@ class Restate(Adapter):
     async def run(self, workflow: str, argument: int) -> Any:
         return await self._ask("run", workflow, argument, os.urandom(16).hex())
 
-    async def start(self, workflow: str, argument: int, id: str) -> Any:
-        if self.workload == "starts":
-            return await self._ask("run", workflow, argument, id)
+    async def start(self, workflow: str, argument: int, id: str) -> str:
         await self._ask("run/send", workflow, argument, id)
         return id
 
-    async def result(self, handle: Any) -> Any:
-        if isinstance(handle, int):
-            return handle
+    async def result(self, handle: str) -> Any:
         url = f"{self.ingress}/restate/workflow/Bench/{handle}/attach"
         return await self._answer(self.http.get(url))
 
