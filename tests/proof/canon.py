@@ -197,6 +197,21 @@ async def family(ctx: Context) -> list[str]:
     return [*done, await ctx.activity(act, "after them")]
 
 
+@workflow(name="canon.patched")
+async def patched(ctx: Context) -> list[str]:
+    """Branches ask in turns of their own, one id twice, and one that is retired on the way."""
+
+    async def branch(name: str) -> str:
+        done = await ctx.activity(act, f"{name} begins")
+        if ctx.patched(f"canon {name}") and ctx.patched("canon"):
+            done = await ctx.activity(act, f"{name} goes the new way")
+        return done
+
+    done = await asyncio.gather(*(branch(name) for name in "ab"))
+    ctx.retire_patch("canon c")
+    return [*done, await ctx.activity(act, "after them")]
+
+
 @workflow(name="canon.continued")
 async def continued(ctx: Context, left: int = 2) -> int:
     """Three runs of one id: what activities do is counted by ids, so there are none."""
@@ -318,6 +333,7 @@ CASES = (
     Case(shown),
     Case(promised, meanwhile=visitors.answer),
     Case(family),
+    Case(patched),
     Case(continued),
     Case(relayed, meanwhile=visitors.relay),
     Case(asked, meanwhile=visitors.converse),
