@@ -8,10 +8,14 @@ from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
 from . import _queries
+from ._authoring.children import checked_name
 from ._client.handle import Handle
 from ._core.statuses import OPEN, Status
 from ._forking import fork
 from .errors import DurableError, InvalidCall, StoreError
+
+# Filters that are texts.
+TEXTS = {"workflow", "queue", "id_prefix", "parent"}
 
 
 class Filters(TypedDict, total=False):
@@ -107,6 +111,10 @@ class Client(_queries.Client):
                 f"{verb}_many() without a filter would {verb} all runs there are. Say which are "
                 f"meant, as in {verb}_many(workflow='order')."
             )
+        if limit is not None and (type(limit) is not int or limit < 0):
+            raise InvalidCall(f"limit={limit!r:.300} is no number of runs.")
+        for name in TEXTS & filters.keys():  # an empty prefix would mean all runs, too
+            checked_name(filters[name], name)
         # One list: what moves from one status to another meanwhile is met, and met once.
         runs = self.list(**{**filters, "status": filters.get("status", statuses)})
         done: list[Done] = []

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from ._authoring import origins
+from ._authoring.children import checked_name
 from ._client.listing import checked_status
 from ._core.statuses import OPEN
 from ._runtime import rows
@@ -99,7 +100,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Raises:
             RunNotFound: there is none.
         """
-        run = await client.store.runs.current(id)
+        run = await client.store.runs.current(checked_name(id, "id"))
         async for history in cls.read(client.store, [] if run is None else [run]):
             return history
         raise RunNotFound(id=id)

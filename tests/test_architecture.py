@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "_overdue": set(),
     "_judging": {*INNER, "_store", "_histories", "_replaying", "_overdue"},
     "_forking": {*INNER, "_authoring", "_client", "_runtime", "_store", "_histories", "_replaying"},
-    "_changing": {*INNER, "_client", "_queries", "_forking"},
+    "_changing": {*INNER, "_authoring", "_client", "_queries", "_forking"},
     "_app": {
         *INNER,
         "_authoring",

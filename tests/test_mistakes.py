@@ -89,6 +89,8 @@ async def mistaken(ctx: Context, how: str) -> None:
         (lambda: APP(runs_max="3"), InvalidCall, "runs_max='3': it must be"),
         (lambda: APP(lease=1), InvalidCall, "lease=1.0: a worker beats"),
         (lambda: APP(queues="default"), InvalidCall, r"queues=\('default',\)"),
+        (lambda: APP(build=""), InvalidCall, "build='': it takes a name, as in build='v7'"),
+        (lambda: APP(build=7), InvalidCall, "build=7: it takes a name"),
         (lambda: APP(queues=("",)), InvalidCall, "names of queues"),
         (lambda: APP(serve=parcel), InvalidCall, r"serve=\[order\]"),
         (lambda: APP(serve="shop.orders"), InvalidCall, r"serve=\[order\]"),

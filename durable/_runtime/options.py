@@ -41,6 +41,8 @@ class WorkerOptions:
             raise ValueError(
                 f"queues={self.queues!r}: it takes the names of queues, as in queues=('default',)"
             )
+        if self.build is not None and not is_name(self.build):
+            raise ValueError(f"build={self.build!r:.300}: it takes a name, as in build='v7'")
         for name in ("runs_max", "activities_max", "transactions_max"):
             most = getattr(self, name)
             if not isinstance(most, int) or most < 1:

@@ -95,6 +95,12 @@ async def test_all_runs_are_never_meant_by_saying_nothing(env: Environment) -> N
         await env.terminate_many()
     with pytest.raises(InvalidCall, match="without a filter"):
         await env.cancel_many(limit=5, status=None)
+    with pytest.raises(InvalidCall, match="id_prefix=''"):
+        await env.terminate_many(id_prefix="")
+    with pytest.raises(InvalidCall, match="parent=5"):
+        await env.terminate_many(parent=5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidCall, match="limit=-1 is no number of runs"):
+        await env.terminate_many(workflow="many/waits", limit=-1)
     with pytest.raises(InvalidCall, match="no filter ids; there are status, workflow"):
         await env.retry_many(ids=["f-1"])  # type: ignore[call-arg]
     with pytest.raises(InvalidCall, match="status='gone'"):

@@ -170,6 +170,8 @@ async def test_unread_mail_and_begun_attempts_belong_to_a_history(env: Environme
 async def test_there_is_no_history_of_nobody(env: Environment) -> None:
     with pytest.raises(RunNotFound):
         await History.of(env, "nobody")
+    with pytest.raises(InvalidCall, match="id=5 cannot name a run"):
+        await History.of(env, 5)  # type: ignore[arg-type]
 
 
 async def test_a_history_is_replayed_by_its_own_workflow(env: Environment) -> None:
