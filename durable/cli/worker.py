@@ -140,7 +140,9 @@ def supervise(given: list[str], processes: int, patience: float, output: str) ->
     supervisor = Supervisor(
         partial(_again, given), processes, patience=patience, new_build=lambda: str(uuid4())
     )
-    return asyncio.run(supervisor.run())
+    # Others keep SIGCHLD to themselves, should a policy have put one in asyncio's place.
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        return runner.run(supervisor.run())
 
 
 def _again(given: list[str], end: int, build: str) -> list[str]:
