@@ -67,7 +67,8 @@ class Anew:
         Example:
             handle = await client.handle("import-2026-01").restart()
         """
-        run = await self._client.store.runs.restart(self.id, await self._resolved())
+        old = await self._resolved()
+        run = await self._client.store.runs.restart(self.id, old, self._client._seed(old))
         if run is None:
             raise RetryRefused(id=self.id, why="its id names another run now, started after it")
         await self._client.store.notify(Hint.ENDED)

@@ -316,6 +316,10 @@ class Client(Lists):
     async def _found(self, id: str, answer: Answer) -> None:
         """A start has found a run that is there already."""
 
+    def _seed(self, old: int) -> bytes:
+        """All chance of a run that is begun anew."""
+        return os.urandom(16)
+
     async def _started_elsewhere(self) -> None:
         """Runs are due: whoever works should look."""
         await self.store.notify(Hint.DUE)

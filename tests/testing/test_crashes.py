@@ -54,6 +54,11 @@ async def pays_once(card: str) -> str:
     return f"paid by {card}"
 
 
+@workflow(name="testing/pays_a_card")
+async def pays_a_card(ctx: Context) -> str:
+    return await ctx.activity(pays, "visa")
+
+
 @activity(name="testing/draws")
 async def draws() -> int:
     return next(counter)
@@ -179,6 +184,16 @@ async def test_children_and_threads_and_heirs_come_to_the_same() -> None:
         assert survived.crashes > 10, "those of the child, too"
         again = await env.crash_everywhere(goes_on_anew, 1)
         assert again.result == "paid by 0"
+
+
+async def test_a_run_that_is_begun_anew_meanwhile_is_the_same_one_each_time() -> None:
+    async def begins_anew(_: Environment, handle: Handle[str]) -> None:
+        await handle.result()
+        await (await handle.restart()).result()
+
+    async with Environment() as env:
+        survived = await env.crash_everywhere(pays_a_card, meanwhile=begins_anew)
+    assert survived.crashes > 4
 
 
 async def test_a_failure_is_an_end_as_well() -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -244,12 +243,12 @@ class Runs:
         return family.resume(self._tables, run, self._retry)
 
     @verb
-    def restart(self, id: str, meant: int) -> int | None:
+    def restart(self, id: str, meant: int, seed: bytes) -> int | None:
         old = self._tables.named(id)
         if old is None or old.run != family.latest(self._tables, meant):
             return None
         given = (id, old.workflow, old.queue, old.priority, *self._tables.input[old.run])
-        return self._start(NewRun(*given, "replace", True, os.urandom(16))).run
+        return self._start(NewRun(*given, "replace", True, seed)).run
 
     @verb
     def children(self, run: int) -> list[int]:

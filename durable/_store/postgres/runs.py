@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
@@ -181,10 +180,10 @@ class Runs(Noun):
         if it does, ``absent``, or why not, in words."""
         return await self._from_outside("retry", id, meant)
 
-    async def restart(self, id: str, meant: int) -> int | None:
+    async def restart(self, id: str, meant: int, seed: bytes) -> int | None:
         """Begin the run ``meant`` anew in its place: the key of the new one. None if the id names
         another."""
-        sent = f"id {id!r}", self._sql["restart"], id, meant, os.urandom(16)
+        sent = f"id {id!r}", self._sql["restart"], id, meant, seed
         run: int | None = (await twice(lambda: self._line.patiently(*sent)))[0]
         return run
 
