@@ -83,7 +83,7 @@ async def limited(ctx: Context, how: str) -> Any:
             call = options.activity(sleeps, 60.0)
         case "total of many":
             many = Retry(attempts=None, delay=0.01, growth=1)
-            options = ctx.options(timeout=0.02, timeout_total=0.1, retry=many)
+            options = ctx.options(timeout=0.02, timeout_total=0.5, retry=many)  # of a busy machine
             call = options.activity(sleeps, 60.0)
         case "silence":
             options = ctx.options(heartbeat_timeout=0.05, retry=retry)
@@ -125,7 +125,7 @@ async def test_limits_of_an_attempt_and_of_all(app: Durable) -> None:
 async def test_timeout_total_ends_what_is_tried_for_ever(app: Durable) -> None:
     message, attempts = await app.run(limited, "total of many")
     assert "timeout" in message
-    assert 2 <= attempts <= 10
+    assert 2 <= attempts <= 25
 
 
 @pytest.mark.parametrize("name", ["timeout", "timeout_total", "heartbeat_timeout"])
