@@ -46,9 +46,9 @@ def put_back(loop: asyncio.AbstractEventLoop | None, hooks: Any, task: Any) -> N
 @contextmanager
 def lent() -> Generator[None, None, None]:
     """Many runs are fed in here. Nothing else in here may ask which loop is running."""
-    before, thread.lent = left(), True
+    before, was, thread.lent = left(), thread.lent, True
     try:
         yield
     finally:
-        thread.lent = False
+        thread.lent = was
         put_back(*before)
