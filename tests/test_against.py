@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,9 @@ def test_the_figures_of_a_page_stand_between_its_marks(tmp_path: Path) -> None:
     assert "old" not in text
     assert "| 900 | 300 (**3 x**) |  |" in text
     assert "- oban: a job has no steps" in text
+
+
+def test_what_ours_needs_is_pinned_for_it() -> None:
+    project = tomllib.loads((course.ROOT / "pyproject.toml").read_text())["project"]
+    needed = {each.partition(">=")[0] for each in project["dependencies"]}
+    assert needed <= set(homes.pins("ours"))

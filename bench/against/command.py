@@ -82,7 +82,7 @@ def main(
     about = surroundings() | {
         "rounds": repeat,
         "peers_python": version(pythons["ours"]),
-        "releases": {each: homes.release(each, EVERYBODY[each].package) for each in peers},
+        "releases": {each: homes.pins(each)[EVERYBODY[each].package] for each in peers},
         "not_installed": missing,
     }
     found = told.report(measured, workloads, peers) | about

@@ -52,10 +52,9 @@ def python_of(home: Path, name: str) -> str:
     return str(home / name / "bin" / "python")
 
 
-def release(name: str, package: str) -> str:
-    """The pinned version of a package."""
-    pins = dict(line.rsplit("@" if "@" in line[1:] else "==", 1) for line in _pins(name).split())
-    return pins[package]
+def pins(name: str) -> dict[str, str]:
+    """The version of each package of a peer."""
+    return dict(line.rsplit("@" if "@" in line[1:] else "==", 1) for line in _pins(name).split())
 
 
 def _pip(name: str) -> Path:
