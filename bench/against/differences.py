@@ -25,14 +25,15 @@ DIFFERENCES = {
     "restate": (
         "A server of its own with its own log, flushed to disk; no Postgres, so nothing joins a "
         "transaction of yours. The server pushes work, and notices a broken connection at once. "
-        "One node here; a cluster replicates, for more time. The service runs in a process of its "
-        "own, so it and the server have two cores for themselves."
+        "One node here; a cluster replicates, for more time. Client, service and server are three "
+        "processes."
     ),
     "temporal": (
         "The development server of its command line on one SQLite file: what Temporal's own "
         "documents offer for trying out, not a cluster, which has other figures. Steps are local "
         "activities, which are recorded when the turn of their run ends: a crash may repeat "
-        "several. Its server routes, shows and keeps far more than is asked for here."
+        "several. What waits for a worker that was killed is offered to others after ten seconds. "
+        "Its server routes, shows and keeps far more than is asked for here."
     ),
     "pgqueuer": (
         "A job queue: a job has no result, no steps and no history, and is deleted when it is "
