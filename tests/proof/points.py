@@ -190,8 +190,10 @@ async def stages(
     url: str,
     count: int,
     restart: Callable[[], Awaitable[None]] | None = None,
+    *,
+    bug: str = "",
 ) -> AsyncIterator[list[Trial]]:
-    """So many stages on one server."""
+    """So many stages on one server; a ``bug`` is planted there, or in the workers."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="durable-trials-")))
         names = [f"durable_stage_{folder.name[-8:].lower()}_{n}" for n in range(count)]
@@ -199,7 +201,7 @@ async def stages(
         await _create(url, names)
         stack.push_async_callback(_drop, url, names)
         await asyncio.gather(*map(migrate, places))
-        zygote = await stack.enter_async_context(Zygote(places[0]))
+        zygote = await stack.enter_async_context(Zygote(places[0], bug))
         trials = []
         for name, dsn in zip(names, places, strict=True):
             (folder / name).mkdir()

@@ -50,14 +50,15 @@ async def persistent(call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P
 
 
 class Zygote:
-    """Forks workers on demand: see ``worker.py``. ``dsn`` is where it rehearses."""
+    """Forks workers on demand: see ``worker.py``. ``dsn`` is where it rehearses; they may have a
+    ``bug``, one of those that are planted in chaos."""
 
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+    def __init__(self, dsn: str, bug: str = "") -> None:
+        self._dsn, self._bug = dsn, bug
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.proof.worker", self._dsn, cwd=ROOT,
+            sys.executable, "-m", "tests.proof.worker", self._dsn, self._bug, cwd=ROOT,
             env={**os.environ, "PYTHONHASHSEED": "1"},
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
@@ -131,6 +132,7 @@ class Trial:
         self._unended: list[int] = []  # though they were told to
         self._restarts = restart
         self.found: Evidence | None = None  # of the latest trial
+        self.patience = PATIENCE_SECONDS
         self._observer: asyncpg.Connection[Any] | None = None
         self._sessions = Sessions()
         # A restart that many trials wait for must not look like a call that hangs.
@@ -222,7 +224,7 @@ class Trial:
     async def _watch(self, case: Case, handle: Any) -> None:
         meanwhile = case.meanwhile and asyncio.create_task(case.meanwhile(self.client, handle))
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(self.patience):
                 if meanwhile:
                     await meanwhile
                 with suppress(RunFailed, RunCancelled, RunTerminated, RunStuck):
@@ -231,7 +233,7 @@ class Trial:
                 if self.proxy.struck.is_set():
                     await self._helped.wait()
         except TimeoutError:
-            history.note("gave up", run=case.name, seconds=PATIENCE_SECONDS)
+            history.note("gave up", run=case.name, seconds=self.patience)
         finally:
             if meanwhile and not meanwhile.done():
                 meanwhile.cancel()

@@ -126,7 +126,12 @@ def _live(order: dict[str, Any]) -> None:
 def main() -> None:
     """Lines in: an order. Lines out: the pid; of one waited for, how it
     ended, or null."""
-    asyncio.run(rehearse(sys.argv[1]))
+    dsn, bug = sys.argv[1:]
+    if bug:
+        from bench.chaos.plants import PLANTS
+
+        PLANTS[bug].in_worker()
+    asyncio.run(rehearse(dsn))
     print("null", flush=True)  # an answer to nobody: ready
     gc.freeze()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of a child too, until it listens
