@@ -26,7 +26,7 @@ from ._runtime.versions import versions
 from ._runtime.worker import LiveWorker
 from ._selftest import check_python
 from ._store.postgres import migrate as schema_room
-from ._store.protocol import Birth, Verdict
+from ._store.protocol import Birth, Hint, Verdict
 from ._store.protocol import Started as Answer
 from ._store.verbs import Store
 from .errors import DecodeError, InvalidCall
@@ -208,12 +208,14 @@ class Durable(Client):
             await super()._started_elsewhere()
 
     async def _news_for(self, run: int | None) -> None:
-        if self._worker is not None and run in self._worker.active:
-            self._worker.claimer.mail_came()
-        else:
+        worker = self._worker
+        if worker is None:
             await super()._news_for(run)
-            if self._worker is not None:
-                self._worker.claimer.poke()
+        elif run in worker.active:
+            worker.claimer.mail_came()
+        else:
+            worker.claimer.poke()  # first: whoever sends here most often works here
+            worker.chores.announce(Hint.DUE)
 
 
 class Worker(Durable):
