@@ -190,7 +190,9 @@ def expect(channel: object, kind: type[Channel]) -> None:
         InvalidCall: it is no channel of this kind.
     """
     if not isinstance(channel, kind):
-        raise InvalidCall(f"{shorten(channel)} is no {kind.__name__}: give the object itself.")
+        raise InvalidCall(
+            f"{shorten(channel)} is no {kind.__name__}, which this call takes: give the object itself."
+        )
 
 
 def check() -> None:
