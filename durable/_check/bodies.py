@@ -172,8 +172,12 @@ def decorated(names: Names, node: ast.AST, scope: Scope, kind: str) -> bool:
     return any(decorates(names, each, scope, kind) for each in getattr(node, "decorator_list", []))
 
 
-def decorates(names: Names, expr: ast.expr, scope: Scope, kind: str) -> bool:
-    """Whether it is ``activity``, ``activity(...)``, or a name for one of those."""
+def decorates(
+    names: Names, expr: ast.expr, scope: Scope, kind: str, seen: frozenset[ast.expr] = frozenset()
+) -> bool:
+    """Whether it is ``activity``, ``activity(...)``, or a name for one of those. ``seen``: what was
+    asked for on the way; a name may be made of itself."""
+    first = expr
     while isinstance(expr, ast.Call):
         is_partial = names.meaning(expr.func, scope) == Outside("functools.partial")
         expr = expr.args[0] if is_partial and expr.args else expr.func
@@ -181,4 +185,6 @@ def decorates(names: Names, expr: ast.expr, scope: Scope, kind: str) -> bool:
     if known == Outside(f"durable.{kind}"):
         return True
     found = names.value_of(known, expr, scope)
-    return found is not None and isinstance(found[0], ast.Call) and decorates(names, *found, kind)
+    if found is None or not isinstance(found[0], ast.Call) or first in seen:
+        return False
+    return decorates(names, *found, kind, seen | {first})

@@ -182,6 +182,13 @@ def test_environments_and_hidden_folders_are_left_alone(here: Path) -> None:
     assert check(["."]).files == 1
 
 
+def test_a_decorator_that_is_made_of_itself_goes_in_no_circle(here: Path) -> None:
+    circle = "mark = mark()\n\n@mark\ndef helper(): ...\n"
+    body = ORDER.format(comment="").replace("return stamp()", "return helper()")
+    write(here / "shop.py", body + circle)
+    assert check(["shop.py"]).findings == []
+
+
 def test_what_is_named_like_a_file_and_is_none_is_left_alone(
     here: Path, durable_check: Check
 ) -> None:
