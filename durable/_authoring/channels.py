@@ -190,9 +190,8 @@ def expect(channel: object, kind: type[Channel]) -> None:
         InvalidCall: it is no channel of this kind.
     """
     if not isinstance(channel, kind):
-        raise InvalidCall(
-            f"{shorten(channel)} is no {kind.__name__}, which this call takes: give the object itself."
-        )
+        told = f"{shorten(channel)} is no {kind.__name__}, which this call takes"
+        raise InvalidCall(f"{told}: give the object itself.")
 
 
 def check() -> None:
