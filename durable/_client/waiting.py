@@ -97,7 +97,8 @@ class Waiting(Generic[K, A]):
             gap = max(PAUSE_FIRST, GAP_PER_WAITER * len(self._waiters))
             await asyncio.sleep(asked_at + gap - loop.time())
             asked_at = loop.time()
-            keys = list(self._waiters.keys() - self._live())
+            live = self._live()
+            keys = [key for key in self._waiters if key not in live]  # in the order of asking
             if not keys:
                 continue
             try:
