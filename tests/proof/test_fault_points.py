@@ -86,10 +86,9 @@ def on(crashes: Crashes, count: int):  # type: ignore[no-untyped-def]
 
 
 # What is planted, where it shows, and to whom. (Others of those bugs are for chaos: they want a
-# message to come at a certain moment, or time to pass.)
+# message to come at a certain moment, time to pass, or two owners to meet in the middle of a run:
+# on an idle machine the second one has ended it before the first wakes up.)
 PLANTED = {
-    "unfenced": (("steps pause before commit#2", "gathered pause before commit#1"),
-                 checkers.journals_have_no_gaps_no_forks_and_never_change),
     "not-sent-again": (("steps cut before commit#2", "steps terminate before commit#1"),
                        checkers.what_was_let_out_rests_on_journaled_results),
     "let-out-early": (("steps cut after commit#2", "booked cut after commit#3"),
