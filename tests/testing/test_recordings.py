@@ -117,7 +117,7 @@ def test_what_cannot_have_been_recorded_is_refused() -> None:
         Recording(order, "visa").activity(len, "visa")
     with pytest.raises(InvalidCall, match="counted from 1"):
         Recording(order, "visa").op(0)
-    with pytest.raises(InvalidCall, match="is no Stream: give the object itself"):
+    with pytest.raises(InvalidCall, match="is no Stream, which this call takes"):
         Recording(order, "visa").shows(parcels)  # type: ignore[arg-type]
     with pytest.raises(InvalidCall, match="is that of a Recording"):
         replay(Recording(order, "visa"))  # type: ignore[arg-type]
