@@ -68,6 +68,7 @@ def signals_stay() -> Iterator[None]:
 
 @asynccontextmanager
 async def running(supervisor: Supervisor) -> AsyncIterator[asyncio.Task[int]]:
+    hang_up = signal.getsignal(signal.SIGHUP)
     task = asyncio.create_task(supervisor.run())
     try:
         yield task
@@ -80,6 +81,7 @@ async def running(supervisor: Supervisor) -> AsyncIterator[asyncio.Task[int]]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             loop.remove_signal_handler(number)
+        signal.signal(signal.SIGHUP, hang_up)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -183,6 +185,27 @@ async def test_hang_up_replaces_them_one_by_one() -> None:
         assert await ended == 0
 
 
+async def test_what_nohup_has_begun_outlives_its_terminal_and_is_replaced_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("durable.cli.supervisor.has_terminal", lambda: False)
+    was = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        supervisor = Stage("works").supervisor(1)
+        supervisor._had_terminal = True  # it was closed
+        async with running(supervisor) as ended:
+            await until(lambda: len(working(supervisor)) == 1)
+            old = working(supervisor)
+            supervisor._hang_up()
+            assert not supervisor._is_stopping
+            assert not supervisor._replace.is_set()
+            to_me(signal.SIGHUP)
+            await until(lambda: len(working(supervisor) - old) == 1)
+            assert not ended.done()
+    finally:
+        signal.signal(signal.SIGHUP, was)
+
+
 async def test_new_code_that_does_not_begin_replaces_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -217,8 +240,9 @@ async def test_a_second_signal_ends_all_at_once() -> None:
 
 
 AT_A_TERMINAL = """
-import asyncio, fcntl, sys, termios
+import asyncio, fcntl, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever has begun the tests may ignore it
 from tests.test_supervisor import Stage, until, working
 supervisor = Stage("works").supervisor(1)
 async def main():

@@ -170,12 +170,14 @@ class Supervisor:
         self._is_stopping = False
         self._code = 0
         self._had_terminal = has_terminal()
+        self._stays = False  # when its terminal is closed
 
     async def run(self) -> int:
         """Until it is told to stop, or gives up. Returns the exit code."""
         loop = asyncio.get_running_loop()
         self._keeping = asyncio.ensure_future(self._keep_all())
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        self._stays = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # as `nohup` has it
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
@@ -205,7 +207,8 @@ class Supervisor:
 
     def _hang_up(self) -> None:
         if self._had_terminal and not has_terminal():  # it was closed: nobody asks for new code
-            if not self._is_stopping:
+            self._had_terminal = False
+            if not self._is_stopping and not self._stays:
                 self._stop(signal.SIGHUP)
         else:
             self._replace.set()

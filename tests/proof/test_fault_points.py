@@ -28,7 +28,7 @@ from tests.proof.trial import FAULTS, RESTART
 
 SAMPLE = 12
 SIDE_BY_SIDE = int(os.environ.get("DURABLE_TEST_TRIALS_MAX", 16))
-SECONDS = float(os.environ.get("DURABLE_TEST_SECONDS", 220))
+SECONDS = float(os.environ.get("DURABLE_TEST_SECONDS", 240))
 SEED = int(os.environ.get("DURABLE_TEST_SEED", random.randrange(10**6)))
 
 
