@@ -357,7 +357,7 @@ begin
             set status = t.status, closed_at = moment, worker = null, due_at = null,
                 waits_for = null, waits_at = null
             from told t
-            where r.run = t.run
+            where r.run = t.run and r.run = any(close_run)  -- or the plan may read the whole table
         )
         insert into durable.result (run, result, failure, failed_at, next_op, reason)
         select t.run, t.result, t.failure, t.failed_at, t.next_op, t.reason from told t;
@@ -378,7 +378,8 @@ begin
                 waits_for = p.waits_for, waits_at = p.waits_at
             from json_to_recordset(parks) p(
                 run bigint, due_at timestamptz, seen bigint, waits_for text, waits_at text)
-            where r.run = p.run and r.last_seq = p.seen and (all_go or p.run = any(go))
+            where r.run = p.run and r.run = any(park_run)
+                and r.last_seq = p.seen and (all_go or p.run = any(go))
             returning r.run
         )
         select array_agg(away.run) into parked from away;
