@@ -229,6 +229,21 @@ async def test_a_signal_reaches_an_unserved_run_and_does_not_lose_its_mark(stage
     assert (await stage.run(run))["status"] == "unserved"
 
 
+# What a claim looks at
+
+
+async def test_a_claim_meets_no_run_but_those_that_it_takes(stage: Stage) -> None:
+    worker = await stage.worker()
+    claim = "select run from durable.claim($1, 5, null, 1)"
+    await stage.observer.fetch(claim, worker)  # by a plan that was made when there were none
+    for n in range(60):
+        await stage.start(f"n{n}")
+    met = "select idx_tup_fetch from pg_stat_xact_user_tables where relname = 'run'"
+    async with stage.observer.transaction():
+        assert len(await stage.observer.fetch(claim, worker)) == 5
+        assert await stage.observer.fetchval(met) <= 15
+
+
 # Doubtful
 
 
