@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ._authoring.context import Context
 from ._core import divergence
+from ._core.loop import Timer
 from ._core.operation import Operation
 from ._core.replayer import Replayer
 from ._core.sites import is_between
@@ -113,8 +114,9 @@ def _op(replayer: Replayer, waiter: Any) -> int | None:
     if isinstance(waiter, Operation):
         return waiter.op if waiter.op in replayer.open else None
     # `asyncio.sleep` waits for a plain future, which a timer will resolve.
-    return next((op for op, timer in replayer._timers.items()
-                 if any(each is waiter for each in timer.args)), None)  # fmt: skip
+    return next((op for op, timer in replayer._waiting.items()
+                 if isinstance(timer, Timer) and any(each is waiter for each in timer.args)),
+                None)  # fmt: skip
 
 
 def _described(waiter: Any, inner: Frame | None) -> str:

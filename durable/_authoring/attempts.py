@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from .._codec import values
 from ..errors import InvalidCall, PayloadTooLarge, shorten
@@ -107,8 +107,16 @@ def _encoded(details: object) -> bytes:
     return payload
 
 
-# What makes the attempt when somebody asks for it: most activities never do.
-_current: ContextVar[Callable[[], Attempt]] = ContextVar("durable_attempt")
+class Tried(Protocol):
+    """What makes the attempt when somebody asks for it: most activities never do."""
+
+    def attempt(self) -> Attempt: ...
+
+
+_current: ContextVar[Tried] = ContextVar("durable_attempt")
+
+# Make this the attempt of a task, and of the threads that it starts.
+enter = _current.set
 
 
 def attempt() -> Attempt:
@@ -118,17 +126,12 @@ def attempt() -> Attempt:
         InvalidCall: not inside an activity.
     """
     try:
-        return _current.get()()
+        return _current.get().attempt()
     except LookupError:
         raise InvalidCall(
             "durable.attempt() was called outside of an activity: only a function that a worker "
             "runs for `ctx.activity(...)` has an attempt."
         ) from None
-
-
-def enter(current: Callable[[], Attempt]) -> None:
-    """Make ``current()`` the attempt of this task and the threads it starts."""
-    _current.set(current)
 
 
 def idempotency_key(seed: bytes, activity: str, digest: bytes, nth: int) -> str:

@@ -50,15 +50,6 @@ class Call(msgspec.Struct, frozen=True):
     nth: int  # the n-th call with this name and input in this run
     args: tuple[Any, ...] | None  # what decoding ``input`` would give, if that is known
 
-    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """
-        Raises:
-            DecodeError: the arguments do not fit the annotations.
-        """
-        if self.args is not None:
-            return self.args, {}
-        return self.definition.signature.decode_call(self.input)
-
 
 class Verbs:
     """What runs a function outside of the workflow."""

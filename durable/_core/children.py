@@ -117,7 +117,7 @@ class Children:
         if not replayer._loop.dead:
             replayer.has_children = True
             replayer.open[ending.op] = spawn
-            replayer._operations[ending.op] = ending
+            replayer._waiting[ending.op] = ending
             replayer._ask(spawn)
         return ending
 
@@ -137,7 +137,7 @@ class Children:
     def refuse(self, event: events.Refused) -> None:
         """Something was not done; a child fails by that."""
         replayer = self._replayer
-        ending = replayer._operations.pop(event.op, None) if event.error is not None else None
+        ending = replayer._waiting.pop(event.op, None) if event.error is not None else None
         if ending is None:
             told = event.op, event.reason
             replayer.say(30, "what was asked for by op %d was refused: %s", told)

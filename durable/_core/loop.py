@@ -61,6 +61,7 @@ class Keeper(Protocol):
     def timer_dropped(self, timer: Timer) -> None: ...
     def callback_raised(self, error: BaseException) -> None: ...
     def task_failed(self, task: asyncio.Task[Any]) -> None: ...
+    def taken_back(self, operation: Any) -> None: ...
 
 
 def _by_birth(self: Any) -> int:
@@ -329,8 +330,8 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     def is_closed(self) -> bool:
         return self.dead
 
-    def get_debug(self) -> bool:
-        return False
+    # False, and told in C: each future asks for it.
+    get_debug = staticmethod(bool)  # pyright: ignore[reportAssignmentType]
 
     def get_task_factory(self) -> None:
         return None

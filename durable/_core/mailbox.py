@@ -6,12 +6,16 @@ receipt is cancelled before anybody has looked at it goes back to its place.
 
 from __future__ import annotations
 
+import weakref
 from bisect import insort
 from collections import defaultdict
 from collections.abc import Callable, Generator
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .operation import Operation
+
+if TYPE_CHECKING:
+    from .replayer import Replayer
 
 T = TypeVar("T")
 
@@ -49,11 +53,11 @@ class Receipt(Operation[T]):
 
 
 class Mailbox:
-    """``unfit`` is the error of the first message that could not be read: the run is at its end,
-    until other code comes."""
+    """A message that cannot be read makes its run unfit: its end, until other code comes."""
 
-    def __init__(self) -> None:
-        self.unfit: Exception | None = None
+    def __init__(self, replayer: Replayer) -> None:
+        # Weakly: what refers to itself waits for the garbage collector.
+        self._replayer: Replayer = weakref.proxy(replayer)
         self._letters: defaultdict[str, list[Letter]] = defaultdict(list)
         self._receipts: defaultdict[str, list[Receipt[Any]]] = defaultdict(list)
         self._answered: list[Receipt[Any]] = []  # at which nobody may have looked yet
@@ -87,13 +91,15 @@ class Mailbox:
         return self._match(receipt.name)
 
     def _match(self, name: str) -> Receipt[Any] | None:
-        if not self._letters[name] or not self._receipts.get(name) or self.unfit is not None:
+        if not self._letters[name] or not self._receipts.get(name):
+            return None
+        if self._replayer.unfit is not None:
             return None
         receipt, letter = self._receipts[name].pop(0), self._letters[name].pop(0)
         try:
             value = receipt.read(letter.value)
         except Exception as error:  # noqa: BLE001 - told by the turn
-            self.unfit = error
+            self._replayer.set_unfit(error)
             return None
         receipt.letter = letter
         receipt.set_result(value)

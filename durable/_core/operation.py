@@ -6,7 +6,7 @@ taken by ``TaskGroup.create_task`` and by anyio's ``start_soon``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from typing import Any, TypeVar
 
 from ..errors import InvalidCall
@@ -25,11 +25,10 @@ class Operation(OrderedFuture[R], Coroutine[Any, Any, R]):
 
     # Set once by whoever makes it: there is no __init__, since one is made per step and the
     # future's own is in C.
-    __slots__ = ("_steps", "asked", "op", "take_back")
+    __slots__ = ("_steps", "asked", "op")
 
     op: int
     asked: Run | Promise | Spawn  # of what an event answers; a sleep has none
-    take_back: Callable[[Operation[Any]], None]
     _steps: Generator[Any, None, R]
 
     def cancel(self, msg: Any | None = None) -> bool:
@@ -39,7 +38,7 @@ class Operation(OrderedFuture[R], Coroutine[Any, Any, R]):
             raise InvalidCall(OUTSIDE)
         cancelled = super().cancel(msg=msg)
         if cancelled:
-            self.take_back(self)
+            loop.keeper.taken_back(self)
         return cancelled
 
     @property

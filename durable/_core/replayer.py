@@ -55,9 +55,8 @@ class Replayer:
         self._loop = ReplayLoop(self, seed)  # type: ignore[abstract]
         self._asked: list[commands.Command] = []
         self._shown_in, self._shown = self._asked, 0  # in a turn, of what size
-        self._operations: dict[int, Operation[Any]] = {}
-        self._timers: dict[int, Timer] = {}
-        self._mailbox = Mailbox()
+        self._waiting: dict[int, Any] = {}  # the operation or the timer that an answer resolves
+        self.unfit: Exception | None = None  # why no code here can go on
         self._main: asyncio.Task[None] | None = None
         self._outcome: commands.Close | None = None
         self._stop: commands.Stop | None = None  # as first asked to cancel
@@ -68,6 +67,7 @@ class Replayer:
         self._failed: Latest[asyncio.Future[Any]] = Latest()
 
     # Made for the few runs that need them.
+    mailbox = cached_property(Mailbox)
     updates = cached_property(Updates)
     children = cached_property(Children)
     patches = cached_property(Patches)
@@ -114,7 +114,7 @@ class Replayer:
     def _take_news(self, event: events.News) -> None:
         match event:
             case events.Received():
-                self._received(self._mailbox.put(event.position, event.name, event.value))
+                self._received(self.mailbox.put(event.position, event.name, event.value))
             case events.Asked():
                 self.updates.put(event)
             case events.Refused():
@@ -145,11 +145,10 @@ class Replayer:
         op, loop = self._take_op(), self._loop
         operation: Operation[Any] = Operation(loop=loop)
         operation.op = op
-        operation.take_back = self._take_back
         if not loop.dead:
             command = commands.Run(op, kind, name, digest, call_site(depth + 1), call)
             operation.asked = self.open[op] = command
-            self._operations[op] = operation
+            self._waiting[op] = operation
             self._asked.append(command)
             loop.progress += 1
         return operation
@@ -159,7 +158,6 @@ class Replayer:
         operation: Operation[None] = Operation(loop=self._loop)
         timer = self._loop.call_at(max(due, self.now).timestamp(), _wake, operation)
         operation.op = timer.op
-        operation.take_back = self._take_sleep_back
         return operation
 
     def ask_receive(self, name: str, read: Callable[[Any], Any]) -> Receipt[Any]:
@@ -168,12 +166,12 @@ class Replayer:
         receipt: Receipt[Any] = Receipt(loop=self._loop)
         receipt.op, receipt.name, receipt.read = self._take_op(), name, read
         receipt.is_taken = False
-        receipt.take_back, receipt.give_back = self._take_receipt_back, self._give_letter_back
+        receipt.give_back = self._give_letter_back
         if not self._loop.dead:
             command = commands.Receive(receipt.op, name, call_site(2))
             self.open[receipt.op] = command
             self._ask(command)
-            self._received(self._mailbox.wait(receipt))
+            self._received(self.mailbox.wait(receipt))
         return receipt
 
     def send(self, to: str, kind: str, name: str, digest: bytes, payload: Any) -> None:
@@ -189,11 +187,10 @@ class Replayer:
         op = self._take_op()
         operation = kind(loop=self._loop)
         operation.op = op
-        operation.take_back = self._take_back
         if not self._loop.dead:
             command = operation.asked = commands.Promise(op, name, call_site(depth + 1), expected)
             self.open[op] = command
-            self._operations[op] = operation
+            self._waiting[op] = operation
             self._ask(command)
         return operation
 
@@ -232,7 +229,7 @@ class Replayer:
         command = commands.Wait(op, due, call_site())
         timer.op = op
         self.open[op] = command
-        self._timers[op] = timer
+        self._waiting[op] = timer
         self._ask(command)
 
     def timer_dropped(self, timer: Timer) -> None:
@@ -240,7 +237,7 @@ class Replayer:
             self.check_turn()
         op, timer.op = timer.op, 0
         if not self._loop.dead:
-            del self._timers[op], self.open[op]
+            del self._waiting[op], self.open[op]
             self._asked.append(commands.Drop(op))
 
     def callback_raised(self, error: BaseException) -> None:
@@ -264,17 +261,22 @@ class Replayer:
 
     def set_unfit(self, error: Exception) -> None:
         """A recorded value cannot be read: the run can go no further with this code."""
-        self._mailbox.unfit = self._mailbox.unfit or error
+        self.unfit = self.unfit or error
 
-    def _take_back(self, operation: Operation[Any]) -> None:
-        if self.open.pop(operation.op, None) is not None and not self._loop.dead:
-            del self._operations[operation.op]
-            self._asked.append(commands.Drop(operation.op))
-
-    def _take_sleep_back(self, operation: Operation[Any]) -> None:
-        timer = self._timers.get(operation.op)
-        if timer is not None:
-            timer.cancel()
+    def taken_back(self, operation: Operation[Any]) -> None:
+        """It was cancelled: nobody waits for its answer any more."""
+        asked = self.open.get(operation.op)
+        if asked is None or self._loop.dead:
+            return
+        if isinstance(asked, commands.Wait):
+            self._waiting[asked.op].cancel()
+            return
+        del self.open[operation.op]
+        if isinstance(operation, Receipt):
+            self.mailbox.take_back(operation)
+        else:
+            del self._waiting[operation.op]
+        self._asked.append(commands.Drop(operation.op))
 
     def _received(self, receipt: Receipt[Any] | None) -> None:
         """A receipt was answered: nobody waits for it any more."""
@@ -282,15 +284,9 @@ class Replayer:
             self.open.pop(receipt.op, None)
             self._loop.progress += 1
 
-    def _take_receipt_back(self, receipt: Operation[Any]) -> None:
-        if self.open.pop(receipt.op, None) is not None and not self._loop.dead:
-            assert isinstance(receipt, Receipt)
-            self._mailbox.take_back(receipt)
-            self._asked.append(commands.Drop(receipt.op))
-
     def _give_letter_back(self, receipt: Receipt[Any]) -> None:
         if not self._loop.dead:
-            self._received(self._mailbox.give_back(receipt))
+            self._received(self.mailbox.give_back(receipt))
 
     def _take_op(self) -> int:
         if self.closed or not self._loop.in_turn:
@@ -304,12 +300,14 @@ class Replayer:
     def _answer(self, event: events.Answered | events.Failed) -> Operation[Any]:
         asked = self.open.pop(event.op, None)
         divergence.check_answer(event, asked, over=self._outcome if self.closed else None)
-        return self._operations.pop(event.op)
+        operation: Operation[Any] = self._waiting.pop(event.op)
+        return operation
 
     def _fire(self, event: events.TimerFired) -> Timer:
         asked = self.open.pop(event.op, None)
         divergence.check_timer(event, asked, over=self._outcome if self.closed else None)
-        return self._timers.pop(event.op)
+        timer: Timer = self._waiting.pop(event.op)
+        return timer
 
     # One turn
 
@@ -339,8 +337,8 @@ class Replayer:
             raise divergence.no_progress(position) from error
         finally:
             self._loop.in_turn, self._loop.ready = False, NO_TURN
-        if self._mailbox.unfit is not None:
-            raise self._mailbox.unfit
+        if self.unfit is not None:
+            raise self.unfit
         asked, self._asked = self._asked, []
         return asked
 
@@ -363,10 +361,12 @@ class Replayer:
                          "`.exception()`.", (told(future), future.exception()))  # fmt: skip
         assert self._outcome is not None
         if isinstance(self._outcome, commands.Continue):
-            unread = self._mailbox.unread() + self.updates.unread()
+            unread = self.mailbox.unread() + self.updates.unread()
             self._outcome = self._outcome._replace(unread=tuple(unread))
-        for name in [] if isinstance(self._outcome, commands.Continue) else self._mailbox.unasked():
-            self.say(30, "signal %r was sent to this run, whose code never asked for it", (name,))
+        elif "mailbox" in self.__dict__:
+            for name in self.mailbox.unasked():
+                self.say(30, "signal %r was sent to this run, whose code never asked for it",
+                         (name,))  # fmt: skip
         self._asked.append(self._outcome)
         self.closed = True
 
@@ -376,16 +376,16 @@ class Replayer:
             del self.open[op]  # whoever waits for it is gone with its task
             return
         if not isinstance(command, commands.Wait):
-            operation = self._operations[op]
+            operation = self._waiting[op]
             if isinstance(operation, Ending):  # what becomes of the child is its own affair
-                del self.open[op], self._operations[op]
+                del self.open[op], self._waiting[op]
                 if not operation.give_up() or operation.is_kept:
                     return
             self.say(30, "%s was still pending when the workflow returned, and is cancelled. "
                      "Await it, or cancel it yourself.", (told(operation),))  # fmt: skip
             operation.cancel()
             return
-        timer = self._timers[op]
+        timer: Timer = self._waiting[op]
         if timer.callback is _wake and not timer.args[0].was_used:
             self.say(30, "a sleep asked for at %s was never awaited: write `await ctx.sleep(...)`.",
                      (command.site,))  # fmt: skip

@@ -19,8 +19,9 @@ _BETWEEN = (
     str(Path(contextlib.__file__)),
 )
 
-_foreign: dict[CodeType, bool] = {}
-_sites: dict[tuple[CodeType, int], str] = {}  # by code and instruction
+# Of each code that was met: itself, so that its id stays its own; whether it is between; and the
+# lines of its instructions. By id, since all that a code holds is hashed anew each time.
+_met: dict[int, tuple[CodeType, bool, dict[int, str]]] = {}
 
 
 def is_between(file: str) -> bool:
@@ -34,15 +35,15 @@ def call_site(depth: int = 1) -> str:
     frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         code = frame.f_code
-        foreign = _foreign.get(code)
-        if foreign is None:
-            foreign = _foreign[code] = not is_between(code.co_filename)
-        if foreign:
-            key = (code, frame.f_lasti)
-            site = _sites.get(key)
+        met = _met.get(id(code))
+        if met is None:
+            met = _met[id(code)] = code, is_between(code.co_filename), {}
+        _, between, sites = met
+        if not between:
+            site = sites.get(frame.f_lasti)
             if site is None:  # the line is worked out from the instruction: once
                 file = Path(code.co_filename).name.encode("utf-8", "replace").decode()
-                site = _sites[key] = f"{file}:{frame.f_lineno}"
+                site = sites[frame.f_lasti] = f"{file}:{frame.f_lineno}"
             return site
         frame = frame.f_back
     return "?"

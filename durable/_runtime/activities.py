@@ -18,7 +18,7 @@ async def run_activity(clock: Clock, work: Work) -> tuple[bytes, Any]:
     """One attempt of one activity: a ``Runner``."""
     definition = work.call.definition
     args, kwargs = arguments(work.call)
-    authoring.enter(work.attempt)
+    authoring.enter(work)
     fn = functools.partial(definition.fn, *args, **kwargs)
     call = fn if definition.is_async else functools.partial(_in_thread, work, fn)
     return encoded(definition.signature, await within(work, clock, call))

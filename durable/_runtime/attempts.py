@@ -106,13 +106,14 @@ class Attempts:
         if resumed and (result := self._kept.take(instance.run, command)) is not None:
             self._worker.result_arrived(instance, result)
             return
-        work = self._under_way[key] = Work(instance, command, key, self._press.stir)
+        work = self._under_way[key] = Work(key, instance, command, command.call, self._press.stir)
         if resumed:
             work.resume(found, self._clock.now())
         if before is not None:
             self._abandon(before)
             work.before, work.pause = before, work.pause or 0.0
-        if work.is_plain and self._slots.is_free and not self._is_measured:
+        plain = command.call.definition.is_plain and work.pause is None and not self._is_measured
+        if plain and self._slots.free:
             self._slots.free -= 1
             self._quick.add(work)
         else:
@@ -197,7 +198,7 @@ class Attempts:
         definition = work.call.definition
         outcome: tuple[bytes, Any] | BaseException
         try:
-            authoring.enter(work.attempt)
+            authoring.enter(work)
             args, kwargs = arguments(work.call)
             outcome = encoded(definition.signature, await definition.fn(*args, **kwargs))
         except BaseException as error:  # noqa: BLE001 - whatever it raised, it has failed
@@ -285,9 +286,10 @@ class Attempts:
         """The result; None if there is to be another attempt, after ``work.pause``."""
         work.waits = True
         try:
-            if not self._slots.free:
+            if self._slots.free:
+                self._slots.free -= 1
+            else:
                 await self._slots.wait()
-            self._slots.free -= 1
             try:
                 if work.call.definition.options.records_start:
                     await self._record(work)
@@ -312,7 +314,8 @@ class Attempts:
         Raises:
             Disowned: the run has left this process before.
         """
-        written = work.instance.awaiting[work.command.op] = self._host.create_future()
+        written = self._host.create_future()
+        work.instance.noting().awaiting[work.command.op] = written
         self._note(work, number=work.number + 1)
         if not await written:
             raise Disowned
@@ -369,6 +372,6 @@ class Attempts:
     ) -> None:
         instance = work.instance
         note = work.note(self._clock.now(), number=number or work.number, next_at=next_at)
-        instance.notes[note.op] = note
+        instance.noting().notes[note.op] = note
         if not instance.lost:
             self._worker.has_news(instance)

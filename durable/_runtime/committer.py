@@ -58,7 +58,7 @@ class Committer:
         clock: Clock,
         *,
         worker: Callable[[], UUID],
-        on_written: Callable[[Instance, Verdict], None],
+        on_written: Callable[[Instance, Advance, Verdict], None],
         on_refused: Callable[[Instance, str], None],
         on_fenced: Callable[[UUID, float], None],
         watchdog: Watchdog,
@@ -164,7 +164,7 @@ class Committer:
             if verdict is LEFT_OUT:
                 self._set_aside(instance, advance)
             else:
-                self._settle(instance, verdict)
+                self._settle(instance, advance, verdict)
             if answered and time.monotonic() > end:  # activities may begin in here
                 self._settling = self._host.call_soon(self._settle_slice)
                 return
@@ -187,8 +187,8 @@ class Committer:
         try:
             verdicts = await self._commit([advance for _, advance in batch])
         except LeaseLost:
-            for instance, _ in batch:  # what has come since then is not written either
-                self._settle(instance, Verdict.LOST)
+            for instance, advance in batch:  # what has come since then is not written either
+                self._settle(instance, advance, Verdict.LOST)
             return
         except Unwritable as error:
             await self._split(batch, error)
@@ -257,22 +257,22 @@ class Committer:
                     self._unwritable(instance, error)
                     return
                 if verdict is not LEFT_OUT:
-                    self._settle(instance, verdict)
+                    self._settle(instance, advance, verdict)
                     return
 
         task = self._host.create_task(wait())
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
 
-    def _settle(self, instance: Instance, verdict: Verdict) -> None:
+    def _settle(self, instance: Instance, advance: Advance, verdict: Verdict) -> None:
         instance.in_flight, instance.left_out = False, 0
         if instance.lost:
             return
         try:
-            self._on_written(instance, verdict)
+            self._on_written(instance, advance, verdict)
         except Exception as error:
             log.exception("run %r could not go on", instance.id, extra=instance.facts)
             self._on_refused(instance, f"it could not go on: {error!r}")
             return
-        if instance.arrivals or instance.notes or instance.streaming:
+        if instance.arrivals or (instance.noted is not None and instance.noted.has_news):
             self.submit(instance)

@@ -7,7 +7,6 @@ in ``requests`` until the committer says that those rows are written. No I/O her
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shlex
 from collections.abc import Collection, Iterable
@@ -27,7 +26,8 @@ from . import births, rows
 from .arrivals import Arrival, Begin, Due, Redo, Result, to_row
 from .closing import closing
 from .keys import next_key
-from .streaming import Publisher, gathered
+from .noted import Noted
+from .streaming import gathered
 
 # A run that waits only for things further off than this is put away: its memory is worth
 # more than the claim that brings it back. Shorter waits stay where they are.
@@ -40,8 +40,6 @@ LONG_FROM = 10_000
 _WRITTEN = (commands.Send, commands.Publish, commands.Reply, commands.Spawn, commands.Patched)
 _CLOSES = (commands.Complete, commands.Fail, commands.Stop, commands.Continue)
 
-NO_OPS: frozenset[int] = frozenset()
-
 log = logging.getLogger("durable.worker")
 
 
@@ -49,11 +47,10 @@ class Instance:
     """A run, live. ``in_flight`` is True while a commit of it is under way."""
 
     __slots__ = (
-        "arrivals", "awaiting", "birth", "claim", "close", "definition", "effects", "fed", "found",
-        "holding", "id", "in_flight", "input", "is_queued", "left_out", "loaded",
-        "lost", "noted", "notes", "origins", "outcome", "parent", "position", "published",
-        "replayer", "report", "requests", "rows", "run", "seed", "seen", "sent", "size",
-        "streaming", "tail",
+        "arrivals", "birth", "claim", "close", "definition", "effects", "fed", "holding", "id",
+        "in_flight", "input", "is_queued", "left_out", "loaded", "lost", "noted", "origins",
+        "outcome", "parent", "position", "published", "replayer", "report", "requests", "rows",
+        "run", "seed", "seen", "sent", "size", "tail",
     )  # fmt: skip
 
     def __init__(
@@ -89,14 +86,10 @@ class Instance:
         self.rows: list[JournalRow] = []
         self.requests: list[commands.Request] = []  # of the world, held until it is written
         self.effects: list[commands.Effect] = []  # of these rows' turns
-        self.streaming: dict[int, Publisher] = {}  # attempts that have published, by op
         self.size = 0  # bytes of payloads that are to be written, about
         self.sent = False  # by the commit under way: receivers are to look
         self.published = False  # by the commit under way: readers are to be told
-        self.notes: dict[int, Note] = {}  # of attempts, by op: to be written
-        self.noted = NO_OPS  # ops that may have a note in the database
-        self.found: dict[int, Note] = {}  # notes of an earlier owner, until they are taken up
-        self.awaiting: dict[int, asyncio.Future[bool]] = {}  # who waits for a note, by op
+        self.noted: Noted | None = None
         self.parent = parent
         self.birth: Birth | None = None
         self.close: Close | None = None
@@ -122,6 +115,17 @@ class Instance:
     def is_idle(self) -> bool:
         """Whether all that it knows is written."""
         return not (self.in_flight or self.is_queued or self.arrivals or self.rows)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to be fed or written."""
+        return bool(self.arrivals) or (self.noted is not None and self.noted.has_news)
+
+    def noting(self) -> Noted:
+        """What its attempts tell: made for the few runs that have something of it."""
+        if self.noted is None:
+            self.noted = Noted()
+        return self.noted
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -174,15 +178,15 @@ class Instance:
             site = row.site
             facts["event"] = f"{row.kind} {row.name!r}" if row.name else row.kind
             if error.kind == "arguments" and row.input is not None:
-                asked: Any = self.replayer._operations[row.op or 0].asked
+                asked: Any = self.replayer._waiting[row.op or 0].asked
                 facts["otherwise"] = rows.difference(row.input, asked.call) or ""
         return error.seen(site, *self.waiting(), **facts)
 
     def advance(self, now: datetime) -> Advance | None:
         """Feed all arrivals and return what is to be written; None if nothing is."""
-        fed, arrivals = 0, self.arrivals
+        fed, arrivals, replayer = 0, self.arrivals, self.replayer
         for arrival in arrivals:
-            if self.replayer.closed or self.report is not None:
+            if replayer.closed or self.report is not None:
                 break
             self._feed(arrival, now)
             fed += 1
@@ -202,25 +206,30 @@ class Instance:
 
     def _take_effects(self, written: list[JournalRow], now: datetime) -> Effects | None:
         """What is to be written beside the rows, if anything."""
-        park = self._park(now)
-        if not (park or self.birth or self.close or self.noted or self.notes or self.effects
-                or self.streaming):  # fmt: skip
+        requests, noted = self.requests, self.noted
+        goes_on = requests and isinstance(requests[-1], commands.Run)  # as most do
+        park = None if goes_on else self._park(now)
+        if noted is not None and noted.is_over:
+            self.noted = noted = None
+        if not (park or noted or self.birth or self.close or self.effects):
             return None
         taken = Effects(self.birth, self.close, park)
+        streaming = noted.streaming if noted else {}
         if self.effects:
             taken.deliveries, taken.replies = rows.to_effects(self.run, self.id, self.effects)
             taken.children = births.to_children(self.effects)
-        if self.effects or self.streaming:
+        if self.effects or streaming:
             key = written[0].key if written else next_key()
-            taken.publishes = gathered(self.effects, self.streaming, key)
+            taken.publishes = gathered(self.effects, streaming, key)
             self.published = bool(taken.publishes or taken.replies)
             self.sent = bool(taken.deliveries or taken.children)
             self.size += rows.bytes_of_effects(taken)
-            self.effects, self.streaming = [], {}
+            self.effects = []
+            streaming.clear()
         if self.outcome is not None:
             taken.heir = births.to_heir(self.outcome)
-        if self.notes or self.noted:
-            taken.notes, taken.ended = self._take_notes()
+        if noted:
+            taken.notes, taken.ended = noted.take(self.replayer.open)
         return taken
 
     def spawn_again(self, begun: Collection[int]) -> None:
@@ -240,7 +249,8 @@ class Instance:
         )  # fmt: skip
 
     def _feed(self, arrival: Arrival, now: datetime) -> None:
-        at, row = max(now, self.replayer.now), None
+        replayer, row = self.replayer, None
+        at = max(replayer.now, now)
         try:
             if isinstance(arrival, Result):
                 recorded = self._answered(arrival, at)
@@ -252,7 +262,7 @@ class Instance:
             self.rows.append(row)
             self.position += 1
             self.size += len(row.input or b"") + len(row.result or b"")
-            asked = self.replayer.feed(event)
+            asked = replayer.feed(event)
         except (Divergence, CodecError) as error:
             self.report = str(error)
             if row is not None:  # a fact, and written; its turn is for other code to begin anew
@@ -322,7 +332,9 @@ class Instance:
         """It has no owner any more. What came while that was being written stays in its inbox, and
         on its row, for the next one; what attempts tell that it has given up is for nobody."""
         self.arrivals.clear()
-        self.notes, self.streaming, self.seen = {}, {}, self.fed
+        self.seen = self.fed
+        if self.noted is not None:
+            self.noted.drop()
 
     # What is under way for it
 
@@ -332,9 +344,10 @@ class Instance:
         Raises:
             Divergence: it is not.
         """
-        self.found = {note.op: note for note in found}
-        self.noted = frozenset(self.found)
-        for op, name, digest, attempt, *_ in self.found.values():
+        notes = {note.op: note for note in found}
+        if notes or self.noted is not None:
+            self.noting().find(notes)
+        for op, name, digest, attempt, *_ in notes.values():
             asked = self.replayer.open.get(op)
             if not isinstance(asked, commands.Run) or (asked.name, asked.digest) != (name, digest):
                 then = f"no end of attempt {attempt} of {name!r} (op {op}), which has begun"
@@ -343,23 +356,6 @@ class Instance:
                 raise self._seen(Divergence(
                     position=self.position, recorded=then, asked=now, kind="begun", site=site
                 ))  # fmt: skip
-
-    def _take_notes(self) -> tuple[tuple[Note, ...], tuple[int, ...]]:
-        """Notes to be written, and ops whose notes are to go: what is not open has ended."""
-        still_open = self.replayer.open
-        notes = tuple(note for op, note in self.notes.items() if op in still_open)
-        ended = tuple(op for op in self.noted if op not in still_open)
-        noted = {op for op in self.noted if op in still_open} | {note.op for note in notes}
-        self.noted = frozenset(noted) if noted else NO_OPS
-        self.notes = {}
-        return notes, ended
-
-    def tell_noted(self, written: bool) -> None:
-        """The notes that were sent are written; or the run has left, and none will be."""
-        for op in [op for op in self.awaiting if op not in self.notes or not written]:
-            waiter = self.awaiting.pop(op)
-            if not waiter.done():
-                waiter.set_result(written)
 
     # What it waits for
 

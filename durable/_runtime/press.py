@@ -32,6 +32,6 @@ class Press:
 
     def _bring(self, work: Work) -> None:
         assert work.publisher is not None
-        work.instance.streaming[work.command.op] = work.publisher
+        work.instance.noting().streaming[work.command.op] = work.publisher
         if not work.instance.lost:
             self._on_news(work.instance)

@@ -21,6 +21,8 @@ from typing import Any
 from .committer import SLICE_SECONDS
 from .work import Work
 
+OVER = object()
+
 
 class Quick:
     """``run`` makes the coroutine of a work; ``skip`` takes one that nobody waits for any more, or
@@ -63,11 +65,9 @@ class Quick:
                     self._skip(work)
                     continue
                 coro, context = self._run(work), copy_context()
-                try:
-                    awaited = context.run(coro.send, None)
-                except StopIteration:
-                    pass
-                else:
+                # `next` makes no exception of an end: that would take a tenth of the step.
+                awaited = context.run(next, coro.__await__(), OVER)
+                if awaited is not OVER:
                     work.task, rest = task, _Rest(context, coro, awaited)
                     break
                 if task.cancelling() or time.monotonic() > end:

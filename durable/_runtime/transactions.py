@@ -76,7 +76,7 @@ class Transactions:
     async def _attempt(self, work: Work, backend: Backend) -> tuple[bytes, Any]:
         definition, instance = work.call.definition, work.instance
         args, kwargs = arguments(work.call)
-        authoring.enter(work.attempt)
+        authoring.enter(work)
         async with backend.transaction(definition.options.isolation):
             async with backend.handed() as given:
                 value = await definition.fn(given, *args, **kwargs)

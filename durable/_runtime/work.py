@@ -12,6 +12,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
+import msgspec
+
 from .._authoring import attempts as authoring
 from .._authoring.context import Call
 from .._codec.failures import decode_failure, encode_failure, rebuild
@@ -53,14 +55,16 @@ class Unrecordable(CodecError):
 _KINDS: dict[type[BaseException], str] = {TimedOut: "timed_out", Vanished: "unknown"}
 
 
-class Work:
-    """One op, and all its attempts, one after another.
+class Work(msgspec.Struct, eq=False):
+    """One op, and all its attempts, one after another. One is made per step, so it is made in C."""
 
-    What most of them never need stands here on the class: one is made per step.
-    """
-
-    number = 0  # of the attempt under way, or the last one; 0: none is known
-    may_have_run = False  # before the first attempt of this process
+    key: tuple[int, int]  # run and op
+    instance: Instance
+    command: commands.Run
+    call: Call
+    stir: Callable[[Work], None]  # from any thread: it has published something
+    number: int = 0  # of the attempt under way, or the last one; 0: none is known
+    may_have_run: bool = False  # before the first attempt of this process
     pause: float | None = None  # seconds to wait before the next attempt
     since: datetime | None = None  # the first attempt began, as far as is known
     began_at: datetime | None = None  # this attempt did, as far as is known
@@ -68,42 +72,24 @@ class Work:
     failure: bytes | None = None  # of the attempt before
     details: bytes | None = None  # of the latest heartbeat
     heard_at: datetime | None = None  # when a heartbeat was last seen
-    has_beaten = False  # since then
+    has_beaten: bool = False  # since then
     scope: asyncio.Timeout | None = None  # around the attempt, if it has limits
     over: TimedOut | None = None  # what it fails with when that expires
     noted: Note | None = None  # the latest that was noted
     vanished: Vanished | None = None  # nobody knows how the last attempt ended
-    waits = False  # for its turn, or between two attempts
-    abandoned = False  # nobody waits for it any more
-    is_doubted = False  # the database took its run for another worker's
-    stopped = False  # the attempt under way passed a limit; its thread may go on
+    waits: bool = False  # for its turn, or between two attempts
+    abandoned: bool = False  # nobody waits for it any more
+    is_doubted: bool = False  # the database took its run for another worker's
+    stopped: bool = False  # the attempt under way passed a limit; its thread may go on
     task: Task | None = None
     thread: threads.Call | None = None  # of this attempt, or of one that was stopped
     publisher: Publisher | None = None  # once it has published something
     before: Work | None = None  # an older work for the same op, which has not ended
 
-    def __init__(
-        self,
-        instance: Instance,
-        command: commands.Run,
-        key: tuple[int, int],
-        stir: Callable[[Work], None],
-    ) -> None:
-        self.key = key  # run and op
-        self.instance = instance
-        self.command = command
-        self.call: Call = command.call
-        self._stir = stir  # from any thread: it has published something
-
     @property
     def facts(self) -> dict[str, Any]:
         """What log lines about it carry."""
         return {**self.instance.facts, "activity": self.command.name, "attempt": self.number}
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether its attempts need nothing but the call."""
-        return self.call.definition.is_plain and self.pause is None
 
     def is_for(self, command: commands.Run) -> bool:
         """Whether its result will answer the command."""
@@ -145,7 +131,7 @@ class Work:
         if self.publisher is None:
             may_have_run = self.may_have_run or self.number > 1
             self.publisher = Publisher(
-                lambda: self._stir(self), number=self.number, may_have_run=may_have_run
+                lambda: self.stir(self), number=self.number, may_have_run=may_have_run
             )
         self.publisher.publish(name, value)
 
@@ -273,8 +259,10 @@ def arguments(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
     Raises:
         Unrecordable: they do not fit the annotations.
     """
+    if call.args is not None:
+        return call.args, {}
     try:
-        return call.arguments()
+        return call.definition.signature.decode_call(call.input)
     except DecodeError as error:
         raise Unrecordable(
             f"nothing was called: an argument does not fit {error.expected}: {error.why}"

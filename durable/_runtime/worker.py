@@ -19,7 +19,7 @@ from .._authoring import guards
 from .._authoring.definitions import Definition
 from .._authoring.logs import write
 from .._core import commands
-from .._store.protocol import Beat, Hint, Outcome, Registration, Verdict
+from .._store.protocol import Advance, Beat, Hint, Outcome, Registration, Verdict
 from .._store.verbs import Store
 from ..errors import LeaseLost
 from . import process
@@ -191,7 +191,8 @@ class LiveWorker:
     def forget(self, instance: Instance) -> None:
         """Drop a run from memory; its journal has all that is needed."""
         instance.lost = True
-        instance.tell_noted(False)
+        if instance.noted is not None:
+            instance.noted.tell(written=False)
         if self.active.get(instance.run) is instance:
             del self.active[instance.run]
         self._drop_timers(instance)
@@ -209,7 +210,7 @@ class LiveWorker:
             if command.op in answered:
                 continue
             if isinstance(command, commands.Run):
-                found = instance.found.pop(command.op, None)
+                found = instance.noted.found.pop(command.op, None) if instance.noted else None
                 self.attempts.begin(instance, command, resumed=True, found=found)
             elif isinstance(command, commands.Wait):
                 self.timers.arm(instance.run, command.op, command.due)
@@ -257,7 +258,10 @@ class LiveWorker:
 
     # Verdicts
 
-    def _written(self, instance: Instance, verdict: Verdict) -> None:
+    def _written(self, instance: Instance, advance: Advance, verdict: Verdict) -> None:
+        if verdict is DONE and advance.effects is None and instance.report is None:
+            self._let_out(instance, parked=False)  # the usual one: rows, and no more
+            return
         if instance.birth is not None:
             instance.birth = None
             born = self._births.pop(instance.run, None)
@@ -267,8 +271,8 @@ class LiveWorker:
             self.attempts.drop_run(instance)
             self.forget(instance)
             return
-        if instance.awaiting:
-            instance.tell_noted(True)
+        if instance.noted is not None:
+            instance.noted.tell(written=True)
         if instance.sent:
             instance.sent = False
             self.claimer.mail_came()  # for runs of this worker, or a refusal
@@ -291,10 +295,9 @@ class LiveWorker:
     def _let_out(self, instance: Instance, *, parked: bool) -> None:
         """The turn is written: now the world may see it. A parked run asks for nothing: its
         row holds when it must be taken up again."""
-        requests, instance.requests = instance.requests, []
         still_open = instance.replayer.open
         begins = not (self.draining or parked or instance.holding)
-        for command in requests:
+        for command in instance.requests:
             if isinstance(command, commands.Run):  # the usual one
                 if begins and command.op in still_open:
                     self.attempts.begin(instance, command)
@@ -305,6 +308,7 @@ class LiveWorker:
                 self.timers.drop(instance.run, command.op)
             elif begins and isinstance(command, commands.Wait) and command.op in still_open:
                 self.timers.arm(instance.run, command.op, command.due)
+        instance.requests.clear()
 
     def _closed(self, instance: Instance) -> None:
         close = instance.close

@@ -14,7 +14,7 @@ from .._runtime import rows
 from .._runtime.cache import Cache
 from .._runtime.instance import Instance
 from .._runtime.worker import LiveWorker
-from .._store.protocol import Verdict
+from .._store.protocol import Advance, Verdict
 from ..errors import CodecError, Divergence
 
 
@@ -29,12 +29,12 @@ class RehearsalWorker(LiveWorker):
             self.cache = Cache(0)
         await super().start()
 
-    def _written(self, instance: Instance, verdict: Verdict) -> None:
+    def _written(self, instance: Instance, advance: Advance, verdict: Verdict) -> None:
         if not self.replays:
-            super()._written(instance, verdict)
+            super()._written(instance, advance, verdict)
             return
         instance.in_flight = True  # nothing is fed to it meanwhile
-        super()._written(instance, verdict)
+        super()._written(instance, advance, verdict)
         goes_on = self.active.get(instance.run) is instance and verdict is Verdict.DONE
         if goes_on:
             self.own(self._rehearse(instance))
@@ -61,7 +61,7 @@ class RehearsalWorker(LiveWorker):
         instance.in_flight = False
         if report is not None:
             self.refused(instance, report)
-        elif instance.arrivals or instance.notes or instance.streaming:
+        elif instance.has_news:
             self.committer.submit(instance)
 
 

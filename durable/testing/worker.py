@@ -97,4 +97,4 @@ class _Nothing(Kept):
 
 
 def _has_news(run: Instance) -> bool:
-    return bool(run.in_flight or run.arrivals or run.notes or run.streaming)
+    return run.in_flight or run.has_news

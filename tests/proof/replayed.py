@@ -55,7 +55,7 @@ def replay(evidence: Evidence, run: int) -> Replayed:
     except Exception as error:  # whatever it is, the promise is broken
         told.error = error
     finally:
-        unread = replayer._mailbox.unread() + replayer.updates.unread()
+        unread = replayer.mailbox.unread() + replayer.updates.unread()
         told.unread, told.next_op = frozenset(unread), replayer.next_op
         replayer.close()
     return told

@@ -128,7 +128,7 @@ async def test_turns_that_another_commit_has_met_are_sent_again_together() -> No
         journal,  # type: ignore[arg-type]  # as above
         Clock(),
         worker=lambda: worker,
-        on_written=lambda instance, verdict: written.append((instance.run, verdict)),
+        on_written=lambda instance, _, verdict: written.append((instance.run, verdict)),
         on_refused=_unexpected,
         on_fenced=_unexpected,
         watchdog=Watchdog(),

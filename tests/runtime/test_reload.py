@@ -15,7 +15,7 @@ from durable import Context, Durable, activity, attempt, workflow
 from durable._runtime.claimer import Claimer
 from durable._runtime.instance import Instance
 from durable._runtime.worker import LiveWorker
-from durable._store.protocol import Verdict
+from durable._store.protocol import Advance, Verdict
 
 from .takeovers import evict, fall_silent, until_rows, worker_of
 from .test_runs import until
@@ -175,8 +175,8 @@ async def test_a_run_that_leaves_memory_after_every_turn_comes_to_the_same_end(
         owned = await worker.store.runs.owned(worker.registration.worker)
         await worker.claimer._load([each for each in owned if each.run == run])
 
-    def then_evict(instance: Instance, verdict: Verdict) -> None:
-        written(instance, verdict)
+    def then_evict(instance: Instance, advance: Advance, verdict: Verdict) -> None:
+        written(instance, advance, verdict)
         if worker.active.get(instance.run) is instance:
             evicted.append(instance.position)
             worker.forget(instance)
