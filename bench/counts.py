@@ -103,7 +103,7 @@ LIMITS: dict[str, dict[str, float]] = {
     "many": {"round_trips": 0.05, "commits": 0.05, "journal_rows": 1.0, "wal_bytes": 340},
     "wide": {"round_trips": 0.02, "commits": 0.02, "journal_rows": 1.0, "wal_bytes": 250},
     "runs": {"round_trips": 0.06, "commits": 0.06, "journal_rows": 2.0, "wal_bytes": 2_650},
-    "far": {"round_trips": 1.6, "journal_rows": 2.0, "wal_bytes": 3_600},
+    "far": {"round_trips": 0.3, "journal_rows": 2.0, "wal_bytes": 3_300},
 }
 
 # The same for opcodes, which are those of a version of Python; one that is not here has no limit.

@@ -1,20 +1,42 @@
-"""``client.start_many``: many starts in few round trips, each with an answer of its own."""
+"""Many starts in few round trips, each with an answer of its own: those of ``client.start_many``,
+and what many callers start at once."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from ._client import client
 from ._client.handle import Handle
 from ._client.starting import Asked, Start, Started, asked, begin, unhurried
+from ._gathering import Gathering
+from ._store.family import NewRun
 from ._store.protocol import Started as Answer
+from ._store.verbs import Store
 from .errors import DurableError, InvalidCall, StoreUnavailable
 
 R = TypeVar("R")
 
+# Of a run that has the id already these read alone, and so wait for nobody who holds its row.
+READING = frozenset({"use", "reject"})
+
 
 class Client(client.Client):
+    async def _attach(self, store: Store) -> None:
+        await super()._attach(store)
+        start_all = functools.partial(store.runs.start_all, waits=False)
+        self._gathering: Gathering[NewRun, Answer | None] = Gathering(start_all)
+
+    async def _begin(self, start: Asked, connection: Any) -> Answer:
+        """With all starts that are asked for meanwhile, where that keeps none of them waiting."""
+        new = start.new
+        if connection is None and start.message is None and new.if_exists in READING:
+            answer = await self._gathering.call(new)
+            if answer is not None:
+                return start.check(answer)
+        return await super()._begin(start, connection)
+
     async def start_many(
         self, starts: Iterable[Start[R]], /, *, connection: Any = None
     ) -> list[Started[R]]:

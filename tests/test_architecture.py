@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "_surroundings": {"errors", "embedded"},
     "_selftest": {"errors", "_core"},
     "_check": {"_core"},
-    "_many": {*INNER, "_store", "_client"},
+    "_gathering": set(),
+    "_many": {*INNER, "_store", "_client", "_gathering"},
     "_queries": {*INNER, "_authoring", "_store", "_client", "_runtime", "_many"},
     "_histories": {
         *INNER,
@@ -76,6 +77,7 @@ OUTSIDE = {
     "_surroundings": set(),
     "_app": set(),
     "_check": set(),
+    "_gathering": set(),
     "_many": set(),
     "_queries": set(),
     "_histories": {"msgspec"},

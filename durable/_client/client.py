@@ -187,7 +187,7 @@ class Client(Lists):
         run = await self._start_here(start) if is_alone else None
         if run is None:
             start.check_fits()
-            answer = await begin(self, start, connection)
+            answer = await self._begin(start, connection)
             run = answer.run
             if connection is None:
                 await (self._started_elsewhere() if answer.created else self._found(id, answer))
@@ -298,6 +298,9 @@ class Client(Lists):
     ) -> tuple[int, str]:
         """Key and id of a fork of the run."""
         raise InternalError("this client cannot run code", run=run, at=at)
+
+    async def _begin(self, start: Asked, connection: Any) -> Answer:
+        return await begin(self, start, connection)
 
     # What a process that also works does better
 

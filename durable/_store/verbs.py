@@ -29,6 +29,9 @@ class Runs(Protocol):
     async def start_many(
         self, new: Sequence[family.NewRun], *, connection: Any = None
     ) -> list[rows.Started | StoreError]: ...
+    async def start_all(
+        self, new: Sequence[family.NewRun], *, waits: bool
+    ) -> list[rows.Started | None]: ...
     async def claim(
         self,
         worker: UUID,

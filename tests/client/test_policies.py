@@ -167,24 +167,24 @@ async def test_a_start_whose_answer_was_lost_finds_its_own_run(
     client: Client, database: asyncpg.Connection[Any]
 ) -> None:
     """The session is ended while the start waits for a lock, then again right after it."""
-    fetchrow = client.store.runs._line.fetchrow  # type: ignore[attr-defined]
-    lost: list[str] = []
+    fetch = client.store.runs._line.fetch  # type: ignore[attr-defined]
+    lost: list[tuple[str, ...]] = []
 
     async def forgets(query: str, *args: Any, **given: Any) -> Any:
-        row = await fetchrow(query, *args, **given)
+        rows = await fetch(query, *args, **given)
         if not lost:
             lost.append(args[0])
             await database.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity "
                 "where application_name = 'durable:client'"
             )
-            await fetchrow("select 1")  # raises: the session is gone
-        return row
+            await fetch("select 1")  # raises: the session is gone
+        return rows
 
-    client.store.runs._line.fetchrow = forgets  # type: ignore[attr-defined]
+    client.store.runs._line.fetch = forgets  # type: ignore[attr-defined]
     handle = await client.start(waits, 1, id="a", if_exists="reject")
 
-    assert lost == ["a"]
+    assert lost == [("a",)]
     assert (await handle.describe()).run == handle._run
     assert await database.fetchval("select count(*) from durable.run") == 1
 

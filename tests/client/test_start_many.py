@@ -209,3 +209,55 @@ async def test_nothing_to_start_is_nothing(client: Client, statements: list[str]
 async def test_a_worker_takes_up_at_once_what_was_started(app: Durable) -> None:
     answers = await app.start_many([Start(takes_order, {"items": []}), Start(double, 1)])  # type: ignore[arg-type]
     assert [await each.handle.result() for each in answers] == [0, 2]
+
+
+# The same by callers of their own: what is asked for while a statement is under way shares the next
+
+
+async def test_a_thousand_callers_at_once_are_a_few_statements(
+    client: Client, statements: list[str]
+) -> None:
+    handles = await asyncio.gather(*(client.start(double, n) for n in range(1_000)))
+
+    assert Counter(statements) == {"/* durable: start_many ": 2}
+    assert len({each.id for each in handles}) == 1_000
+    assert await client.count_by_status() == {"pending": 1_000}
+
+
+async def test_callers_who_start_one_id_at_once_get_one_run(starter: Client) -> None:
+    answers = await asyncio.gather(
+        *(starter.start(double, n % 2, id="a") for n in range(4)), return_exceptions=True
+    )
+    assert [type(each).__name__ for each in answers] == ["Handle", "IdReused"] * 2
+    assert await starter.handle("a", double).result() == 0
+    assert await starter.count_by_status() == {"completed": 1}
+
+
+async def test_who_starts_an_id_that_a_stranger_holds_waits_alone(
+    client: Client, database: asyncpg.Connection[Any]
+) -> None:
+    transaction = database.transaction()
+    await transaction.start()
+    await client.start(double, 0, id="held", connection=database)
+    held = asyncio.create_task(client.start(double, 1, id="held"))
+
+    others = await asyncio.gather(*(client.start(double, n, id=f"id-{n}") for n in range(9)))
+
+    assert len(others) == 9
+    assert not held.done()
+    await transaction.rollback()
+    assert (await (await held).describe()).input == [1]
+
+
+async def test_who_waits_no_more_starts_nothing(client: Client, statements: list[str]) -> None:
+    given_up = [asyncio.create_task(client.start(double, n)) for n in range(3)]
+    await asyncio.sleep(0)
+    for each in given_up:
+        each.cancel()
+    await asyncio.gather(*given_up, return_exceptions=True)
+
+    handle = await client.start(double, 1)
+
+    assert Counter(statements) == {"/* durable: start_many ": 1}
+    assert await client.count_by_status() == {"pending": 1}
+    assert (await handle.describe()).input == [1]

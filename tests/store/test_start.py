@@ -10,7 +10,7 @@ import pytest
 
 from durable._store.protocol import Verdict
 
-from .stage import Stage, completed, failed, parked, turn
+from .stage import Stage, completed, failed, new_run, parked, turn
 from .test_strangers import signal_on, start_on
 
 Isolation: TypeAlias = Literal["repeatable_read", "serializable"]
@@ -32,6 +32,17 @@ async def test_a_start_writes_a_run_that_is_due(stage: Stage) -> None:
     assert (stands["status"], stands["queue"], stands["priority"]) == ("pending", "fast", 2)
     assert stands["due_at"] == stands["created_at"]
     assert len(stands["seed"]) == 16
+
+
+async def test_a_start_that_the_database_refuses_costs_those_that_go_with_it_nothing(
+    stage: Stage,
+) -> None:
+    asked = [new_run(f"run-{n}", priority=7 if n == 2 else 0) for n in range(5)]
+
+    answers = await stage.store.runs.start_all(asked, waits=False)
+
+    assert [each is None for each in answers] == [False, False, True, False, False]
+    assert await stage.value("select count(*) from durable.run") == 4
 
 
 async def test_seeds_differ(stage: Stage) -> None:

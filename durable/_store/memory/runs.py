@@ -52,6 +52,10 @@ class Runs:
         refuse_connection(connection)
         return [self._start(each) for each in new]
 
+    @verb
+    def start_all(self, new: Sequence[NewRun], *, waits: bool) -> list[Started | None]:
+        return [self._start(each) for each in new]
+
     def _start(self, new: NewRun) -> Started:
         tables, old = self._tables, self._tables.named(new.id)
         if old is not None:

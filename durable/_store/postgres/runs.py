@@ -66,19 +66,28 @@ class Runs(Noun):
     ) -> list[Started | StoreError]:
         """As many starts, in few statements: each with its own answer. One whose id a stranger
         holds, or whose values the database refuses, costs the others nothing."""
-        query, arguments = self._sql["start_many"], list(zip(*new, strict=True))
         if connection is not None:
-            return [Started(*row) for row in await join(connection, query, *arguments)]
-        if len(new) == 1:
-            return [await self._start_alone(new[0])]
+            columns = zip(*new, strict=True)
+            rows = await join(connection, self._sql["start_many"], *columns, True)
+            return [Started(*row) for row in rows]
+        answers = await self.start_all(new, waits=True)
+        return [each or await self._start_alone(new[n]) for n, each in enumerate(answers)]
+
+    async def start_all(self, new: Sequence[NewRun], *, waits: bool) -> list[Started | None]:
+        """The same, but None for what is to be sent alone: the database refuses it, or somebody
+        holds its id. ``waits`` for ids that are held."""
         if len(new) <= START_MAX and sum(len(each.input) for each in new) <= START_BYTES:
+            query, arguments = self._sql["start_many"], [*zip(*new, strict=True), waits]
             try:
                 rows = await twice(lambda: self._line.fetch(query, *arguments))
-                return [Started(*row) for row in rows]
+                return [None if row["run"] is None else Started(*row) for row in rows]
             except asyncpg.PostgresError:
                 log.debug("one of %d starts is refused: looking for it", len(new))
         middle = len(new) // 2
-        return [*await self.start_many(new[:middle]), *await self.start_many(new[middle:])]
+        if middle == 0:
+            return [None]
+        return [*await self.start_all(new[:middle], waits=waits),
+                *await self.start_all(new[middle:], waits=waits)]  # fmt: skip
 
     async def _start_alone(self, new: NewRun) -> Started | StoreError:
         try:

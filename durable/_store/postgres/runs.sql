@@ -18,24 +18,8 @@ cross join lateral (
 where first.state is distinct from 'absent'
 
 -- name: start_many
--- Ids are locked in the order of their locks, so that two calls never wait for each other.
-select s.run, s.created, s.status, s.workflow,
-    case when s.input_digest <> a.digest then s.input end as input
-from (
-    select u.n, u.id, u.workflow, u.queue, u.priority, u.args, u.digest, u.if_exists, u.explicit,
-        u.seed, u.begins_at, u.begins_after, u.ends_at, u.ends_after, u.build
-    from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[], $6::bytea[],
-        $7::text[], $8::boolean[], $9::bytea[], $10::timestamptz[], $11::interval[],
-        $12::timestamptz[], $13::interval[], $14::text[]) with ordinality
-        u(id, workflow, queue, priority, args, digest, if_exists, explicit, seed, begins_at,
-            begins_after, ends_at, ends_after, build, n)
-    order by durable.id_key(u.id), u.n
-    offset 0
-) a
-cross join lateral durable.start_run(
-    a.id, a.workflow, a.queue, a.priority, a.args, a.digest, a.if_exists, a.explicit, a.seed,
-    a.begins_at, a.begins_after, a.ends_at, a.ends_after, a.build) s
-order by a.n
+select run, created, status, workflow, input
+from durable.start_runs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 
 -- name: claim
 select run, id, workflow, queue, claim, seed, versions, input, crashes, parent, origins

@@ -107,3 +107,86 @@ begin
     end loop;
 end
 $$;
+
+-- Start many runs at once, each as `start_run` does. Those whose id names nothing, as most, are
+-- written by one statement; the others are seen to one by one, in the order of their ids' locks.
+-- `waits` for ids that somebody holds; else those have no answer, and are to be sent alone.
+create or replace function durable.start_runs(
+    ids text[], workflows text[], queues text[], priorities bigint[], args bytea[],
+    digests bytea[], policies text[], are_given boolean[], seeds bytea[],
+    begin_at timestamptz[], begin_after interval[], end_at timestamptz[], end_after interval[],
+    builds text[], waits boolean
+)
+returns table (run bigint, created boolean, status text, workflow text, input bytea)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    moment timestamptz := durable.now();
+    held text[];
+    started bigint[];
+begin
+    if waits then  -- in one order, so that two calls never wait for each other
+        perform pg_advisory_xact_lock(k.key)
+        from (
+            select durable.id_key(u.id) as key from unnest(ids, are_given) u(id, is_given)
+            where u.is_given order by 1
+        ) k;
+    else
+        select array_agg(u.id) into held from unnest(ids, are_given) u(id, is_given)
+        where u.is_given and not pg_try_advisory_xact_lock(durable.id_key(u.id));
+    end if;
+    with told as materialized (
+        select u.n, nextval('durable.run_key') as run, u.id, u.workflow, u.queue, u.priority,
+            greatest(moment, coalesce(u.begin_at, moment + u.begin_after)) as begins,
+            u.end_at, u.end_after, u.build, u.seed
+        from unnest(ids, workflows, queues, priorities, seeds, begin_at, begin_after, end_at,
+            end_after, builds) with ordinality
+            u(id, workflow, queue, priority, seed, begin_at, begin_after, end_at, end_after, build,
+                n)
+    ), born as (
+        insert into durable.run (
+            run, id, workflow, queue, priority, status, due_at, deadline, build, seed, created_at)
+        select t.run, t.id, t.workflow, t.queue, t.priority, 'pending', t.begins,
+            coalesce(t.end_at, t.begins + t.end_after), t.build, t.seed, moment
+        from told t
+        where held is null or t.id <> all(held)
+        on conflict do nothing
+        returning run
+    )
+    select array_agg(b.run order by t.n) into started from told t left join born b on b.run = t.run;
+    insert into durable.input (run, args, digest)
+    select s.run, s.args, s.digest from unnest(started, args, digests) s(run, args, digest)
+    where s.run is not null;
+    if array_position(started, null) is null then
+        return query
+        select s.run, true, 'pending', s.workflow, null::bytea
+        from unnest(started, workflows) s(run, workflow);
+        return;
+    end if;
+    return query
+    with others as materialized (
+        select o.n, s.run, s.created, s.status, s.workflow,
+            case when s.input_digest <> o.digest then s.input end as input
+        from (
+            select u.n, u.id, u.workflow, u.queue, u.priority, u.args, u.digest, u.policy,
+                u.is_given, u.seed, u.begin_at, u.begin_after, u.end_at, u.end_after, u.build
+            from unnest(ids, workflows, queues, priorities, args, digests, policies, are_given,
+                seeds, begin_at, begin_after, end_at, end_after, builds, started) with ordinality
+                u(id, workflow, queue, priority, args, digest, policy, is_given, seed, begin_at,
+                    begin_after, end_at, end_after, build, started, n)
+            where u.started is null and (held is null or u.id <> all(held))
+            order by durable.id_key(u.id), u.n
+            offset 0
+        ) o
+        cross join lateral durable.start_run(
+            o.id, o.workflow, o.queue, o.priority, o.args, o.digest, o.policy, o.is_given, o.seed,
+            o.begin_at, o.begin_after, o.end_at, o.end_after, o.build) s
+    )
+    select coalesce(s.run, o.run), s.run is not null or o.created,
+        case when s.run is null then o.status else 'pending' end,
+        case when s.run is null then o.workflow else s.workflow end, o.input
+    from unnest(started, workflows) with ordinality s(run, workflow, n)
+    left join others o on o.n = s.n
+    order by s.n;
+end
+$$;
