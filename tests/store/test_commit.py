@@ -29,6 +29,25 @@ async def test_rows_of_many_runs_are_written_in_one_call(stage: Stage) -> None:
     ]
 
 
+@pytest.mark.parametrize("position", [1, 9])
+async def test_a_step_reads_the_row_of_its_own_run_however_many_its_worker_has(
+    stage: Stage, position: int
+) -> None:
+    """Also where it is lost, and where plans are made while the tables are nearly empty."""
+    worker = await stage.worker()
+    run, *_ = await stage.born(worker, *(str(n) for n in range(200)))
+    session = await stage.stranger()
+
+    async with session.transaction():
+        answer = await stage.commit_on(session, worker, turn(run, position))
+        read = await session.fetchval(
+            """select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables
+            where relid = 'durable.run'::regclass"""
+        )
+
+    assert (answer["verdicts"], read) == ((None, 1) if position == 1 else (["lost"], 3))
+
+
 async def test_what_was_written_is_read_back_unchanged(stage: Stage) -> None:
     worker = await stage.worker()
     (run,) = await stage.born(worker, "a")

@@ -130,17 +130,13 @@ def _size(row: JournalRow) -> int:
 
 
 class _Head(msgspec.Struct, gc=False, omit_defaults=True):
-    """An advance without what it wants written: what it is judged by, and locks."""
+    """An advance without what it wants written: what it is judged by."""
 
     run: int
     claim: int
     first: int | None = None  # position and key of its first row
     key: bytes | None = None
     after: bytes | None = None
-    born: bool = False
-    id: str | None = None  # that a birth claims for its caller
-    closes: bool = False
-    parks: bool = False
 
 
 def _with_run(kind: Any) -> Any:
@@ -165,25 +161,26 @@ def _arguments(advances: Sequence[Advance]) -> tuple[str, str, str | None]:
     ]
     rows = [row for advance in advances for row in advance.rows]
     effects: defaultdict[str, list[Any]] = defaultdict(list)
-    for head, advance in zip(heads, advances, strict=True):
+    for advance in advances:
         if advance.effects is not None:
-            _add_effects(effects, head, advance.effects)
+            _add_effects(effects, advance.run, advance.effects)
     return _json(heads), _json(rows), _json(effects) if effects else None
 
 
-def _add_effects(into: defaultdict[str, list[Any]], head: _Head, effects: Effects) -> None:
-    run, birth, close, park = head.run, effects.birth, effects.close, effects.park
+def _add_effects(into: defaultdict[str, list[Any]], run: int, effects: Effects) -> None:
+    birth, close, park = effects.birth, effects.close, effects.park
     if birth is not None:
         into["births"].append(_Birth(run, *birth))
-        head.born, head.id = True, birth.id if birth.explicit_id else None
+        into["birth_run"].append(run)
+        into["birth_id"].append(birth.id if birth.explicit_id else None)
     if close is not None:
         into["closes"].append(_Close(run, *close))
-        head.closes = True
+        into["close_run"].append(run)
         if effects.heir is not None:
             into["heirs"].append({"run": run, **effects.heir._asdict()})
     if park is not None:
         into["parks"].append({"run": run, **park._asdict()})
-        head.parks = True
+        into["park_run"].append(run)
     for name in _SEVERAL:
         if several := getattr(effects, name):
             into[name] += [{"run": run, **each._asdict()} for each in several]

@@ -165,15 +165,19 @@ create table durable.farewell (
     length bigint not null      -- of its journal: one that was retried says farewell again
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
+-- What an event is. A domain, since a check of the table is read out of the catalogs and compiled
+-- anew by each statement that writes: this list took an eighth of a lone step's commit.
+create domain durable.event_kind as text check (value in (
+    'started', 'activity', 'transaction', 'timer', 'signal', 'cancel', 'update', 'child', 'promise',
+    'task', 'refused', 'voided', 'terminated'));
+
 -- The record: one row per event. Never updated; deleted only with its run. No foreign key and
 -- no second index: both would cost every step.
 create table durable.journal (
     run      bigint not null,
     position bigint not null check (position >= 0), -- 0, 1, 2 ... without gaps
     op       bigint,            -- the operation that the event answers; `voided`: the next free one
-    kind     text not null check (kind in (
-        'started', 'activity', 'transaction', 'timer', 'signal', 'cancel', 'update', 'child',
-        'promise', 'task', 'refused', 'voided', 'terminated')),
+    kind     durable.event_kind not null,
     name     text,              -- of the activity, signal ...; `voided`: 'redo' if the voided
                                 -- event's facts are to be fed again
     input    bytea,

@@ -87,7 +87,7 @@ order by c.run, c.op
 $$;
 
 -- Start them, but for what was refused, whose parents are told by messages: their rows are locked.
--- A child that is there already (its parent and op name it) is not started again.
+-- `going`: only those of these runs; null: all. A child that is there already (its parent and op name it) is not started again.
 create or replace function durable.bear_children(
     children json, going bigint[], refused_run bigint[], refused_op bigint[], refused_why text[]
 ) returns void
@@ -102,7 +102,7 @@ begin
             input text, input_digest text, begins_at timestamptz, deadline timestamptz,
             on_parent_close text)
         join durable.run p on p.run = c.run
-        where c.run = any(going)
+        where (going is null or c.run = any(going))
             and not exists (
                 select from unnest(refused_run, refused_op) f(run, op)
                 where f.run = c.run and f.op = c.op)
@@ -127,13 +127,14 @@ begin
             select max(j.position) from durable.journal j where j.run = f.run))),
         array_agg(f.op), array_agg(null::bytea))
     from unnest(refused_run, refused_op, refused_why) f(run, op, why)
-    where f.run = any(going)
+    where going is null or f.run = any(going)
     having count(*) > 0;
 end
 $$;
 
 -- Runs that have ended as `continued`: each goes on as a new run under its id, with what its own
--- code and everybody else have sent and nobody has received. The caller holds their rows.
+-- code and everybody else have sent and nobody has received. The caller holds their rows. `going`:
+-- only these; null: all.
 create or replace function durable.continue_runs(heirs json, going bigint[]) returns void
 language plpgsql as $$
 declare
@@ -143,7 +144,7 @@ begin
     for each in
         select h.run, decode(h.seed, 'base64') as seed, decode(h.input, 'base64') as input, h.unread
         from json_to_recordset(heirs) h(run bigint, seed text, input text, unread bigint[])
-        where h.run = any(going)
+        where going is null or h.run = any(going)
     loop
         next_run := nextval('durable.run_key');
         update durable.run r set current = false where r.run = each.run;

@@ -20,11 +20,11 @@
 create or replace function durable.commit(
     by_worker uuid,
     advances json,      -- run, claim; position and key of its first row, or null; the key of the
-                        -- row that it follows, the journal's last: null if that is empty; where
-                        -- they are so: `born`, with the `id` that it claims; `closes`; `parks`
+                        -- row that it follows, the journal's last: null if that is empty
     journal_rows json,
     effects json default null,      -- births, children, closes, heirs, parks, deliveries, publishes,
-                                    -- replies, notes, ended
+                                    -- replies, notes, ended; of births, closes and parks the runs
+                                    -- besides, of births also the ids that they claim, or nulls
     patient boolean default false,
     out verdicts text[], out parked bigint[]
 )
@@ -37,7 +37,6 @@ declare
     moment timestamptz := durable.now();
     births json; children json; closes json; heirs json; parks json; deliveries json;
     publishes json; replies json; notes json; ended json;
-    runs bigint[]; claims bigint[]; firsts bigint[]; keys bytea[]; afters bytea[];
     birth_run bigint[]; birth_id text[];
     close_run bigint[]; park_run bigint[];
     close_child bigint[]; close_parent bigint[];    -- closes of runs that were begun by others
@@ -45,12 +44,10 @@ declare
     refused_run bigint[]; refused_op bigint[]; refused_why text[];  -- children that cannot be
     delivery_run bigint[]; delivery_to bigint[];
     wanted bigint[];            -- rows to lock strongly
-    held bigint[];
-    kept bigint[];              -- rows locked
+    held bigint[];              -- those that are
     hung bigint[] := '{}';      -- births not even tried
     blocked bigint[] := '{}';   -- runs whose turn is left out
     senders bigint[];
-    fitting bigint;             -- advances that are ours and whose position is free
     go bigint[];
     all_go boolean;
 begin
@@ -59,22 +56,18 @@ begin
         raise exception 'worker % is not alive any more', by_worker using errcode = 'DU001';
     end if;
 
-    select array_agg(a.run), array_agg(a.claim), array_agg(a.first),
-        array_agg(decode(a.key, 'base64')), array_agg(decode(a.after, 'base64')),
-        array_agg(a.run) filter (where a.born), array_agg(a.id) filter (where a.born),
-        array_agg(a.run) filter (where a.closes), array_agg(a.run) filter (where a.parks)
-    into runs, claims, firsts, keys, afters, birth_run, birth_id, close_run, park_run
-    from json_to_recordset(advances) a(
-        run bigint, claim bigint, first bigint, key text, after text,
-        born boolean, id text, closes boolean, parks boolean);
+    -- What a turn wants beside its rows. Rows alone need none of it: a step of a lone run waits for
+    -- each statement in here.
     if effects is not null then
         -- Cut up once: each look into the whole reads all of it.
         select e.births, e.children, e.closes, e.heirs, e.parks, e.deliveries, e.publishes,
-            e.replies, e.notes, e.ended
-        into births, children, closes, heirs, parks, deliveries, publishes, replies, notes, ended
+            e.replies, e.notes, e.ended, e.birth_run, e.birth_id, e.close_run, e.park_run
+        into births, children, closes, heirs, parks, deliveries, publishes, replies, notes, ended,
+            birth_run, birth_id, close_run, park_run
         from json_to_record(effects) e(
             births json, children json, closes json, heirs json, parks json, deliveries json,
-            publishes json, replies json, notes json, ended json);
+            publishes json, replies json, notes json, ended json, birth_run bigint[],
+            birth_id text[], close_run bigint[], park_run bigint[]);
         if deliveries is not null then
             select a.senders, a.targets into delivery_run, delivery_to
             from durable.addressed(deliveries) a;
@@ -99,7 +92,9 @@ begin
         perform from durable.run r
         where r.run = any(close_run || close_parent || park_run || delivery_to || refused_run)
         order by r.run for no key update;
-        perform from durable.run r where r.run = any(runs) order by r.run for key share;
+        perform from durable.run r
+        where r.run in (select a.run from json_to_recordset(advances) a(run bigint))
+        order by r.run for key share;
     end if;
 
     if birth_run is not null then
@@ -193,27 +188,32 @@ begin
     -- The usual case: all are ours, and each journal ends with the row that its turn rests on: the
     -- very row, by its key, since claims and positions repeat after a failover that lost some. The
     -- lock makes Postgres read the run's row again; a journal row that came after this snapshot
-    -- collides with ours below (23505), and the caller repeats.
-    select coalesce(array_agg(l.run), '{}'), count(*) filter (where l.fits) into kept, fitting
-    from (
-        select r.run, a.after is not distinct from (
-            select j.key from durable.journal j where j.run = a.run
-            order by j.position desc limit 1) as fits
-        from unnest(runs, claims, afters) a(run, claim, after)
-        join durable.run r on r.run = a.run
-        where r.worker = by_worker and r.claim = a.claim
-        order by r.run for key share of r skip locked
-    ) l;
-    all_go := fitting = cardinality(runs) and cardinality(blocked) = 0;
+    -- collides with ours below (23505), and the caller repeats. (`is not distinct`: no index of
+    -- owners can be used for that. It would do to find a run by, among all that this worker has.)
+    all_go := cardinality(blocked) = 0 and not exists (
+        select from json_to_recordset(advances) a(run bigint, claim bigint, after text)
+        where (
+            select decode(a.after, 'base64') is not distinct from (
+                select j.key from durable.journal j where j.run = a.run
+                order by j.position desc limit 1)
+            from durable.run r
+            where r.run = a.run and r.worker is not distinct from by_worker and r.claim = a.claim
+            for key share skip locked) is not true);
     if not all_go then
         select blocked || coalesce(array_agg(a.run), '{}') into blocked
-        from unnest(runs) a(run) where a.run <> all(kept);
+        from json_to_recordset(advances) a(run bigint, claim bigint)
+        left join lateral (
+            select r.run from durable.run r
+            where r.run = a.run and r.worker is not distinct from by_worker and r.claim = a.claim
+            for key share skip locked
+        ) l on true
+        where l.run is null;
         -- What is locked cannot change; this snapshot is younger than the locks.
         select array_agg(c.verdict order by c.n), array_agg(c.run) filter (where c.verdict = 'go')
         into verdicts, go
         from (
             select a.n, a.run, case
-                when there.key = a.key then case
+                when there.key = decode(a.key, 'base64') then case
                     when r.worker = by_worker and r.claim = a.claim then 'done'
                     when a.run = any(close_run) then 'done'
                     when a.run = any(park_run) then 'parked'
@@ -223,17 +223,25 @@ begin
                     when a.run = any(birth_run) then 'taken'
                     else 'lost' end
                 when r.worker = by_worker and r.claim = a.claim then case
-                    when latest.key is distinct from a.after then 'lost'
+                    when latest.key is distinct from decode(a.after, 'base64') then 'lost'
                     when a.run = any(blocked) then 'left_out'
                     else 'go' end
                 -- An empty advance that was sent before and has put the run away.
                 when a.first is null and r.worker is null and r.claim = a.claim
                     and r.status in ('waiting', 'paused') then 'parked'
                 else 'lost' end as verdict
-            from unnest(runs, claims, firsts, keys, afters)
+            from rows from (json_to_recordset(advances) as (
+                run bigint, claim bigint, first bigint, key text, after text))
                 with ordinality a(run, claim, first, key, after, n)
-            left join durable.run r on r.run = a.run
-            left join durable.journal there on there.run = a.run and there.position = a.first
+            -- (Limits: one by one, or a plan of a young installation reads whole tables.)
+            left join lateral (
+                select r.run, r.worker, r.claim, r.status from durable.run r
+                where r.run = a.run limit 1
+            ) r on true
+            left join lateral (
+                select j.key from durable.journal j
+                where j.run = a.run and j.position = a.first limit 1
+            ) there on true
             left join lateral (
                 select j.key from durable.journal j where j.run = a.run
                 order by j.position desc limit 1
@@ -293,7 +301,7 @@ begin
     end if;
 
     if children is not null then
-        perform durable.bear_children(children, case when all_go then runs else go end,
+        perform durable.bear_children(children, case when not all_go then coalesce(go, '{}') end,
             refused_run, refused_op, refused_why);
         if delivery_to is not null then  -- some of them may have been meant
             select a.targets into delivery_to from durable.addressed(deliveries) a;
@@ -362,7 +370,8 @@ begin
         insert into durable.result (run, result, failure, failed_at, next_op, reason)
         select t.run, t.result, t.failure, t.failed_at, t.next_op, t.reason from told t;
         if heirs is not null then
-            perform durable.continue_runs(heirs, case when all_go then runs else go end);
+            perform durable.continue_runs(
+                heirs, case when not all_go then coalesce(go, '{}') end);
         end if;
         if family is not null then
             perform durable.closed(array(
