@@ -4,11 +4,13 @@ which key; and a transaction that an audit counts."""
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import asyncpg
 
 from durable import Retry, Stream, activity, attempt
 from durable._authoring import attempts
+from durable._runtime.work import Work
 from tests.proof import history
 
 said = Stream[str]("canon.said")
@@ -22,7 +24,7 @@ class Declined(Exception):
 
 def begun(name: str) -> int:
     """Note that an attempt has begun; returns its number."""
-    now, work = attempt(), attempts._current.get().__self__  # type: ignore[attr-defined]
+    now, work = attempt(), cast("Work", attempts._current.get())
     history.note("begin", run=now.id, of=work.instance.run, name=name, op=work.command.op,
                  claim=work.instance.claim, key=now.idempotency_key, number=now.number)  # fmt: skip
     return now.number

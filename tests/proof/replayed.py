@@ -9,6 +9,7 @@ from durable._authoring.definitions import Definition
 from durable._core import commands
 from durable._runtime import rows
 from durable._runtime.instance import Instance
+from durable._runtime.work import arguments
 from tests.proof.evidence import Evidence
 
 
@@ -87,7 +88,7 @@ def asked_at(evidence: Evidence, run: int) -> dict[int, tuple[int, object]]:
     if not evidence.journals[run] or row["workflow"] not in workflows():
         return {}
     return {
-        each.op: (position, next(iter(each.call.arguments()[0]), None))
+        each.op: (position, next(iter(arguments(each.call)[0]), None))
         for position, each in replay(evidence, run).asked()
         if isinstance(each, commands.Run)
     }

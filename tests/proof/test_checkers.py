@@ -226,7 +226,8 @@ async def test_success_on_any_conflict_of_keys_is_blind(
     door = asyncio.Event()
     async with Durable(audited, serve=[waits_at_door]) as app, Stage(audited) as stage:
         if bug:
-            wrong = ("when there.key = a.key then case", "when there.run is not null then case")
+            right = "when there.key = decode(a.key, 'base64') then case"
+            wrong = (right, "when there.key is not null then case")
             await execute(audited, planted("commit", wrong))
         handle = await app.start(waits_at_door, id="a")
         worker = worker_of(app)

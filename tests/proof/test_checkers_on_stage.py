@@ -70,7 +70,7 @@ async def claimed_while_taken_over(dsn: str) -> None:
 @each_way
 async def test_a_wake_up_is_lost_in_a_park(audited: str, tmp_path: Path, bug: bool) -> None:
     if bug:
-        wrong = ("where r.run = p.run and r.last_seq = p.seen and", "where r.run = p.run and")
+        wrong = ("and r.last_seq = p.seen and", "and")
         await execute(audited, planted("commit", wrong))
     async with Stage(audited) as stage:
         worker = await stage.worker()

@@ -22,6 +22,7 @@ from durable._runtime.instance import Instance
 from durable._runtime.lease import Lease, _fail
 from durable._runtime.options import WorkerOptions
 from durable._runtime.watchdog import Watchdog
+from durable._runtime.work import Work
 from durable._runtime.worker import LiveWorker
 from durable._store.protocol import Outcome, Registration
 from durable._store.verbs import Store
@@ -169,7 +170,7 @@ class SimulatedWorker(LiveWorker):
         plays: Plays = self.process.world.plays.get(definition.name, definition.fn)
 
         async def play(*args: Any, **kwargs: Any) -> Any:
-            work = authoring._current.get().__self__  # type: ignore[attr-defined]
+            work = cast("Work", authoring._current.get())
             key = authoring.attempt().idempotency_key
             self.process.world.watch.begins(self.registration.worker, work, key)
             return await plays(*args, **kwargs)
