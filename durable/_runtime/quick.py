@@ -21,6 +21,10 @@ from typing import Any
 from .committer import SLICE_SECONDS
 from .work import Work
 
+# What has awaited something gets a task of its own for so many times: to find that out anew each
+# time costs a round of the loop. Then it is tried again whether it still does.
+AWAITS_AGAIN = 100
+
 OVER = object()
 
 
@@ -39,18 +43,33 @@ class Quick:
         self._may_begin = may_begin
         self._skip = skip
         self._queue: deque[Work] = deque()
+        # Of activities that have awaited something: how many may still count on it.
+        self._awaiting: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None  # that will see to the queue, or does
         self._host = asyncio.get_running_loop()
 
     def add(self, work: Work) -> None:
+        name = work.command.name
+        if left := self._awaiting.get(name):
+            self._awaiting[name] = left - 1
+            asyncio.Task(self._begin(work), loop=self._host)
+            return
         self._queue.append(work)
         if self._task is None:
             self._task = asyncio.Task(self._work_off(), loop=self._host)
 
     async def begun(self) -> None:
         """Wait until all that was added has begun."""
+        await asyncio.sleep(0)
         while self._queue:
             await asyncio.sleep(0)
+
+    async def _begin(self, work: Work) -> None:
+        if work.abandoned or self._may_begin() is not None:
+            self._skip(work)
+            return
+        work.task = asyncio.current_task()
+        await self._run(work)
 
     async def _work_off(self) -> None:
         queue, task = self._queue, asyncio.current_task()
@@ -69,6 +88,7 @@ class Quick:
                 awaited = context.run(next, coro.__await__(), OVER)
                 if awaited is not OVER:
                     work.task, rest = task, _Rest(context, coro, awaited)
+                    self._awaiting[work.command.name] = AWAITS_AGAIN
                     break
                 if task.cancelling() or time.monotonic() > end:
                     break  # one has cancelled its own task; or others want the loop

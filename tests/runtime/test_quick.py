@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
+from types import SimpleNamespace
+from typing import Any
 
 from durable import Context, Durable, activity, attempt, workflow
+from durable._runtime.quick import AWAITS_AGAIN, Quick
 
 bound: ContextVar[str] = ContextVar("bound", default="nothing")
 
@@ -101,3 +104,33 @@ async def test_a_drain_waits_for_those_that_have_not_begun(dsn: str) -> None:
         handle = await app.start(mixes, 100)
     async with Durable(dsn, serve=[mixes]) as app:
         assert len(await app.handle(handle.id, mixes).result()) == 100
+
+
+async def test_what_has_awaited_gets_tasks_of_its_own_from_then_on() -> None:
+    """All of them begin in one round of the loop, and none whom nobody waits for any more."""
+    began: list[Any] = []
+    skipped: list[Any] = []
+
+    async def run(work: Any) -> None:
+        began.append(work)
+        await asyncio.sleep(0)
+
+    quick = Quick(run, may_begin=lambda: None, skip=skipped.append)
+    first, *others = [Waiting() for _ in range(AWAITS_AGAIN + 1)]
+    quick.add(first)  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    for each in others:
+        quick.add(each)  # type: ignore[arg-type]
+    others[0].abandoned = True
+    await quick.begun()
+    assert began == [first, *others[1:]]
+    assert skipped == [others[0]]
+    assert others[1].task is not first.task
+
+
+class Waiting:
+    """As much of a work as is looked at here; all are of one activity."""
+
+    command = SimpleNamespace(name="awaits")
+    abandoned = False
+    task: asyncio.Task[None] | None = None
