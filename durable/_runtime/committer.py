@@ -1,9 +1,10 @@
 """Group commit: the turns of many runs, one transaction.
 
 Runs with news stand in a queue. A slice of at most a few milliseconds feeds them and
-gathers what they want written; one sender writes whatever has gathered while its last
-commit was under way. There are no timers: an idle committer writes at once, a busy one
-writes more at a time.
+gathers what they want written; a sender writes whatever has gathered while its last
+commit was under way, or a second one as soon as that is much. There are no timers: an idle
+committer writes at once, a busy one writes more at a time. What two commits have under way is of
+different runs: their order makes no difference, and is not known after a loss.
 
 Nothing that a turn asked for is let out before its verdict: ``on_written`` gets a run with what
 became of its rows, ``on_refused`` one that can go on no further, and ``on_fenced`` is told when
@@ -43,6 +44,10 @@ SLICE_SECONDS = 0.0015
 BATCH_ROWS_MAX = 500
 BATCH_BYTES_MAX = 8 * 1024 * 1024
 
+# So many turns are worth a commit that waits at the line behind the one under way: the database
+# goes on with it at once, instead of waiting until this loop has come round.
+AHEAD = 100
+
 # A database that is away is asked again at this pace, in seconds.
 PAUSE_FIRST, PAUSE_MAX = 0.05, 2.0
 
@@ -75,7 +80,8 @@ class Committer:
         self._unfit: list[tuple[Instance, str | Exception]] = []  # found in this slice
         self._gathered: deque[tuple[Instance, Advance]] = deque()
         self._aside: set[asyncio.Task[None]] = set()
-        self._more = asyncio.Event()
+        self._more, self._much = asyncio.Event(), asyncio.Event()
+        self._under_way = 0  # commits that are sent and not answered
         self._slice: asyncio.Handle | None = None
         self._answered: deque[tuple[tuple[Instance, Advance], Verdict]] = deque()
         self._settling: asyncio.Handle | None = None
@@ -106,12 +112,24 @@ class Committer:
 
     async def once(self) -> None:
         """Send what has gathered, or what will have."""
-        await self._more.wait()
-        batch = self._take_batch()
-        if batch:
-            await self._send(batch)
-        else:
-            self._more.clear()
+        await self._send_when(self._more)
+
+    async def ahead(self) -> None:
+        """The same, when much has gathered behind a commit that is under way."""
+        await self._send_when(self._much)
+
+    async def _send_when(self, told: asyncio.Event) -> None:
+        await told.wait()
+        if not self._gathered or (self._under_way and len(self._gathered) < AHEAD):
+            told.clear()
+            return
+        self._under_way += 1
+        try:
+            await self._send(self._take_batch())
+        finally:
+            self._under_way -= 1
+            if self._gathered:
+                self._more.set()
 
     # Feeding
 
@@ -135,8 +153,11 @@ class Committer:
                           extra=instance.facts)  # fmt: skip
                 report = f"it could not be fed: {report!r}"
             self._on_refused(instance, report)
-        if self._gathered:
+        if self._gathered and not self._under_way:
             self._more.set()  # an idle sender waits for no more
+        elif len(self._gathered) >= AHEAD:
+            self._more.set()
+            self._much.set()
 
     def _gather(self, instance: Instance, now: datetime) -> None:
         self._watchdog.running = instance

@@ -96,7 +96,7 @@ class LiveWorker:
         """Register and begin to work."""
         await self._acquire()
         self._watchdog.start()
-        rounds = (self.committer.once, self.claimer.once, self.attempts.watch)
+        rounds = (self.committer.once, self.committer.ahead, self.claimer.once, self.attempts.watch)
         self._background.keep(*rounds, *self.chores.rounds())
         await self.chores.greet()
         self.claimer.poke()
