@@ -316,8 +316,8 @@ class Context(Verbs, Answering, Parent, Patching):
         signature, name = definition.signature, definition.name
         payload, known = signature.record_call(args, kwargs)
         print_of_input = digest(payload)
-        key = print_of_input + b"\0" + name.encode()
-        nth = self._uses[key] = self._uses.get(key, -1) + 1
+        key, uses = print_of_input + definition.suffix, self._uses
+        nth = uses[key] = uses.get(key, -1) + 1
         call = Call(definition, payload, nth, known)
         return self._replayer.ask(definition.kind, name, print_of_input, call, depth=depth)
 

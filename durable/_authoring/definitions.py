@@ -40,8 +40,10 @@ class Definition:
     options: ActivityOptions = field(default_factory=ActivityOptions)
     library: str = ""  # of a transaction: which its first parameter speaks
     is_plain: bool = field(init=False)
+    suffix: bytes = field(init=False)  # tells its calls from those of others with this input
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "suffix", b"\0" + self.name.encode(errors="surrogatepass"))
         watched = self.options.is_timed or self.options.records_start
         plain = self.kind == "activity" and self.is_async and not watched
         object.__setattr__(self, "is_plain", plain)
