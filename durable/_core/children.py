@@ -144,9 +144,7 @@ class Children:
             return
         del replayer.open[event.op]
         assert event.error is not None
-        replayer._failures.append((event.error, event.position))
-        ending.set_exception(event.error)
-        replayer._failed.append(ending)
+        replayer.note_failure(ending, event.error, event.position)
 
     def _count(self, to: str, size: int) -> None:
         turn = self._replayer._asked

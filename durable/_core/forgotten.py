@@ -17,6 +17,8 @@ OVER = (
     "function runs: do not keep it."
 )
 
+UNASKED = "signal %r was sent to this run, whose code never asked for it"
+
 
 class Nobody:
     """The keeper of a loop that was thrown away: code that outlived it is heard by nobody."""

@@ -167,7 +167,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         self.ready = NO_TURN
         self._tasks_made = 0
         self._not_before = 0.0
-        self._put_off: list[Handle] = []  # to the next turn
+        self._put_off: tuple[Handle, ...] = ()  # to the next turn
         # Low bits count births, so a small set iterates in their order; high bits tell runs
         # apart, since asyncio keeps the tasks of all loops of a process in one weak set.
         self._births = int.from_bytes(seed[:4], "big") << 24
@@ -183,7 +183,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         ready, pop = self.ready, self.ready.popleft
         if self._put_off:
             ready.extend(self._put_off)
-            self._put_off.clear()
+            self._put_off = ()
             self.progress += 1
         seen, callbacks, rounds = self.progress, 0, TURN_MAX // CALLBACKS_MAX
         before = self._enter()
@@ -225,7 +225,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     def put_off(self, handle: Handle) -> None:
         """Run what was queued last in the next turn, not in this one."""
         if self.ready and self.ready[-1] is handle:
-            self._put_off.append(self.ready.pop())
+            self._put_off = *self._put_off, self.ready.pop()
 
     def discard(self) -> None:
         """Throw the run's coroutines away. They see ``Evicted``, not a cancellation: the run
@@ -243,7 +243,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         finally:
             if before is not None:
                 hosts.put_back(*before)
-            self._put_off.clear()
+            self._put_off = ()
 
     # What asyncio asks of a loop
 

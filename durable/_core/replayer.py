@@ -24,9 +24,9 @@ from typing import Any, TypeVar
 
 from .. import errors
 from . import anyio_shims, commands, divergence, events, shims
-from .causes import Latest, position_of
+from .causes import latest, position_of
 from .children import Children, Ending, continued
-from .forgotten import OVER, Nobody, gone, told
+from .forgotten import OVER, UNASKED, Nobody, gone, told
 from .loop import NO_TURN, NoProgress, ReplayLoop, Timer
 from .mailbox import Mailbox, Receipt
 from .operation import Operation
@@ -62,9 +62,9 @@ class Replayer:
         self._stop: commands.Stop | None = None  # as first asked to cancel
         self._winding_up = False
         # Failures handed to the code, to find the one that a run failed with.
-        self._failures: Latest[tuple[BaseException, int]] = Latest()
+        self._failures: tuple[tuple[BaseException, int], ...] = ()
         # The latest that failed; at the end it is told at which of them nobody has looked.
-        self._failed: Latest[asyncio.Future[Any]] = Latest()
+        self._failed: tuple[asyncio.Future[Any], ...] = ()
 
     # Made for the few runs that need them.
     mailbox = cached_property(Mailbox)
@@ -97,9 +97,7 @@ class Replayer:
         elif isinstance(event, events.Failed):
             operation = self._answer(event)
             self.now = event.at
-            self._failures.append((event.error, event.position))
-            operation.set_exception(event.error)
-            self._failed.append(operation)
+            self.note_failure(operation, event.error, event.position)
         elif isinstance(event, events.Voided):
             self.next_op = max(self.next_op, event.next_op)
             loop.in_turn, loop.ready = False, NO_TURN
@@ -244,7 +242,12 @@ class Replayer:
         self._asked.append(commands.Say(40, "a callback of the event loop raised %r", (error,), {}))
 
     def task_failed(self, task: asyncio.Task[Any]) -> None:
-        self._failed.append(task)
+        self._failed = latest(self._failed, task)
+
+    def note_failure(self, operation: Operation[Any], error: BaseException, position: int) -> None:
+        self._failures = latest(self._failures, (error, position))
+        operation.set_exception(error)
+        self._failed = latest(self._failed, operation)
 
     def check_turn(self) -> None:
         """Raises:
@@ -300,14 +303,12 @@ class Replayer:
     def _answer(self, event: events.Answered | events.Failed) -> Operation[Any]:
         asked = self.open.pop(event.op, None)
         divergence.check_answer(event, asked, over=self._outcome if self.closed else None)
-        operation: Operation[Any] = self._waiting.pop(event.op)
-        return operation
+        return self._waiting.pop(event.op)  # type: ignore[no-any-return]
 
     def _fire(self, event: events.TimerFired) -> Timer:
         asked = self.open.pop(event.op, None)
         divergence.check_timer(event, asked, over=self._outcome if self.closed else None)
-        timer: Timer = self._waiting.pop(event.op)
-        return timer
+        return self._waiting.pop(event.op)  # type: ignore[no-any-return]
 
     # One turn
 
@@ -365,8 +366,7 @@ class Replayer:
             self._outcome = self._outcome._replace(unread=tuple(unread))
         elif "mailbox" in self.__dict__:
             for name in self.mailbox.unasked():
-                self.say(30, "signal %r was sent to this run, whose code never asked for it",
-                         (name,))  # fmt: skip
+                self.say(30, UNASKED, (name,))
         self._asked.append(self._outcome)
         self.closed = True
 
