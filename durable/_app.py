@@ -23,10 +23,10 @@ from ._runtime import process
 from ._runtime.instance import Instance
 from ._runtime.options import Health, WorkerOptions
 from ._runtime.versions import versions
-from ._runtime.worker import LiveWorker
+from ._runtime.worker import DONE, PARKED, LiveWorker
 from ._selftest import check_python
 from ._store.postgres import migrate as schema_room
-from ._store.protocol import Birth, Hint, Verdict
+from ._store.protocol import Birth, Hint, Outcome, Verdict
 from ._store.protocol import Started as Answer
 from ._store.verbs import Store
 from .errors import DecodeError, InvalidCall
@@ -136,10 +136,46 @@ class Durable(Client):
     # Starting in this process
 
     async def _start_here(self, start: Asked) -> int | None:
-        worker, new, definition = self._worker, start.new, start.definition
+        worker = self._worker
+        if worker is None or (instance := await self._unborn(worker, start)) is None:
+            return None
+        born: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        worker.bear(instance, lambda verdict: settle(born, is_written(verdict)))
+        return instance.run if await born else None
+
+    async def _run(self, start: Asked) -> Any:
+        """Where it is begun here, its end alone is waited for: only what was written has one."""
+        outcome = await self._ended(start) if start.message is None else None
+        if outcome is None:
+            return await super()._run(start)
+        run, id = outcome.run, start.new.id
+        return await Handle(self, id, run=run, definition=start.definition)._concluded(outcome)
+
+    async def _ended(self, start: Asked) -> Outcome | None:
+        results, worker = self.waits.results, self._worker
+        if worker is None or (instance := await self._unborn(worker, start)) is None:
+            return None
+        ended: asyncio.Future[Outcome | None] = results.expect(instance.run)
+
+        def told(born: Verdict) -> None:
+            if not is_written(born):
+                settle(ended, None)
+
+        worker.bear(instance, told)
+        try:
+            return await ended
+        finally:
+            results.drop(instance.run, ended)
+
+    async def _unborn(self, worker: LiveWorker, start: Asked) -> Instance | None:
+        """The run, if it may begin in this process.
+
+        Raises:
+            InvalidCall: the workflow does not take these arguments.
+        """
+        new, definition = start.new, start.definition
         if (
-            worker is None
-            or definition is None
+            definition is None
             or worker.definitions.get(definition.name) is not definition
             or new.queue not in worker.options.queues
             or new.begins_at is not None
@@ -171,8 +207,7 @@ class Durable(Client):
             new.input_digest,
             deadline,
         )
-        verdict = await worker.bear(instance)
-        return run if verdict in (Verdict.DONE, Verdict.PARKED) else None
+        return instance
 
     async def _next_key(self) -> int:
         while not self._keys:
@@ -216,6 +251,16 @@ class Durable(Client):
         else:
             worker.claimer.poke()  # first: whoever sends here most often works here
             worker.chores.announce(Hint.DUE)
+
+
+def is_written(born: Verdict) -> bool:
+    return born is DONE or born is PARKED
+
+
+def settle(future: asyncio.Future[Any], answer: object) -> None:
+    """Unless who waits was cancelled."""
+    if not future.done():
+        future.set_result(answer)
 
 
 class Worker(Durable):

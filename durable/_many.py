@@ -7,12 +7,15 @@ import functools
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
+import asyncpg
+
 from ._client import client
 from ._client.handle import Handle
 from ._client.starting import Asked, Start, Started, asked, begin, unhurried
 from ._gathering import Gathering
 from ._store.family import NewRun
 from ._store.protocol import Started as Answer
+from ._store.protocol import Unwritable
 from ._store.verbs import Store
 from .errors import DurableError, InvalidCall, StoreUnavailable
 
@@ -25,8 +28,8 @@ READING = frozenset({"use", "reject"})
 class Client(client.Client):
     async def _attach(self, store: Store) -> None:
         await super()._attach(store)
-        start_all = functools.partial(store.runs.start_all, waits=False)
-        self._gathering: Gathering[NewRun, Answer | None] = Gathering(start_all)
+        together = functools.partial(store.runs.start_many, waits=False)
+        self._gathering: Gathering[NewRun, Answer | None] = Gathering(together)
 
     async def _begin(self, start: Asked, connection: Any) -> Answer:
         """With all starts that are asked for meanwhile, where that keeps none of them waiting."""
@@ -91,16 +94,19 @@ class Client(client.Client):
         told = iter(await self.store.runs.start_many(plain, connection=connection) if plain else ())
         answers: list[Answer | DurableError] = []
         for each in starts:
-            if each.message is None:
-                answers.append(next(told))
-                continue
-            try:
-                answers.append(await begin(self, each, connection))
-            except StoreUnavailable:
-                raise
-            except DurableError as error:
-                answers.append(error)
+            answer = next(told) if each.message is None else None
+            answers.append(answer or await self._answer_alone(each, connection))
         return answers
+
+    async def _answer_alone(self, start: Asked, connection: Any) -> Answer | DurableError:
+        try:
+            return await begin(self, start, connection)
+        except asyncpg.PostgresError as error:
+            return Unwritable(f"The database refuses run {start.new.id!r}: {error}")
+        except DurableError as error:
+            if start.message is not None and isinstance(error, StoreUnavailable):
+                raise
+            return error
 
 
 def _check(each: object) -> None:

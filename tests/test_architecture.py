@@ -78,7 +78,7 @@ OUTSIDE = {
     "_app": set(),
     "_check": set(),
     "_gathering": set(),
-    "_many": set(),
+    "_many": {"asyncpg"},
     "_queries": set(),
     "_histories": {"msgspec"},
     "_history_lines": {"msgspec"},

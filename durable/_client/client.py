@@ -181,8 +181,10 @@ class Client(Lists):
             InvalidCall, EncodeError: bad arguments, or ones that the workflow does not take;
                 nothing was written.
         """
+        return await self._start(asked(Start(workflow, *args, **options)), connection)
+
+    async def _start(self, start: Asked, connection: Any = None) -> Handle[Any]:
         assert self.store is not None
-        start = asked(Start[Any](workflow, *args, **options))
         id, is_alone = start.new.id, connection is None and start.message is None
         run = await self._start_here(start) if is_alone else None
         if run is None:
@@ -207,8 +209,10 @@ class Client(Lists):
 
         Raises: what ``start`` and ``Handle.result`` raise.
         """
-        handle = await self.start(workflow, *args, **options)
-        return await handle.result()
+        return await self._run(asked(Start(workflow, *args, **options)))
+
+    async def _run(self, start: Asked) -> Any:
+        return await (await self._start(start)).result()
 
     @overload
     def handle(self, id: str, workflow: Code[*Ts, R], /) -> Handle[R]: ...

@@ -100,7 +100,10 @@ class Handle(Anew, Generic[R]):
             RunStuck: no code here can continue it; ``.report`` says why.
             RunNotFound: no such id.
         """
-        outcome = await self._client.waits.results.answer(await self._resolved())
+        run = await self._resolved()
+        return await self._concluded(await self._client.waits.results.answer(run))
+
+    async def _concluded(self, outcome: Outcome) -> R:
         while outcome.status == "continued" and outcome.heir is not None:
             self._run = outcome.heir
             outcome = await self._client.waits.results.answer(outcome.heir)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence, Set
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from .._store.protocol import Answer, News, Outcome, Watched
 from ..errors import StoreUnavailable
@@ -47,19 +47,28 @@ class Waiting(Generic[K, A]):
     async def answer(self, key: K) -> A:
         """The answer, as soon as it is known. Cancelling the caller stops its waiting and nothing
         else."""
-        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        future = self.expect(key)
+        try:
+            answer: A = await future
+            return answer
+        finally:
+            self.drop(key, future)
+
+    def expect(self, key: K) -> asyncio.Future[Any]:
+        """The same for who calls ``drop`` when it waits no more."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(key, []).append(future)
         self._news.set()
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._poll())
-        try:
-            return await future
-        finally:
-            waiters = self._waiters.get(key)
-            if waiters is not None and future in waiters:
-                waiters.remove(future)
-                if not waiters:
-                    del self._waiters[key]
+        return future
+
+    def drop(self, key: K, future: asyncio.Future[Any]) -> None:
+        waiters = self._waiters.get(key)
+        if waiters is not None and future in waiters:
+            waiters.remove(future)
+            if not waiters:
+                del self._waiters[key]
 
     def tell(self, answer: A) -> None:
         """Somebody knows."""

@@ -69,7 +69,7 @@ class LiveWorker:
         self._began_at = 0.0  # monotonic: when that was over last
         self._on_closed = on_closed
         self._host = asyncio.get_running_loop()
-        self._births: dict[int, asyncio.Future[Verdict]] = {}
+        self._births: dict[int, Callable[[Verdict], None]] = {}
         self._background = Background()
         self.own = self._background.own
         self._watchdog = Watchdog()
@@ -124,9 +124,8 @@ class LiveWorker:
     def _forget_all(self) -> None:
         for instance in list(self.active.values()):
             self.forget(instance)
-        for born in self._births.values():  # written or not: whoever starts them finds out
-            if not born.done():
-                born.set_result(Verdict.LOST)
+        for told in self._births.values():  # written or not: whoever starts them finds out
+            told(Verdict.LOST)
         self._births.clear()
         self.claimer.clear()
         self.cache.clear()
@@ -178,15 +177,14 @@ class LiveWorker:
             self.forget(before)
         self.active[instance.run] = instance
 
-    async def bear(self, instance: Instance) -> Verdict:
-        """Write a new run by its own first turn. DONE or PARKED if it stands in the database; TAKEN
-        if its id names another; LOST if it is not known, or was never written."""
-        born: asyncio.Future[Verdict] = self._host.create_future()
-        self._births[instance.run] = born
+    def bear(self, instance: Instance, told: Callable[[Verdict], None]) -> None:
+        """Write a new run by its own first turn, and tell what came of it: DONE or PARKED if it
+        stands in the database; TAKEN if its id names another; LOST if it is not known, or was
+        never written."""
+        self._births[instance.run] = told
         self.adopt(instance)
         instance.arrivals.append(Begin())
         self.committer.submit(instance)
-        return await born
 
     def forget(self, instance: Instance) -> None:
         """Drop a run from memory; its journal has all that is needed."""
@@ -264,9 +262,8 @@ class LiveWorker:
             return
         if instance.birth is not None:
             instance.birth = None
-            born = self._births.pop(instance.run, None)
-            if born is not None and not born.done():
-                born.set_result(verdict)
+            if (told := self._births.pop(instance.run, None)) is not None:
+                told(verdict)
         if verdict is not DONE and verdict is not PARKED:
             self.attempts.drop_run(instance)
             self.forget(instance)
@@ -332,10 +329,8 @@ class LiveWorker:
         """No code here can continue this run."""
         self.attempts.drop_run(instance)
         self.forget(instance)
-        born = self._births.pop(instance.run, None)
-        if born is not None:  # it was never written: whoever starts it does so the other way
-            if not born.done():
-                born.set_result(Verdict.LOST)
+        if (told := self._births.pop(instance.run, None)) is not None:
+            told(Verdict.LOST)  # it was never written: whoever starts it does so the other way
             return
         self.own(self.chores.set_stuck(instance.facts, instance.claim, report))
         self.claimer.made_room()

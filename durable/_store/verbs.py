@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from ..errors import StoreError
 from . import family
 from . import protocol as rows
 
@@ -27,10 +26,7 @@ class Runs(Protocol):
         self, new: family.NewRun, *, first: rows.Letter | None = None, connection: Any = None
     ) -> rows.Started: ...
     async def start_many(
-        self, new: Sequence[family.NewRun], *, connection: Any = None
-    ) -> list[rows.Started | StoreError]: ...
-    async def start_all(
-        self, new: Sequence[family.NewRun], *, waits: bool
+        self, new: Sequence[family.NewRun], *, waits: bool = True, connection: Any = None
     ) -> list[rows.Started | None]: ...
     async def claim(
         self,

@@ -282,6 +282,9 @@ class Environment(Crashes):
             start = start._replace(new=start.new._replace(seed=seed))
         return await super()._start_here(start)
 
+    async def _ended(self, start: Asked) -> None:
+        """Who waits for its end lets time pass, as who waits for another's."""
+
     def _seed(self, old: int) -> bytes:
         return seed_of(f"instead of {old}") if self._counts else super()._seed(old)
 

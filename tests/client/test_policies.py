@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import asyncpg
@@ -10,6 +11,7 @@ import pytest
 
 from durable import Client, Durable, Handle, RunCancelled, RunFailed, RunTerminated, Status
 from durable._client.starting import IfExists
+from durable._runtime.instance import Instance
 from durable._store.protocol import Verdict
 from durable.errors import RunExists
 
@@ -97,21 +99,32 @@ async def test_a_birth_whose_id_was_taken_meanwhile_follows_the_policy(
     """The id is taken after the worker has begun to bear the run: its commit says TAKEN."""
     worker = app._worker
     assert worker is not None
-    bear, verdicts = worker.bear, []
+    bear, verdicts, taken = worker.bear, list[Verdict](), dict[str, asyncio.Task[None]]()
 
-    async def late(instance: Any) -> Verdict:
+    async def late(instance: Instance, told: Callable[[Verdict], None]) -> None:
+        def heard(born: Verdict) -> None:
+            verdicts.append(born)
+            told(born)
+
         async with Client(dsn) as other:
             await other.start("elsewhere", id=instance.id)
-        verdicts.append(await bear(instance))
-        return verdicts[-1]
+        bear(instance, heard)
 
-    worker.bear = late  # type: ignore[method-assign]
+    def bear_late(instance: Instance, told: Callable[[Verdict], None]) -> None:
+        if instance.id in taken:
+            bear(instance, told)
+        else:
+            worker.adopt(instance)
+            taken[instance.id] = asyncio.create_task(late(instance, told))
+
+    worker.bear = bear_late  # type: ignore[method-assign]
     with pytest.raises(RunExists, match="pending"):
         await app.start(double, 1, id="b", if_exists="reject")
     replaced = await app.start(double, 2, id="c", if_exists="replace")
 
-    assert verdicts == [Verdict.TAKEN, Verdict.TAKEN]
     assert await replaced.result() == 4
+    assert await app.run(double, 3, id="d", if_exists="replace") == 6
+    assert verdicts == [Verdict.TAKEN] * 3
 
 
 async def test_a_birth_by_a_worker_that_is_declared_dead_happens_once(
@@ -121,12 +134,17 @@ async def test_a_birth_by_a_worker_that_is_declared_dead_happens_once(
     under a policy that would refuse anybody else's."""
     worker = app._worker
     assert worker is not None
-    bear = worker.bear
+    bear, loop = worker.bear, asyncio.get_running_loop()
 
-    async def dies(instance: Any) -> Verdict:
-        await bear(instance)
-        worker.lost(worker.registration.worker)
-        return Verdict.LOST
+    def dies(instance: Instance, told: Callable[[Verdict], None]) -> None:
+        def die() -> None:
+            worker.lost(worker.registration.worker)
+            told(Verdict.LOST)
+
+        def written(_: Verdict) -> None:
+            loop.call_soon(die)
+
+        bear(instance, written)
 
     worker.bear = dies  # type: ignore[method-assign]
     handle = await app.start(waits, 1, id="a", if_exists="reject")

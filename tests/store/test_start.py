@@ -39,7 +39,7 @@ async def test_a_start_that_the_database_refuses_costs_those_that_go_with_it_not
 ) -> None:
     asked = [new_run(f"run-{n}", priority=7 if n == 2 else 0) for n in range(5)]
 
-    answers = await stage.store.runs.start_all(asked, waits=False)
+    answers = await stage.store.runs.start_many(asked)
 
     assert [each is None for each in answers] == [False, False, True, False, False]
     assert await stage.value("select count(*) from durable.run") == 4

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from ...errors import InvalidCall, StoreError
+from ...errors import InvalidCall
 from ..family import NewRun
 from ..protocol import (
     DOUBTFUL_FROM,
@@ -47,13 +47,9 @@ class Runs:
 
     @verb
     def start_many(
-        self, new: Sequence[NewRun], *, connection: Any = None
-    ) -> list[Started | StoreError]:
+        self, new: Sequence[NewRun], *, waits: bool = True, connection: Any = None
+    ) -> list[Started | None]:
         refuse_connection(connection)
-        return [self._start(each) for each in new]
-
-    @verb
-    def start_all(self, new: Sequence[NewRun], *, waits: bool) -> list[Started | None]:
         return [self._start(each) for each in new]
 
     def _start(self, new: NewRun) -> Started:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ...errors import LeaseLost, StoreError
+from ...errors import LeaseLost
 from ..family import NewRun
 from ..protocol import (
     Claimed,
@@ -19,7 +19,6 @@ from ..protocol import (
     Started,
     Swept,
     Unavailable,
-    Unwritable,
 )
 from .journal import FENCED
 from .libraries import join
@@ -62,40 +61,25 @@ class Runs(Noun):
         return Started(*await twice(lambda: self._line.patiently(what, *sent)))
 
     async def start_many(
-        self, new: Sequence[NewRun], *, connection: Any = None
-    ) -> list[Started | StoreError]:
-        """As many starts, in few statements: each with its own answer. One whose id a stranger
-        holds, or whose values the database refuses, costs the others nothing."""
+        self, new: Sequence[NewRun], *, waits: bool = True, connection: Any = None
+    ) -> list[Started | None]:
+        """As many starts, in few statements. None for what is to be sent alone: the database
+        refuses it, or somebody holds its id, and does not let go of it soon (or it is not to be
+        waited for). It costs the others nothing."""
+        query, arguments = self._sql["start_many"], [*zip(*new, strict=True), waits]
         if connection is not None:
-            columns = zip(*new, strict=True)
-            rows = await join(connection, self._sql["start_many"], *columns, True)
-            return [Started(*row) for row in rows]
-        answers = await self.start_all(new, waits=True)
-        return [each or await self._start_alone(new[n]) for n, each in enumerate(answers)]
-
-    async def start_all(self, new: Sequence[NewRun], *, waits: bool) -> list[Started | None]:
-        """The same, but None for what is to be sent alone: the database refuses it, or somebody
-        holds its id. ``waits`` for ids that are held."""
+            return [Started(*row) for row in await join(connection, query, *arguments)]
         if len(new) <= START_MAX and sum(len(each.input) for each in new) <= START_BYTES:
-            query, arguments = self._sql["start_many"], [*zip(*new, strict=True), waits]
             try:
                 rows = await twice(lambda: self._line.fetch(query, *arguments))
                 return [None if row["run"] is None else Started(*row) for row in rows]
             except asyncpg.PostgresError:
                 log.debug("one of %d starts is refused: looking for it", len(new))
-        middle = len(new) // 2
-        if middle == 0:
+        if len(new) == 1:
             return [None]
-        return [*await self.start_all(new[:middle], waits=waits),
-                *await self.start_all(new[middle:], waits=waits)]  # fmt: skip
-
-    async def _start_alone(self, new: NewRun) -> Started | StoreError:
-        try:
-            return await self.start(new)
-        except StoreError as error:
-            return error
-        except asyncpg.PostgresError as error:
-            return Unwritable(f"The database refuses run {new.id!r}: {error}")
+        middle = len(new) // 2
+        halves = new[:middle], new[middle:]
+        return [each for half in halves for each in await self.start_many(half, waits=waits)]
 
     async def claim(
         self,
