@@ -17,7 +17,7 @@ import asyncpg
 import click
 
 from durable import Client
-from durable._store.postgres.migrate import migrate
+from durable._migrating import migrate
 from durable.embedded import FAST_AND_FORGETFUL, EmbeddedPostgres
 from tests.end_to_end.rollout.driver import AFTER, BEFORE, Rollout
 

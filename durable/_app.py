@@ -18,6 +18,7 @@ from ._changing import Client
 from ._client.handle import Handle
 from ._client.starting import Asked
 from ._core.statuses import Status
+from ._migrating import prepare
 from ._queries import ask, settled
 from ._runtime import process
 from ._runtime.instance import Instance
@@ -25,10 +26,10 @@ from ._runtime.options import Health, WorkerOptions
 from ._runtime.versions import versions
 from ._runtime.worker import DONE, PARKED, LiveWorker
 from ._selftest import check_python
-from ._store.postgres import migrate as schema_room
-from ._store.protocol import Birth, Hint, Outcome, Verdict
+from ._store.protocol import Birth, Delivered, Hint, Letter, Outcome, Taker, Verdict
 from ._store.protocol import Started as Answer
 from ._store.verbs import Store
+from ._taking import taker
 from .errors import DecodeError, InvalidCall
 
 log = logging.getLogger("durable")
@@ -116,7 +117,7 @@ class Durable(Client):
 
     async def _open_database(self) -> Store:
         place = await self._find_place()
-        await schema_room.prepare(
+        await prepare(
             place.dsn, schema=self._schema, upgrade=self._migrate or place.server is not None
         )
         bound = self._options.transactions_max
@@ -217,7 +218,9 @@ class Durable(Client):
         return self._keys.popleft()
 
     def _live(self) -> Set[int]:
-        return self._worker.active.keys() if self._worker is not None else frozenset()
+        if self._worker is None:
+            return frozenset()
+        return self._worker.active.keys() | self._worker.claimer.loading
 
     async def _replayed(self, run: int, query: str) -> bytes:
         instance = self._worker.active.get(run) if self._worker is not None else None
@@ -241,6 +244,13 @@ class Durable(Client):
             self._worker.claimer.poke()
         else:
             await super()._started_elsewhere()
+
+    async def _deliver(
+        self, id: str, letter: Letter, meant: int | None, connection: Any, by: Taker | None = None
+    ) -> Delivered:
+        if self._worker is not None and connection is None:
+            by = taker(self._worker)
+        return await super()._deliver(id, letter, meant, connection, by)
 
     async def _news_for(self, run: int | None) -> None:
         worker = self._worker

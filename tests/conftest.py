@@ -131,7 +131,7 @@ def _container(stack: ExitStack) -> str:
 
 @pytest.fixture(scope="session")
 def _template(server_url: str) -> Iterator[str]:
-    from durable._store.postgres.migrate import migrate  # tests without a database need none of it
+    from durable._migrating import migrate  # tests without a database need none of it
 
     name = f"durable_template_{os.getpid()}"
     asyncio.run(_command(server_url, f"create database {name}"))

@@ -47,6 +47,8 @@ MAY_IMPORT = {
     "_judging": {*INNER, "_store", "_histories", "_replaying", "_overdue"},
     "_forking": {*INNER, "_authoring", "_client", "_runtime", "_store", "_histories", "_replaying"},
     "_changing": {*INNER, "_authoring", "_client", "_queries", "_forking"},
+    "_migrating": {"errors", "_store"},
+    "_taking": {"errors", "_store", "_runtime"},
     "_app": {
         *INNER,
         "_authoring",
@@ -55,7 +57,9 @@ MAY_IMPORT = {
         "_runtime",
         "_queries",
         "_changing",
+        "_migrating",
         "_selftest",
+        "_taking",
     },
 }
 ROOMS = {path.relative_to(HOUSE).with_suffix("").parts[0] for path in HOUSE.rglob("*.py")}
@@ -79,6 +83,8 @@ OUTSIDE = {
     "_check": set(),
     "_gathering": set(),
     "_many": {"asyncpg"},
+    "_migrating": {"asyncpg"},
+    "_taking": set(),
     "_queries": set(),
     "_histories": {"msgspec"},
     "_history_lines": {"msgspec"},

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from durable._store.postgres.migrate import migrate
+from durable._migrating import migrate
 from durable.cli import doctor
 from durable.embedded import EmbeddedPostgres
 from tests.store.stage import Stage, turn

@@ -21,8 +21,8 @@ from typing import Any, Self
 
 import asyncpg
 
+from durable._migrating import migrate
 from durable._postgres import liveness
-from durable._store.postgres.migrate import migrate
 from durable.embedded import EmbeddedPostgres
 from tests.poolers import PROGRAM, Pooler
 from tests.proof import evidence, history

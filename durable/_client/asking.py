@@ -66,13 +66,11 @@ async def send(
         RunNotFound, RunClosed: nobody is there to take it; nothing was sent.
     """
     sent = letter(message)
-    answer = await client.store.inbox.deliver(id, sent, meant=meant, connection=connection)
+    answer = await client._deliver(id, sent, meant, connection)
     if answer.run is None or answer.state == "absent":
         raise RunNotFound(id=id)
     if answer.state == "closed":
         raise RunClosed(id=id, status=answer.status)
-    if connection is None:
-        await client._news_for(answer.run)
     return answer.run, sent.key
 
 

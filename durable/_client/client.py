@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 from .._authoring.children import Code, checked_name
 from .._core.loop import ReplayLoop
 from .._store.opening import open_store
-from .._store.protocol import Hint
+from .._store.protocol import Delivered, Hint, Letter, Taker
 from .._store.protocol import Started as Answer
 from .._store.verbs import Store
 from .._surroundings import Place, find_place, notifies
@@ -330,6 +330,16 @@ class Client(Lists):
     async def _started_elsewhere(self) -> None:
         """Runs are due: whoever works should look."""
         await self.store.notify(Hint.DUE)
+
+    async def _deliver(
+        self, id: str, letter: Letter, meant: int | None, connection: Any, by: Taker | None = None
+    ) -> Delivered:
+        """Send a message, and tell who may go on with its run, unless that is ``by``."""
+        inbox = self.store.inbox
+        answer = await inbox.deliver(id, letter, meant=meant, connection=connection, taker=by)
+        if connection is None and answer.state == "accepted" and not answer.is_taken:
+            await self._news_for(answer.run)
+        return answer
 
     async def _news_for(self, run: int | None) -> None:
         await self.store.notify(Hint.DUE)

@@ -142,13 +142,9 @@ class Handle(Anew, Generic[R]):
             RunNotFound: no such id.
         """
         asked = Letter("cancel", None, str(uuid4()), None)
-        answer = await self._client.store.inbox.deliver(
-            self.id, asked, meant=self._run, connection=connection
-        )
+        answer = await self._client._deliver(self.id, asked, self._run, connection)
         if answer.state == "absent":
             raise RunNotFound(id=self.id)
-        if connection is None:
-            await self._client._news_for(answer.run)
         return answer.state == "accepted"
 
     async def terminate(self, reason: str | None = None) -> bool:

@@ -16,6 +16,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from .._core import divergence
 from .._store import verbs
@@ -45,10 +46,10 @@ class Claimer:
         self._worker = worker
         self._poked = asyncio.Event()
         self._mail = False
-        self._backlog = False  # the last claim was full: more is due
+        self.backlog = False  # the last claim was full: more is due
         self._looking = False
         self._rest: set[int] = set()  # runs of which one read was not enough
-        self._me = worker.registration.worker  # whose claims are being loaded
+        self.loading: set[int] = set()  # runs that are claimed, and not in memory yet
         self._asks = False  # whether what is busy for long is ours still
         self._doubtful = Doubtful()
         self._wake: Alarm | None = None
@@ -80,10 +81,10 @@ class Claimer:
             self._poked.set()
 
     def busy(self) -> bool:
-        return self._looking or self._poked.is_set()
+        return self._looking or self._poked.is_set() or bool(self.loading)
 
     def made_room(self) -> None:
-        if self._backlog:
+        if self.backlog:
             self._poked.set()
 
     async def once(self) -> None:
@@ -92,9 +93,8 @@ class Claimer:
         self._poked.clear()
         self._looking = True
         me, asked_at = self._worker.registration.worker, time.monotonic()
-        self._me = me
         try:
-            await self._look()
+            await self._look(me)
         except LeaseLost:
             self._worker.lost(me, asked_at)
         except StoreUnavailable as error:
@@ -108,19 +108,18 @@ class Claimer:
         finally:
             self._looking = False
 
-    async def _look(self) -> None:
+    async def _look(self, me: UUID) -> None:
         worker = self._worker
         if self._mail or self._rest:
             self._mail = False
             await self._read_mail()
         while room := worker.room:
             limit = min(room, CLAIM_MAX)
-            claimed = await self._claim(limit)
-            self._backlog = len(claimed) == limit
+            claimed = await self._claim(me, limit)
+            self.backlog = len(claimed) == limit
             if claimed:
-                worker.meter.count("durable_claims_total", len(claimed))
-            await self._load(claimed)
-            if not self._backlog:
+                await self.load(me, claimed)
+            if not self.backlog:
                 if claimed:  # when are the next?
                     worker.look_again()
                 break
@@ -131,9 +130,8 @@ class Claimer:
             await self._drop_strays()
         self._asks = False
 
-    async def _claim(self, limit: int) -> list[Claimed]:
+    async def _claim(self, me: UUID, limit: int) -> list[Claimed]:
         worker, doubtful = self._worker, self._doubtful
-        me = worker.registration.worker
         if acquitted := doubtful.review():
             await worker.store.runs.acquit(me, acquitted)
         return await worker.store.runs.claim(
@@ -145,34 +143,44 @@ class Claimer:
 
     # Loading
 
-    async def _load(self, claimed: Sequence[Claimed]) -> None:
-        if not claimed:
-            return
+    async def load(self, me: UUID, claimed: Sequence[Claimed]) -> None:
+        """Runs come into memory, and go on. ``me``: whose claims they are."""
+        told = {each.run: each for each in claimed}
+        self.loading |= told.keys()
+        self._worker.meter.count("durable_claims_total", len(claimed))
+        try:
+            await self._load(me, told)
+        finally:
+            self.loading -= told.keys()
+
+    async def _load(self, me: UUID, told: dict[int, Claimed]) -> None:
+        """What the claims have not told is read, and each run goes on."""
         instances: list[Instance] = []
         slice_end = time.monotonic() + SLICE_SECONDS
-        for each in claimed:
+        for each in told.values():
             instance = self._instance_of(each)
             if instance is not None:
                 instances.append(instance)
             if time.monotonic() > slice_end:  # decoding arguments runs the user's classes
                 await asyncio.sleep(0)
                 slice_end = time.monotonic() + SLICE_SECONDS
-        doubtful = {each.run for each in claimed if each.is_doubtful}
-        recorded = {each.run: each.versions for each in claimed}
-        messages = await self._read_messages(instances)
-        notes = await self._worker.store.journal.notes([each.run for each in instances])
+        came = {each.run: told[each.run].unread(each.seen) for each in instances}
+        late = await self._read_messages([each for each in instances if came[each.run] is None])
+        noted = [each.run for each in instances if told[each.run].noted]
+        notes = await self._worker.store.journal.notes(noted)
         slice_end = time.monotonic() + SLICE_SECONDS
-        async for instance, history in self._histories(instances):
+        async for instance, history in self._histories(instances, told):
             if history and history[-1].kind == "terminated":  # since it was claimed
                 self._worker.forget(instance)
                 continue
-            news = messages[instance.run], notes[instance.run]
+            claim = told[instance.run]
+            news = came[instance.run] or late[instance.run], notes[instance.run]
             try:
-                slice_end = await self._bring_up(instance, history, *news, slice_end)
-                if instance.run in doubtful:
+                slice_end = await self._bring_up(me, instance, history, *news, slice_end)
+                if claim.is_doubtful:
                     self._doubtful.hold(instance)
             except Divergence as error:
-                self._give_up(instance, f"{error}{differing(recorded[instance.run])}")
+                self._give_up(instance, f"{error}{differing(claim.versions)}")
             except CodecError as error:
                 self._give_up(instance, str(error))
             except Exception as error:  # noqa: BLE001 - told with its traceback, if it counts
@@ -219,13 +227,14 @@ class Claimer:
         self._worker.own(self._worker.chores.set_stuck(facts, claim, report, cause))
 
     async def _histories(
-        self, instances: list[Instance]
+        self, instances: list[Instance], told: dict[int, Claimed]
     ) -> AsyncIterator[tuple[Instance, list[JournalRow]]]:
-        """Each run with its whole history. One page beside it is in memory, however many runs
-        and however long: what comes back after a crash of everything is much."""
-        waiting = deque(sorted(instances, key=lambda each: each.run))
+        """Each run with what it lacks of its history, first those that lack nothing; one page of
+        it in memory, however much there is."""
+        lacking = {each.run for each in instances if each.position != told[each.run].length}
+        waiting = deque(sorted(instances, key=lambda each: (each.run in lacking, each.run)))
         history: list[JournalRow] = []
-        starts = [(instance.run, instance.position) for instance in waiting]
+        starts = [(each.run, each.position) for each in waiting if each.run in lacking]
         async for page in self._worker.store.journal.pages(starts):
             for row in page:
                 while waiting[0].run != row.run:
@@ -250,6 +259,7 @@ class Claimer:
 
     async def _bring_up(
         self,
+        me: UUID,
         instance: Instance,
         history: list[JournalRow],
         messages: list[Message],
@@ -279,12 +289,14 @@ class Claimer:
         if read.rows:
             self._worker.meter.replayed(len(read.rows), began)
         instance.take_over(notes)
-        self._go_on(instance, read.redo, messages)
+        self._go_on(me, instance, read.redo, messages)
         return slice_end
 
-    def _go_on(self, instance: Instance, redo: JournalRow | None, messages: list[Message]) -> None:
+    def _go_on(
+        self, me: UUID, instance: Instance, redo: JournalRow | None, messages: list[Message]
+    ) -> None:
         worker = self._worker
-        if self._me != worker.registration.worker:
+        if me != worker.registration.worker:
             worker.forget(instance)  # this worker died meanwhile: it is somebody else's
             return
         if redo is not None:
@@ -352,18 +364,17 @@ class Claimer:
 
     async def _reconcile(self) -> None:
         """Adopt what is marked as ours and is not in memory; drop what is not ours any more."""
-        worker = self._worker
-        me = self._me = worker.registration.worker
+        worker, me = self._worker, self._worker.registration.worker
         before = dict(worker.active)
         born = {run: each for run, each in before.items() if each.birth is None}
         owned = await worker.store.runs.owned(me)
         if me != worker.registration.worker:
             return
-        known = before.keys() | worker.active.keys()
+        known = before.keys() | worker.active.keys() | self.loading
         ghosts = [each for each in owned if each.run not in known]
         if ghosts:
             log.warning("adopting %d runs whose claim was answered to nobody", len(ghosts))
-            await self._load(ghosts)
+            await self.load(me, ghosts)
         # (One that was born meanwhile is not among what was read.)
         self._drop_lost(born, {each.run: each.claim for each in owned})
 

@@ -37,7 +37,7 @@ async def drain(worker: LiveWorker) -> None:
                 await asyncio.sleep(0.005)
             for _ in range(LAST_TRIES):
                 await worker.chores.hand_back(list(worker.active.values()))
-                if not worker.active:
+                if not (worker.active or worker.claimer.busy()):
                     break
                 await asyncio.sleep(LOOK_SECONDS)  # a stranger holds some, or nobody answers
     except Exception as error:  # noqa: BLE001 - it leaves, whatever the database says

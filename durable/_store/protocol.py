@@ -4,6 +4,7 @@ verbs. All times are aware datetimes; all payloads are opaque bytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -177,11 +178,20 @@ class Claimed(NamedTuple):
     crashes: int  # owners in a row that died with it while it did not move
     parent: int | None = None
     origins: str | None = None  # whose its first turns were
+    length: int | None = None  # of its journal, when it was claimed; None: not known
+    noted: bool = True  # whether attempts may have been noted that have not ended
+    last_seq: int | None = None  # of its newest message then
+    messages: tuple[Message, ...] = ()  # some of the latest
 
     @property
     def is_doubtful(self) -> bool:
         """Whether it may be what killed them."""
         return self.crashes >= DOUBTFUL_FROM
+
+    def unread(self, seen: int) -> list[Message] | None:
+        """Its messages after ``seen``; None if not all of them have come along."""
+        new = [each for each in self.messages if each.seq > seen]
+        return new if self.last_seq == seen + len(new) else None
 
 
 class Message(NamedTuple):
@@ -196,12 +206,19 @@ class Message(NamedTuple):
     op: int | None = None  # the receiver's op that it answers
 
 
+class Taker(NamedTuple):  # a worker that sends a message, and would go on with its run
+    worker: UUID
+    versions: str
+    give: Callable[[Claimed], None]  # called as soon as it has been claimed
+
+
 class Delivered(NamedTuple):
     """What became of a message that was sent by id."""
 
     run: int | None
     state: str  # accepted, closed, absent
     status: str | None  # of the run
+    is_taken: bool = False  # and claimed for who sent it
 
 
 class Hint(StrEnum):

@@ -71,8 +71,9 @@ class Journal(Protocol):
 
 class Inbox(Protocol):
     async def deliver(
-        self, id: str, letter: rows.Letter, *, meant: int | None = None, connection: Any = None
-    ) -> rows.Delivered: ...
+        self, id: str, letter: rows.Letter, *, meant: int | None = None, connection: Any = None,
+        taker: rows.Taker | None = None,
+    ) -> rows.Delivered: ...  # fmt: skip
     async def answer(
         self, token: str, answer: bytes, kind: str | None, *, connection: Any = None
     ) -> rows.Answered: ...

@@ -17,7 +17,8 @@ from .output import as_json, output_option
 def migrate_command(dsn: str | None, schema: str, output: str) -> None:
     """Create the schema, or bring an older one up to this version. Safe to repeat, and while
     workers run."""
-    from .._store.postgres.migrate import VERSION, migrate
+    from .._migrating import migrate
+    from .._store.postgres.fitting import VERSION
 
     with found_database(dsn, only_looks=False) as url:
         asyncio.run(migrate(url, schema))

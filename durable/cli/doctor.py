@@ -77,7 +77,7 @@ def installation() -> list[Finding]:
 
 
 async def _examine(dsn: str, schema: str) -> list[Finding]:
-    from .._store.postgres import migrate, statements
+    from .._store.postgres import fitting, statements
     from .._store.postgres.connecting import connect
 
     try:
@@ -89,7 +89,7 @@ async def _examine(dsn: str, schema: str) -> list[Finding]:
     try:
         findings = await _server(connection, sql, pooled=session.pooled)
         try:
-            await migrate.check(connection, schema)
+            await fitting.check(connection, schema)
         except StoreError as error:
             return [*findings, Finding("bad", "schema", str(error))]
         return findings + await _schema(connection, sql) + await _work(connection, sql)

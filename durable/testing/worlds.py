@@ -13,11 +13,12 @@ from typing import Any, NamedTuple, Protocol
 
 import asyncpg
 
+from .._migrating import migrate
 from .._store.memory.runs import is_overdue
 from .._store.memory.store import Store as MemoryStore
 from .._store.memory.tables import CLAIMABLE, Tables
 from .._store.opening import open_store
-from .._store.postgres import migrate, statements
+from .._store.postgres import statements
 from .._store.protocol import Registration
 from .._store.verbs import Store
 
@@ -94,7 +95,7 @@ class PostgresWorld:
         self._connection: asyncpg.Connection[Any] | None = None
 
     async def open(self) -> Store:
-        await migrate.migrate(self._dsn, self.schema)
+        await migrate(self._dsn, self.schema)
         # The URL has just been proved.
         self._connection = await asyncpg.connect(self._dsn)
         await self._connection.execute(self._sql[0])

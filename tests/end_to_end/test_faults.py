@@ -20,9 +20,9 @@ import asyncpg
 import pytest
 
 from durable import Client, Context, Durable, workflow
+from durable._migrating import migrate
 from durable._postgres import liveness
 from durable._runtime import instance
-from durable._store.postgres.migrate import migrate
 from durable.embedded import EmbeddedPostgres
 from tests.end_to_end.processes import Workers, check_promises, count, make_world, until
 

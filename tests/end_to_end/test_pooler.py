@@ -16,8 +16,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 
 from durable import Client, Context, Durable, activity, workflow
+from durable._migrating import migrate
 from durable._store.postgres.connecting import connect
-from durable._store.postgres.migrate import migrate
 from durable._store.protocol import Recorded
 from tests.end_to_end.processes import Workers, check_promises, count, make_world, until
 from tests.store.stage import Stage

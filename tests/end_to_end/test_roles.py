@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from durable import Client
-from durable._store.postgres.migrate import migrate
+from durable._migrating import migrate
 from durable._store.postgres.store import Store
 from durable.cli import cli
 from durable.cli.output import told

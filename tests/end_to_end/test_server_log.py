@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from durable import Client, Context, Durable, activity, workflow
+from durable._migrating import migrate
 from durable._runtime import chores, claimer, process
-from durable._store.postgres.migrate import migrate
 from durable.embedded import FAST_AND_FORGETFUL, EmbeddedPostgres
 
 LOGGING = {

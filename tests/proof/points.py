@@ -37,7 +37,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-from durable._store.postgres.migrate import migrate
+from durable._migrating import migrate
 from durable.embedded import EmbeddedPostgres
 from tests.conftest import at_database
 from tests.end_to_end.test_faults import open_directory, restarted

@@ -299,7 +299,7 @@ async def test_a_paused_run_that_is_claimed_is_seen(
     audited: str, tmp_path: Path, bug: bool
 ) -> None:
     if bug:
-        right = "('pending', 'waiting')\n                and r.queue = place.queue"
+        right = "('pending', 'waiting')\n                    and r.queue = place.queue"
         wrong = right.replace("('", "('paused', '")
         await execute(audited, planted("claim", (right, wrong)))
     async with Client(audited) as client:

@@ -20,10 +20,10 @@ from typing import Any
 
 import asyncpg
 
-from durable import Durable
+from durable import Durable, _app
 from durable._authoring import guards
 from durable._runtime import claimer, instance, lease, process
-from durable._store.postgres import connecting, line, migrate, workers
+from durable._store.postgres import connecting, line, workers
 from durable.errors import StoreUnavailable
 from tests.proof import canon, history
 
@@ -114,7 +114,7 @@ def _live(order: dict[str, Any]) -> None:
         make_quicker(order["call_seconds"])
         recall_types(not order["anew"])
         if not order["anew"]:
-            setattr(migrate, "prepare", _is_prepared)  # noqa: B010 - one of fewer words
+            setattr(_app, "prepare", _is_prepared)  # noqa: B010 - one of fewer words
         process.name = lambda: str(order["name"])
         asyncio.run(_work(order["dsn"]))
     except BaseException:

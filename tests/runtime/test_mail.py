@@ -1,16 +1,21 @@
-"""Messages that come while their run is being put away."""
+"""Messages that come while their run is being put away, or is; and who goes on with it."""
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from bench.counts import Listening
 from durable import Client, Context, Durable, Signal, Status, workflow
+from durable._runtime.claimer import Claimer
 from durable._store import verbs
-from durable._store.protocol import Advance, Verdict
+from durable._store.postgres import inbox
+from durable._store.protocol import Advance, Claimed, Verdict
 from tests.end_to_end.processes import until
 
 told_apart = Signal[int]("told_apart")
@@ -78,3 +83,94 @@ async def test_more_messages_than_one_read_takes_are_all_received_also_after_a_r
         await handle.signal(told_apart, 9)
         async with Durable(dsn, serve=[takes_all]):
             assert await handle.result() == list(range(10))
+
+
+@workflow
+async def takes_one_kept(ctx: Context) -> int:
+    return await ctx.receive(told_apart)
+
+
+async def waiting(client: Client, id: str) -> None:
+    while (await client.handle(id).describe()).status is not Status.WAITING:
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.once  # another worker of the rehearsal would have it
+async def test_a_signal_where_its_run_is_kept_is_two_statements_to_the_result(dsn: str) -> None:
+    listening = Listening()
+    with listening.to_all():
+        async with Durable(dsn, serve=[takes_one_kept]) as app:
+            for number in range(2):
+                handle = await app.start(takes_one_kept, id=f"kept {number}")
+                await waiting(app, handle.id)
+                await asyncio.sleep(0)
+                listening.statements.clear()
+                await handle.signal(told_apart, number)
+                assert await handle.result() == number
+                await asyncio.sleep(0)
+                said = listening.statements - Counter({"beat": 9, "notify": 9, "owned": 9})
+    assert said == Counter({"deliver_and_claim": 1, "commit": 1})
+
+
+async def test_many_signals_at_once_are_claimed_together(dsn: str) -> None:
+    async with Durable(dsn, serve=[takes_one_kept]) as app:
+        handles = [await app.start(takes_one_kept, id=f"many {number}") for number in range(20)]
+        for each in handles:
+            await waiting(app, each.id)
+        sent = (each.signal(told_apart, number) for number, each in enumerate(handles))
+        results = (each.result() for each in handles)
+        found = await asyncio.gather(*sent, *results)
+    assert found[20:] == list(range(20))
+
+
+@pytest.mark.once
+async def test_who_is_cancelled_while_it_sends_leaves_no_run_to_nobody(
+    dsn: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The statement had begun, and what it claimed is known here all the same."""
+    hand, begun = inbox.Inbox._hand, asyncio.Event()
+
+    async def slowly(self: inbox.Inbox, *given: Any) -> Any:
+        begun.set()
+        await asyncio.sleep(0)
+        await cancelled.wait()
+        return await hand(self, *given)
+
+    cancelled = asyncio.Event()
+    monkeypatch.setattr(inbox.Inbox, "_hand", slowly)
+    async with Durable(dsn, serve=[takes_one_kept]) as app:
+        handle = await app.start(takes_one_kept, id="left")
+        await waiting(app, "left")
+        sending = asyncio.create_task(handle.signal(told_apart, 7))
+        await begun.wait()
+        sending.cancel()
+        await asyncio.wait([sending])
+        cancelled.set()
+        assert sending.cancelled()
+        assert await handle.result() == 7
+    assert "claim was answered to nobody" not in caplog.text
+
+
+@pytest.mark.once
+async def test_what_is_being_loaded_is_no_ghost(
+    dsn: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, begun, compared = Claimer._load, asyncio.Event(), asyncio.Event()
+
+    async def slowly(self: Claimer, me: UUID, told: dict[int, Claimed]) -> None:
+        begun.set()
+        await compared.wait()
+        await load(self, me, told)
+
+    async with Durable(dsn, serve=[takes_one_kept]) as app:
+        assert app._worker is not None
+        handle = await app.start(takes_one_kept, id="loading")
+        await waiting(app, "loading")
+        monkeypatch.setattr(Claimer, "_load", slowly)
+        await handle.signal(told_apart, 8)
+        await begun.wait()
+        assert app._worker.claimer.busy()
+        await app._worker.claimer._reconcile()
+        compared.set()
+        assert await handle.result() == 8
+    assert "claim was answered to nobody" not in caplog.text

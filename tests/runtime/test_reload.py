@@ -15,7 +15,7 @@ from durable import Context, Durable, activity, attempt, workflow
 from durable._runtime.claimer import Claimer
 from durable._runtime.instance import Instance
 from durable._runtime.worker import LiveWorker
-from durable._store.protocol import Advance, Verdict
+from durable._store.protocol import Advance, Claimed, Verdict
 
 from .takeovers import evict, fall_silent, until_rows, worker_of
 from .test_runs import until
@@ -172,8 +172,9 @@ async def test_a_run_that_leaves_memory_after_every_turn_comes_to_the_same_end(
     written, evicted = worker._written, []
 
     async def load(run: int) -> None:
-        owned = await worker.store.runs.owned(worker.registration.worker)
-        await worker.claimer._load([each for each in owned if each.run == run])
+        me = worker.registration.worker
+        owned = await worker.store.runs.owned(me)
+        await worker.claimer.load(me, [each for each in owned if each.run == run])
 
     def then_evict(instance: Instance, advance: Advance, verdict: Verdict) -> None:
         written(instance, advance, verdict)
@@ -196,22 +197,22 @@ async def test_what_was_claimed_before_a_death_is_not_taken_up_after_it(
     async with Durable(dsn, serve=[one_wait], grace=0.01) as app:
         handle = await app.start(one_wait, "w")
         await until(lambda: len(seen) == 1)
-    read, died = Claimer._read_messages, list[UUID]()
+    load, died = Claimer._load, list[UUID]()
     take_up, claims = LiveWorker.take_up, list[int]()
 
-    async def dies(self: Claimer, instances: list[Instance]) -> Any:
-        if instances and not died:
+    async def dies(self: Claimer, me: UUID, told: dict[int, Claimed]) -> None:
+        if not died:
             worker = self._worker
             died.append(worker.registration.worker)
             await worker.store.workers.take_over(died[0])
             worker.lost(died[0])
-        return await read(self, instances)
+        await load(self, me, told)
 
     def takes_up(self: LiveWorker, instance: Instance) -> None:
         claims.append(instance.claim)
         take_up(self, instance)
 
-    monkeypatch.setattr(Claimer, "_read_messages", dies)
+    monkeypatch.setattr(Claimer, "_load", dies)
     monkeypatch.setattr(LiveWorker, "take_up", takes_up)
     async with Durable(dsn, serve=[one_wait]) as app:
         await until(lambda: len(seen) == 2)

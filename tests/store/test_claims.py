@@ -8,7 +8,7 @@ from uuid import UUID
 
 from durable._store.postgres import statements
 from durable._store.postgres.store import Store
-from durable._store.protocol import HandBack, Verdict
+from durable._store.protocol import Claimed, HandBack, Verdict
 
 from .stage import NOW, Stage, parked, turn
 
@@ -57,7 +57,8 @@ async def test_a_claim_brings_what_a_load_needs(stage: Stage) -> None:
     assert (first.run, first.id, first.workflow, first.queue) == (run, "a", "order", "default")
     assert (first.claim, first.versions, first.input, first.crashes) == (1, "v1", b"\x90", 0)
     assert first.seed == (await stage.run(run))["seed"]
-    assert await stage.store.runs.owned(worker) == [first]
+    assert (first.length, first.noted, first.last_seq, list(first.messages)) == (0, False, 0, [])
+    assert await stage.store.runs.owned(worker) == [Claimed(*first[:11])], "no more is known"
     started_at = (await stage.run(run))["started_at"]
     await stage.store.workers.take_over(worker)
     (second,) = await stage.store.runs.claim(await stage.worker(), limit=1, versions="v2")

@@ -1,18 +1,30 @@
-"""Starts that bring a message along, answers of updates, and signals from SQL."""
+"""Starts that bring a message along, answers of updates, signals from SQL; and what of an inbox
+comes with the claim of its run."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 
 from durable._codec.values import decode
-from durable._store.protocol import Answer, Letter, Reply, Verdict
+from durable._store.protocol import (
+    Answer,
+    Claimed,
+    Delivered,
+    HandBack,
+    Letter,
+    Reply,
+    Taker,
+    Verdict,
+)
 from durable.errors import StoreUnavailable
 
-from .stage import Stage, completed, new_run, turn
+from .stage import Stage, completed, new_run, parked, turn
 
 DONE = Verdict.DONE
 
@@ -204,3 +216,102 @@ async def test_a_start_with_a_message_waits_for_whoever_holds_its_id(
             await stage.store.runs.start(new_run("a"), first=UPDATE)
     started = await stage.store.runs.start(new_run("a"), first=UPDATE)
     assert await stage.inbox(started.run) == [(1, "update", "k")]
+
+
+# A message, and the claim of who goes on with it
+
+
+SMALL, LARGE = b"\xc3", bytes(20_000)
+
+
+async def put_away(stage: Stage, worker: UUID, *ids: str) -> list[int]:
+    runs = await stage.born(worker, *ids)
+    for run in runs:
+        await stage.commit(worker, turn(run, 1, park=parked()))
+    return runs
+
+
+async def handed(stage: Stage, worker: UUID, id: str, key: str) -> tuple[Delivered, list[Claimed]]:
+    given: list[Claimed] = []
+    letter = Letter("signal", "shipped", key, SMALL)
+    taker = Taker(worker, "v", given.append)
+    return await stage.store.inbox.deliver(id, letter, taker=taker), given
+
+
+async def test_a_run_that_waits_is_claimed_as_it_is_sent_something(stage: Stage) -> None:
+    worker = await stage.worker()
+    (run,) = await put_away(stage, worker, "a")
+
+    sent, (claimed,) = await handed(stage, worker, "a", "k")
+
+    assert sent == Delivered(run, "accepted", "waiting", is_taken=True)
+    assert (claimed.run, claimed.id, claimed.claim) == (run, "a", 2)
+    assert (claimed.length, claimed.noted, claimed.last_seq) == (2, False, 1)
+    assert [tuple(each)[:5] for each in claimed.messages] == [(run, 1, "signal", "shipped", SMALL)]
+    assert list(claimed.messages) == await stage.store.inbox.read([(run, 0)])
+    assert claimed.unread(0) == list(claimed.messages)
+    assert await stage.store.inbox.mail(worker) == {}, "it has what came with the claim"
+    (owned,) = await stage.store.runs.owned(worker)
+    assert (owned.run, owned.claim) == (run, 2)
+
+
+async def test_what_may_not_go_on_here_is_sent_its_message_and_no_more(stage: Stage) -> None:
+    worker = await stage.worker()
+    await stage.start("new")
+    put_aside, another, owned, again = await put_away(stage, worker, "held", "else", "owned", "k")
+    await stage.store.runs.pause("held", True)
+    await stage.send("owned", "before")
+    assert [each.run for each in await stage.store.runs.claim(worker, limit=9)][-1] == owned
+    assert (await handed(stage, worker, "k", "k"))[0].is_taken
+    dead, stranger = await stage.worker(), await stage.worker(workflows=["refund"])
+    await stage.store.workers.take_over(dead)
+
+    for by, id in [(worker, "held"), (stranger, "else"), (dead, "else"), (worker, "owned")]:
+        sent, given = await handed(stage, by, id, f"to {id} from {by}")
+        assert (sent.state, sent.is_taken, given) == ("accepted", False, [])
+    assert (await handed(stage, worker, "nobody", "k"))[0] == Delivered(None, "absent", None)
+
+    await stage.store.runs.hand_back(worker, [HandBack(again, 2, None, None, None)])
+    sent, given = await handed(stage, worker, "k", "k")
+    assert (sent.run, sent.is_taken, given) == (again, False, []), "it was sent that before"
+    assert await stage.inbox(again) == [(1, "signal", "k")]
+    assert await stage.inbox(put_aside) == [(1, "signal", f"to held from {worker}")]
+    assert len(await stage.inbox(another)) == 2
+
+
+async def test_of_a_run_that_a_stranger_has_locked_nothing_is_claimed_but_the_message_arrives(
+    stage: Stage,
+) -> None:
+    worker = await stage.worker()
+    (run,) = await put_away(stage, worker, "a")
+    holder = await stage.stranger()
+    transaction = holder.transaction()
+    await transaction.start()
+    await holder.execute("select from durable.run where run = $1 for update", run)
+    sending = asyncio.create_task(handed(stage, worker, "a", "k"))
+    await stage.until_waiting("query like $1", "%durable: deliver */%", sending)  # that is aside
+    await transaction.rollback()
+
+    sent, given = await sending
+
+    assert (sent.state, sent.is_taken, given) == ("accepted", False, [])
+    assert await stage.inbox(run) == [(1, "signal", "k")]
+
+
+async def test_a_claim_brings_a_few_small_messages_along(stage: Stage) -> None:
+    worker = await stage.worker()
+    few, none, many, large = await put_away(stage, worker, "few", "none", "many", "large")
+    await stage.observer.execute("update durable.run set due_at = now() where run = $1", none)
+    for number in range(11):
+        await stage.send("many", f"{number}")
+    for key, payload in [("1", SMALL), ("2", LARGE), ("3", SMALL)]:
+        await stage.store.inbox.deliver("large", Letter("signal", "shipped", key, payload))
+    await stage.send("few", "1")
+    await stage.send("few", "2")
+
+    claims = {each.run: each for each in await stage.store.runs.claim(worker, limit=9)}
+
+    told = {run: [each.seq for each in claims[run].messages] for run in claims}
+    assert told == {few: [1, 2], none: [], many: [], large: [1, 3]}
+    assert {run for run in claims if claims[run].unread(0) is None} == {many, large}
+    assert [each.seq for each in claims[few].unread(1) or ()] == [2]

@@ -14,10 +14,10 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
+from durable._migrating import migrate
 from durable._store.family import Heir, NewChild
 from durable._store.postgres import journal, statements
 from durable._store.postgres.journal import FENCED
-from durable._store.postgres.migrate import migrate
 from durable._store.protocol import Advance
 from tests.conftest import _create, _drop, at_database
 

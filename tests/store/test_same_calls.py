@@ -23,7 +23,9 @@ from durable._store.family import Heir, NewChild
 from durable._store.memory.tables import Run
 from durable._store.protocol import (
     Advance,
+    Claimed,
     Close,
+    Delivered,
     Delivery,
     Effects,
     HandBack,
@@ -33,6 +35,7 @@ from durable._store.protocol import (
     Publish,
     Registration,
     Reply,
+    Taker,
 )
 from durable._store.verbs import Store
 
@@ -119,13 +122,21 @@ class Calls(RuleBasedStateMachine):
             self.ask(lambda store: store.runs.start(new, first=letter))
 
     @rule(
-        id=ids, key=few, kind=st.sampled_from(["signal", "update", "cancel"]), meant=st.booleans()
-    )
-    def deliver(self, id: str, key: int, kind: str, meant: bool) -> None:
+        id=ids, key=few, kind=st.sampled_from(["signal", "update", "cancel"]), meant=st.booleans(),
+        by=st.none() | worker_numbers,
+    )  # fmt: skip
+    def deliver(self, id: str, key: int, kind: str, meant: bool, by: int | None) -> None:
         run = self._pick(key) if meant else None
         letter = Letter(kind, "shipped", f"{kind} {key}", b"\xc3")
         to = run.run if run else None
-        self.ask(lambda store: store.inbox.deliver(run.id if run else id, letter, meant=to))
+
+        async def sent(store: Store) -> tuple[Delivered, list[Claimed]]:
+            given: list[Claimed] = []
+            taker = None if by is None else Taker(WORKERS[by], "1", given.append)
+            name = run.id if run else id
+            return await store.inbox.deliver(name, letter, meant=to, taker=taker), given
+
+        self.ask(sent)
 
     @rule(id=ids, verb=st.sampled_from(["retry", "terminate", "hold", "resume"]))
     def people(self, id: str, verb: str) -> None:

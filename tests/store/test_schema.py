@@ -10,10 +10,11 @@ from typing import Any
 import asyncpg
 import pytest
 
+from durable import _migrating
 from durable._core.statuses import CLOSED, OPEN, Status
-from durable._store.postgres import migrate as room
-from durable._store.postgres import statements
-from durable._store.postgres.migrate import migrate, mismatch, prepare
+from durable._migrating import migrate, prepare
+from durable._store.postgres import fitting, statements
+from durable._store.postgres.fitting import mismatch
 from durable._store.postgres.store import Store
 from durable._store.protocol import Verdict
 from durable.errors import ConfigurationError, SchemaMismatch, StoreUnavailable
@@ -21,7 +22,7 @@ from tests.proof.proxy import Link, Parted, Point, Proxy
 
 from .stage import Stage, birth, completed, turn
 
-FOLDER = Path(room.__file__).parent
+FOLDER = Path(fitting.__file__).parent
 NOUNS = sorted(path.stem for path in FOLDER.glob("*.sql"))
 
 CATALOG = """
@@ -78,7 +79,7 @@ async def test_all_migrations_together_equal_the_schema(empty_dsn: str) -> None:
 
     assert await catalog(connection, "durable") == whole
     assert len(whole) > 50
-    assert len(statements.migrations("durable")) == room.VERSION
+    assert len(statements.migrations("durable")) == fitting.VERSION
     await connection.close()
 
 
@@ -105,8 +106,9 @@ async def test_a_migration_does_not_wait_for_ever(
 ) -> None:
     """One that cannot have its locks gives way, again and again, and gets through at last."""
     stranger = await asyncpg.connect(dsn)
-    monkeypatch.setattr(room, "VERSION", 2)
-    monkeypatch.setattr(room, "LOCK_SECONDS", 0.05)
+    for module in (fitting, _migrating):
+        monkeypatch.setattr(module, "VERSION", 2)
+    monkeypatch.setattr(_migrating, "LOCK_SECONDS", 0.05)
     step = "alter table durable.run add column flag boolean"
     monkeypatch.setattr(statements, "migrations", lambda _: ["", step])
     transaction = stranger.transaction()
@@ -130,7 +132,8 @@ async def test_a_migration_does_not_wait_for_ever(
 async def test_an_older_schema_is_upgraded_only_when_asked(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "VERSION", 2)
+    for module in (fitting, _migrating):
+        monkeypatch.setattr(module, "VERSION", 2)
     monkeypatch.setattr(statements, "migrations", lambda _: ["", "create table durable.more ()"])
 
     with pytest.raises(SchemaMismatch, match="is version 1; this code needs 2"):

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import asyncpg
 import pytest
 
-from durable._store.protocol import Verdict
+from durable._store.protocol import Delivered, Verdict
 
 from .stage import Stage, completed, failed, new_run, parked, turn
 from .test_strangers import signal_on, start_on
@@ -211,8 +211,8 @@ async def test_a_signal_is_accepted_once_per_key(stage: Stage) -> None:
 async def test_a_signal_to_a_closed_or_unknown_run_says_so(stage: Stage) -> None:
     run = await closed(stage, "a", "completed")
 
-    assert tuple(await stage.send("a", "k")) == (run, "closed", "completed")
-    assert tuple(await stage.send("nobody", "k")) == (None, "absent", None)
+    assert await stage.send("a", "k") == Delivered(run, "closed", "completed")
+    assert await stage.send("nobody", "k") == Delivered(None, "absent", None)
 
 
 async def test_a_signal_that_races_a_replacement_reaches_the_successor(stage: Stage) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from ..._codec.tokens import read_token
-from ..protocol import Answer, Answered, Delivered, Letter, Message
+from ..protocol import DOUBTFUL_FROM, Answer, Answered, Delivered, Letter, Message, Taker
 from . import family
-from .runs import refuse_connection
+from .runs import claim, refuse_connection
 from .tables import Run, Tables, verb
 
 
@@ -20,8 +20,9 @@ class Inbox:
 
     @verb
     def deliver(
-        self, id: str, letter: Letter, *, meant: int | None = None, connection: Any = None
-    ) -> Delivered:
+        self, id: str, letter: Letter, *, meant: int | None = None, connection: Any = None,
+        taker: Taker | None = None,
+    ) -> Delivered:  # fmt: skip
         refuse_connection(connection)
         meant = family.latest(self._tables, meant)
         run = self._tables.named(id) if meant is None else self._tables.run.get(meant)
@@ -33,7 +34,14 @@ class Inbox:
         if run.closed_at is not None:
             return Delivered(run.run, "closed", run.status)
         self._tables.accept(run, *letter, None)
-        return Delivered(run.run, "accepted", run.status)
+        delivered = Delivered(run.run, "accepted", run.status)
+        by = None if taker is None else self._tables.worker.get(taker.worker)
+        waits = run.status == "waiting" and run.worker is None and run.crashes < DOUBTFUL_FROM
+        if taker is None or by is None or not (waits and by.serves(run)):
+            return delivered
+        claimed = claim(self._tables, run, taker.worker, taker.versions)
+        taker.give(claimed._replace(messages=(self._tables.inbox[run.run][letter.key],)))
+        return delivered._replace(is_taken=True)
 
     @verb
     def answer(

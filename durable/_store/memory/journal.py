@@ -146,7 +146,7 @@ class Journal:
         if park is None or run.last_seq != park.seen:
             return False
         run.status = "waiting" if run.paused_at is None else "paused"
-        run.worker, run.due_at = None, park.due_at
+        run.worker, run.due_at, run.read_seq = None, park.due_at, park.seen
         run.waits_for, run.waits_at = park.waits_for, park.waits_at
         return True
 

@@ -134,6 +134,7 @@ class Listing:
             facts |= {"parent_op": None, "on_parent_close": None}
         seqs = [row.seq or 0 for row in events] + [message.seq for message in unread]
         facts |= {"run": key, "parent_run": parent, "last_seq": max(seqs, default=0)}
+        facts["read_seq"] = max((row.seq or 0 for row in events), default=0)
         run = Run(**facts)
         tables.insert(run, args, digest)
         tables.journal[key] = [msgspec.structs.replace(row, run=key) for row in events]

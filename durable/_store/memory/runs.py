@@ -25,6 +25,9 @@ from .voiding import recorded, void
 
 FAILURES = ("failed", "cancelled", "terminated")
 
+# That come along with a claim. (There they are small ones, too.)
+MESSAGES_MAX = 10
+
 # As in revive_stuck: a worker that registered this long before a run got stuck is news for it.
 REVIVED_BY = timedelta(seconds=5)
 
@@ -111,16 +114,8 @@ class Runs:
         clear = clear[: limit - len(doubtful)]
         claimed: list[Claimed] = []
         for key in clear + doubtful:
-            run, length = tables.run[key], len(tables.journal[key])
-            run.worker, run.status, run.due_at = worker, "running", None
-            run.claim += 1
-            run.started_at = run.started_at or moment
-            run.versions = run.versions or versions
-            run.on_trial = len(doubtful) if key in doubtful else 0
-            if length > run.length_at_claim:
-                run.crashes = 0
-            run.length_at_claim = length
-            claimed.append(self._claimed(run))
+            claimed.append(claim(tables, tables.run[key], worker, versions))
+            tables.run[key].on_trial = len(doubtful) if key in doubtful else 0
         return claimed
 
     @verb
@@ -131,11 +126,11 @@ class Runs:
     @verb
     def look(self, run: int) -> Claimed | None:
         found = self._tables.run.get(run)
-        return None if found is None else self._claimed(found)
+        return None if found is None else _claimed(self._tables, found)
 
     @verb
     def owned(self, worker: UUID) -> list[Claimed]:
-        return [self._claimed(run) for run in self._tables.owned_by(worker)]
+        return [_claimed(self._tables, run) for run in self._tables.owned_by(worker)]
 
     @verb
     def hand_back(self, worker: UUID, runs: Sequence[HandBack]) -> list[int]:
@@ -306,11 +301,6 @@ class Runs:
         run = self._tables.run.get(key)
         return run if run is not None and (run.worker, run.claim) == (worker, claim) else None
 
-    def _claimed(self, run: Run) -> Claimed:
-        args, _ = self._tables.input[run.run]
-        return Claimed(run.run, run.id, run.workflow, run.queue, run.claim, run.seed, run.versions,
-                       args, run.crashes, run.parent_run, run.origins)  # fmt: skip
-
     def _outcome(self, run: Run) -> Outcome:
         ended = self._tables.result.get(run.run)
         result, failure, reason, heir = (
@@ -342,6 +332,28 @@ class Runs:
         for key in [key for key in tables.attempt if key[0] == run.run]:
             del tables.attempt[key]
         family.close(tables, run, "terminated", Result(None, None, None, next_op, why))
+
+
+def claim(tables: Tables, run: Run, worker: UUID, versions: str | None) -> Claimed:
+    """It may be had, and is given."""
+    length, unread = len(tables.journal[run.run]), run.last_seq - run.read_seq
+    run.worker, run.status, run.due_at = worker, "running", None
+    run.claim += 1
+    run.started_at = run.started_at or tables.now()
+    run.versions = run.versions or versions
+    if length > run.length_at_claim:
+        run.crashes = 0
+    run.length_at_claim, run.on_trial = length, 0
+    noted = any(key[0] == run.run for key in tables.attempt)
+    few = tables.inbox[run.run].values() if unread <= MESSAGES_MAX else ()
+    messages = tuple(each for each in few if each.seq > run.read_seq)
+    return _claimed(tables, run, length, noted, run.last_seq, messages)
+
+
+def _claimed(tables: Tables, run: Run, *found: Any) -> Claimed:
+    args, _ = tables.input[run.run]
+    return Claimed(run.run, run.id, run.workflow, run.queue, run.claim, run.seed, run.versions,
+                   args, run.crashes, run.parent_run, run.origins, *found)  # fmt: skip
 
 
 def refuse_connection(connection: object) -> None:

@@ -47,6 +47,7 @@ class Run:
     worker: UUID | None = None
     claim: int = 0
     last_seq: int = 0
+    read_seq: int = 0
     versions: str | None = None
     waits_for: str | None = None
     waits_at: str | None = None

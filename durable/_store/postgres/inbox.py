@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+import asyncpg
+
 from .. import verbs
-from ..protocol import Answer, Answered, Delivered, Letter, Message, Unavailable
+from ..protocol import Answer, Answered, Claimed, Delivered, Letter, Message, Taker, Unavailable
+from .connecting import Do
 from .libraries import join
 from .statements import Noun
 
 
 class Inbox(Noun):
     async def deliver(
-        self, id: str, letter: Letter, *, meant: int | None = None, connection: Any = None
-    ) -> Delivered:
+        self, id: str, letter: Letter, *, meant: int | None = None, connection: Any = None,
+        taker: Taker | None = None,
+    ) -> Delivered:  # fmt: skip
         """Send a message to the run that the id names now, or to the run ``meant``, which the id
-        may not name any more; then it is closed. It is accepted once per ``key``.
+        may not name any more; then it is closed. It is accepted once per ``key``. If nothing
+        waits for this connection, a run that waits for a message goes to ``taker`` with it.
 
         Raises:
             StoreUnavailable: another transaction holds the run and does not end.
         """
-        sent = self._sql["deliver"], id, *letter, meant
-        return Delivered(*await self._send(f"run {id!r}", connection, *sent))
+        sent, hand = (id, *letter, meant), None
+        if taker is not None and self._line.is_idle:
+            hand = functools.partial(self._hand, sent, letter, taker)
+        deliver = self._sql["deliver"], *sent
+        return Delivered(*await self._send(f"run {id!r}", connection, *deliver, first=hand))
+
+    async def _hand(
+        self, sent: tuple[Any, ...], letter: Letter, taker: Taker, connection: Any
+    ) -> tuple[Any, ...]:
+        """Nothing that its sender is cancelled by reaches this: who is claimed is given."""
+        query, by = self._sql["deliver_and_claim"], (taker.worker, taker.versions)
+        run, state, status, seq, at, *claim = await connection.fetchrow(query, *sent, False, *by)
+        is_taken = claim[0] is not None
+        if is_taken:
+            message = Message(run, seq, letter.kind, letter.name, letter.payload, at)
+            taker.give(Claimed._make((run, *claim, (message,))))
+        return run, state, status, is_taken
 
     async def answer(
         self, token: str, answer: bytes, kind: str | None, *, connection: Any = None
@@ -37,11 +59,15 @@ class Inbox(Noun):
         sent = self._sql["answer"], token, answer, kind, kind is None
         return Answered(*await self._send("the promise's run", connection, *sent))
 
-    async def _send(self, what: str, connection: Any, *sent: Any) -> Any:
-        """The last argument: this may have arrived, and the id may name another run by now."""
+    async def _send(self, what: str, connection: Any, *sent: Any, first: Do | None = None) -> Any:
+        """The last argument: this may have arrived, and the id may name another run by now.
+        ``first``: how it is tried before, where nobody holds a lock that it needs."""
         if connection is not None:
             return (await join(connection, *sent, False))[0]
         try:
+            if first is not None:
+                with suppress(asyncpg.LockNotAvailableError):
+                    return await self._line.call(first)
             return await self._line.patiently(what, *sent, False)
         except Unavailable:
             return await self._line.patiently(what, *sent, True)

@@ -1,6 +1,15 @@
 -- name: deliver
 select run, state, status from durable.deliver($1, $2, $3, $4, $5, $7, $6)
 
+-- name: deliver_and_claim
+-- The same, and a run that has taken it now and waits for it is claimed by who sends it. (No run has
+-- the key 0.)
+select d.run, d.state, d.status, d.seq, durable.now() as at, c.id, c.workflow, c.queue, c.claim,
+    c.seed, c.versions, c.input, c.crashes, c.parent, c.origins, c.length, c.noted, c.last_seq
+from durable.deliver($1, $2, $3, $4, $5, $7, $6) d
+left join lateral durable.claim($8, 1, $9, 0, case when d.seq is null then 0 else d.run end) c
+    on true
+
 -- name: answer
 select run, id, state, status, expected from durable.answer_promise($1, $2, $3, $4, $5)
 

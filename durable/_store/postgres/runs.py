@@ -15,6 +15,7 @@ from ..protocol import (
     Claimed,
     HandBack,
     Letter,
+    Message,
     Outcome,
     Started,
     Swept,
@@ -101,7 +102,10 @@ class Runs(Noun):
             if error.sqlstate == FENCED:
                 raise LeaseLost(str(error)) from None
             raise
-        return [Claimed(*row) for row in rows]
+        return [
+            Claimed._make((run, *claim, tuple(Message(run, *each) for each in messages or ())))
+            for run, *claim, messages in rows
+        ]
 
     async def acquit(self, worker: UUID, runs: Sequence[int]) -> None:
         """Doubtful runs of this worker have lived on: its death will not count against them."""

@@ -22,8 +22,15 @@ select run, created, status, workflow, input
 from durable.start_runs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 
 -- name: claim
-select run, id, workflow, queue, claim, seed, versions, input, crashes, parent, origins
-from durable.claim($1, $2, $3, $4)
+-- Small messages that wait for a run come along, if they are few. (Who gets them counts them: this
+-- snapshot may be too old for one.)
+select c.run, c.id, c.workflow, c.queue, c.claim, c.seed, c.versions, c.input, c.crashes, c.parent,
+    c.origins, c.length, c.noted, c.last_seq,
+    case when c.last_seq - c.read_seq between 1 and 10 then array(
+        select row(i.seq, i.kind, i.name, i.payload, i.at, i.op) from durable.inbox i
+        where i.run = c.run and i.seq > c.read_seq and coalesce(octet_length(i.payload), 0) < 10000
+        order by i.seq) end as messages
+from durable.claim($1, $2, $3, $4) c
 
 -- name: keys
 select nextval('durable.run_key') as run from generate_series(1, $1::bigint)

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from .. import verbs
 from ..protocol import Hint
-from . import migrate, statements
+from . import fitting, statements
 from .connecting import Session, Sessions
 from .inbox import Inbox
 from .journal import Journal
@@ -85,7 +85,7 @@ class Store:
         store = cls(Sessions(dsn, name), schema, transactions_max, notify=notify)
         try:
             await store._calls.open()
-            await store._calls.call(lambda connection: migrate.check(connection, schema))
+            await store._calls.call(lambda connection: fitting.check(connection, schema))
         except BaseException:
             await store.close()
             raise

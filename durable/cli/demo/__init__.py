@@ -72,7 +72,7 @@ class Demo:
 
     async def play(self) -> bool:
         from durable import Client
-        from durable._store.postgres.migrate import prepare
+        from durable._migrating import prepare
 
         from .proof import prove
 

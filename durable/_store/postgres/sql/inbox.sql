@@ -1,5 +1,6 @@
 -- Send a message to the run that an id names now. The row is locked first and read again, so
--- that the answer is about the run that took the message or did not.
+-- that the answer is about the run that took the message or did not. `seq`: its number there, if it
+-- was taken now.
 --
 -- `meant` is the run that the sender means, if it means that very one, whatever the id names by
 -- now: what was replaced is closed.
@@ -11,9 +12,11 @@
 create or replace function durable.deliver(
     to_id text, message_kind text, message_name text, message_key text, message bytea,
     again boolean, meant bigint default null,
-    out run bigint, out state text, out status text
+    out run bigint, out state text, out status text, out seq bigint
 )
-language plpgsql as $$
+language plpgsql
+set plan_cache_mode = force_generic_plan
+as $$
 #variable_conflict use_column
 declare
     moment timestamptz := durable.now();
@@ -48,26 +51,31 @@ begin
                 return;
             end if;
         end if;
-        meant := durable.latest(meant);
-        -- It may have gone on as another since the id was looked up.
-        continue when target <> meant and exists (
-            select from durable.run r where r.run = meant and r.id = to_id and r.current);
+        if target <> meant then
+            meant := durable.latest(meant);
+            -- It may have gone on as another since the id was looked up.
+            continue when target <> meant and exists (
+                select from durable.run r where r.run = meant and r.id = to_id and r.current);
+        end if;
         if target <> meant then
             select r.run, r.status into run, status from durable.run r where r.run = meant;
             state := case when found then 'closed' else 'absent' end;
             return;
         end if;
-        select r.run, r.status, r.last_seq, r.closed_at into old
+        select r.run, r.previous, r.status, r.last_seq, r.closed_at into old
         from durable.run r where r.run = target and r.current for no key update;
         exit when found;
     end loop;
 
     run := old.run;
     status := old.status;
-    select l.run into target
-    from durable.generations(old.run) l
-    join durable.inbox i on i.run = l.run and i.key = message_key
-    order by l.nth limit 1;
+    select i.run into target from durable.inbox i where i.run = old.run and i.key = message_key;
+    if not found and old.previous is not null then
+        select l.run into target
+        from durable.generations(old.run) l
+        join durable.inbox i on i.run = l.run and i.key = message_key
+        order by l.nth limit 1;
+    end if;
     if found then
         run := target;
         state := 'accepted';
@@ -84,6 +92,7 @@ begin
                 then least(r.due_at, moment) else r.due_at end
         where r.run = old.run;
         state := 'accepted';
+        seq := old.last_seq + 1;
     end if;
 end
 $$;

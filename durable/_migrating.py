@@ -1,4 +1,4 @@
-"""Creating, upgrading and checking the schema.
+"""Creating and upgrading the schema.
 
 A missing schema is made from ``schema.sql``; an older one gets the migrations that it lacks,
 which come to the same (a test compares). Functions and views are replaced each time. One
@@ -13,29 +13,19 @@ from typing import Any
 
 import asyncpg
 
-from ...errors import SchemaMismatch, StoreError, StoreUnavailable
-from . import statements
-from .connecting import connect
-from .line import is_lost
-
-# The schema that this code is written for: the number of its last migration.
-VERSION = 1
+from ._store.postgres import statements
+from ._store.postgres.connecting import connect
+from ._store.postgres.fitting import VERSION, mismatch, versions
+from ._store.postgres.line import is_lost
+from .errors import SchemaMismatch, StoreUnavailable
 
 # A migration that cannot have its locks at once gives way to the work that holds them.
 LOCK_SECONDS = 5.0
 TRIES = 5
 
-# Not to_regclass(): within a transaction that has waited for the lock it may still answer from
-# before somebody else made the table.
-_SETTING_TABLE = """/* durable: is_there */
-select exists (
-    select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = $1 and c.relname = 'setting' and c.relkind = 'r')"""
 _SCHEMA_EXISTS = """/* durable: schema_is_there */
 select exists (select from pg_catalog.pg_namespace where nspname = $1)"""
 _SCHEMA_ITSELF = re.compile(r"^(?:create|comment on) schema [^;]*;$", re.MULTILINE)
-_SETTINGS = """/* durable: versions */
-select name, value from durable.setting where name in ('schema_version', 'code_min')"""
 _LOCK = """/* durable: lock_schema */
 select pg_advisory_xact_lock(hashtextextended('durable/migrate/' || $1, 0))"""
 _NOTE = "/* durable: note_version */ update durable.setting set value = $2 where name = $1"
@@ -88,42 +78,8 @@ async def prepare(dsn: str, *, schema: str = "durable", upgrade: bool) -> None:
         connection.terminate()
 
 
-async def check(connection: asyncpg.Connection[Any], schema: str) -> None:
-    """See that the schema is there and fits this code.
-
-    Raises:
-        SchemaMismatch
-    """
-    error = mismatch(await _versions(connection, schema), schema)
-    if error is not None:
-        raise error
-
-
-def mismatch(found: tuple[int, int] | None, schema: str) -> StoreError | None:
-    """What is wrong with a schema of version ``found[0]`` that admits code for ``found[1]``
-    and newer."""
-    command = "durable migrate" + (f" --schema {schema}" if schema != "durable" else "")
-    if found is None:
-        return SchemaMismatch(
-            f"The database has no schema {schema!r}. Run `{command}`, or start a worker: it "
-            "creates what is missing."
-        )
-    version, code_min = found
-    if version < VERSION:
-        return SchemaMismatch(
-            f"The schema {schema!r} is version {version}; this code needs {VERSION}. "
-            f"Run `{command}`."
-        )
-    if code_min > VERSION:
-        return SchemaMismatch(
-            f"The schema {schema!r} is version {version} and admits code for {code_min} and "
-            f"newer; this code is for {VERSION}. Upgrade the package durably."
-        )
-    return None
-
-
 async def _prepare(connection: asyncpg.Connection[Any], schema: str, upgrade: bool) -> None:
-    found = await _versions(connection, schema)
+    found = await versions(connection, schema)
     if found is not None and not upgrade:
         error = mismatch(found, schema)
         if error is not None:
@@ -133,7 +89,7 @@ async def _prepare(connection: asyncpg.Connection[Any], schema: str, upgrade: bo
         await connection.execute(_PATIENCE.format(seconds=0))
         await connection.fetchval(_LOCK, schema)
         await connection.execute(_PATIENCE.format(seconds=LOCK_SECONDS))
-        found = await _versions(connection, schema)
+        found = await versions(connection, schema)
         if found is None:
             exists = await connection.fetchval(_SCHEMA_EXISTS, schema)
             await connection.execute("/* durable: create */\n" + _creation(schema, exists=exists))
@@ -155,11 +111,3 @@ def _creation(schema: str, *, exists: bool) -> str:
     make tables in it need not be allowed more."""
     made = statements.tables(schema)
     return _SCHEMA_ITSELF.sub("", made) if exists else made
-
-
-async def _versions(connection: asyncpg.Connection[Any], schema: str) -> tuple[int, int] | None:
-    if not await connection.fetchval(_SETTING_TABLE, schema):
-        return None
-    rows = await connection.fetch(statements.with_schema(_SETTINGS, schema))
-    found = {row["name"]: int(row["value"]) for row in rows}
-    return found["schema_version"], found["code_min"]
