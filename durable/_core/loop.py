@@ -297,12 +297,14 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         self._tasks_made += 1
         if kwargs.get("name") is None:  # asyncio numbers all tasks of the process
             kwargs["name"] = f"Task-{self._tasks_made}"
-        context = kwargs["context"] = kwargs.get("context") or copy_context()
+        context = kwargs.get("context")
+        if context is None:
+            context = kwargs["context"] = copy_context()
         task: OrderedTask[T] = OrderedTask(coro, loop=self, **kwargs)
         task.context = context
         # asyncio itself holds tasks weakly; without this one could vanish in mid-run.
         self.tasks.add(task)
-        task.add_done_callback(self._task_done)
+        task.add_done_callback(self._task_done, context=context)
         self.progress += 1
         if operation is not None:  # a task that is cancelled before it begins awaits nothing
             task.add_done_callback(lambda task: task.cancelled() and operation.cancel())

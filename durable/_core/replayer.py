@@ -314,7 +314,7 @@ class Replayer:
 
     def _begin(self) -> asyncio.Task[None]:
         # An empty context: what the host had set would differ from one replay to the next.
-        return contextvars.Context().run(self._loop.create_task, self._run_code())
+        return self._loop.create_task(self._run_code(), context=contextvars.Context())
 
     async def _run_code(self) -> None:
         try:
