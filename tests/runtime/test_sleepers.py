@@ -29,6 +29,8 @@ from durable._runtime import cache as cache_room
 from durable._runtime.clock import Clock
 from durable._store.postgres.line import Line
 
+wake_up = Signal[str]("wake_up")
+
 
 @workflow
 async def nap(ctx: Context, until: datetime) -> float:
@@ -97,7 +99,7 @@ async def test_thousands_asleep_take_no_memory_and_one_statement_a_second(
         async with asyncio.timeout(10):
             while worker.active or worker.committer.busy():
                 await asyncio.sleep(0.01)
-        assert len(worker.cache._kept) <= cache_room.INSTANCES_MAX
+        assert not worker.cache._kept
         assert not worker.timers._live
 
         beats = "select beat_at from durable.worker"
@@ -109,6 +111,53 @@ async def test_thousands_asleep_take_no_memory_and_one_statement_a_second(
         took = time.monotonic() - begun
 
     assert sum(sent.values()) <= took + 6, "its beats, and the handful of leaving"
+
+
+@activity
+async def adds_one(n: int) -> int:
+    return n + 1
+
+
+@workflow
+async def put_away(ctx: Context, what: str) -> str:
+    if what == "long":
+        for n in range(cache_room.LONG_FROM):
+            await ctx.activity(adds_one, n)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(86_400):
+            await (ctx.receive(wake_up) if what.startswith("asks") else ctx.sleep(days=2))
+    return what
+
+
+@pytest.mark.once
+async def test_runs_stay_in_memory_that_may_be_woken_soon_or_take_long_to_rebuild(
+    dsn: str, database: asyncpg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Durable(dsn, serve=[put_away]) as app:
+        for what in ("sleeps", "asks", "long"):
+            await app.start(put_away, what, id=what)
+        await asleep(database, 3)
+        worker = app._worker
+        assert worker is not None
+
+        async def kept(*wanted: str) -> bool:
+            async with asyncio.timeout(10):
+                while worker.active or worker.committer.busy():
+                    await asyncio.sleep(0.005)
+            return {each.id for each in worker.cache._kept.values()} == {*wanted}
+
+        assert await kept("asks", "long")
+
+        large = "asks" + "?" * 1_000
+        monkeypatch.setattr(cache_room, "BYTES_MAX", 2 * len(large))
+        for n in range(3):
+            await app.start(put_away, large, id=f"large {n}")
+        await asleep(database, 6)
+        assert await kept("large 2")
+        assert worker.cache._bytes < 2 * len(large)
+        await app.handle("large 2", put_away).signal(wake_up, "up")
+        assert await app.handle("large 2", put_away).result() == large
+        assert worker.cache._bytes == 0
 
 
 async def test_sleepers_wake_on_time_on_another_worker(
@@ -203,7 +252,6 @@ async def tells_all_the_while() -> None:
         await asyncio.sleep(0)
 
 
-wake_up = Signal[str]("wake_up")
 words = Stream[str]("words")
 
 
