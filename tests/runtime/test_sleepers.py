@@ -114,7 +114,7 @@ async def test_thousands_asleep_take_no_memory_and_one_statement_a_second(
 
 
 @activity
-async def adds_one(n: int) -> int:
+async def naps_add_one(n: int) -> int:
     return n + 1
 
 
@@ -122,7 +122,7 @@ async def adds_one(n: int) -> int:
 async def put_away(ctx: Context, what: str) -> str:
     if what == "long":
         for n in range(cache_room.LONG_FROM):
-            await ctx.activity(adds_one, n)
+            await ctx.activity(naps_add_one, n)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(86_400):
             await (ctx.receive(wake_up) if what.startswith("asks") else ctx.sleep(days=2))
