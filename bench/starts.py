@@ -2,7 +2,7 @@
 
 ``same``: by the process that also works on them. ``other``: by a client whose runs a worker process
 takes; each start is a call of its own, a thousand callers at a time. ``bulk``: the same by
-``start_many``. A run of one step is five rows, all of them its own: no job of a queue is compared.
+``start_many``; ``many``: by ``start_many`` of the process that also works on them. A run of one step is five rows, all of them its own: no job of a queue is compared.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from bench.processes import workers
 from bench.served import one_step
 from durable import Client, Durable, Start, Started
 
+WORDS = ("many_", "other_", "bulk_")
 AT_ONCE = 1_000  # callers that wait for a result, as in a busy service
 
 
@@ -48,11 +49,23 @@ async def other(dsn: str, runs: int, pids: list[int]) -> dict[str, float]:
     return {"other_runs_per_s": runs / cost.seconds, **named("other", cost.each(runs, "run"))}
 
 
+async def many(dsn: str, runs: int) -> dict[str, float]:
+    async with Durable(dsn, serve=[one_step], activities_max=AT_ONCE) as app:
+        await callers(app, 50)
+        async with Meter(dsn) as cost:
+            await start_many(app, runs)
+    return {"many_runs_per_s": runs / cost.seconds, **named("many", cost.each(runs, "run"))}
+
+
+async def start_many(client: Client, runs: int) -> None:
+    started = await client.start_many(Start(one_step, n) for n in range(runs))
+    results = await asyncio.gather(*(result(each) for each in started))
+    assert results == list(range(1, runs + 1))
+
+
 async def bulk(dsn: str, runs: int, pids: list[int]) -> dict[str, float]:
     async with Client(dsn) as client, Meter(dsn, beside=pids) as cost:
-        started = await client.start_many(Start(one_step, n) for n in range(runs))
-        results = await asyncio.gather(*(result(each) for each in started))
-    assert results == list(range(1, runs + 1))
+        await start_many(client, runs)
     return {"bulk_runs_per_s": runs / cost.seconds, **named("bulk", cost.each(runs, "run"))}
 
 
@@ -70,6 +83,8 @@ async def measure(dsn: str, runs: int, repeat: int) -> dict[str, Any]:
     for _ in range(repeat):
         await limits.settle(dsn)
         found = await same(dsn, runs)
+        await limits.settle(dsn)
+        found |= await many(dsn, runs)
         async with workers(dsn, 1) as pids:
             await limits.settle(dsn)
             found |= await other(dsn, runs, [*pids])
@@ -80,7 +95,7 @@ async def measure(dsn: str, runs: int, repeat: int) -> dict[str, Any]:
         "answers": "one-step runs per second from submission to result",
         "runs": runs,
         **medians(rounds),
-        "spread": spread(rounds, "runs_per_s", "other_runs_per_s", "bulk_runs_per_s"),
+        "spread": spread(rounds, *(f"{each}runs_per_s" for each in ("", *WORDS))),
     }
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Set
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 from ._authoring import channels, registry
 from ._authoring.children import unfit
 from ._authoring.definitions import Definition
 from ._changing import Client
 from ._client.handle import Handle
-from ._client.starting import Asked
+from ._client.starting import Asked, unhurried
 from ._core.statuses import Status
 from ._migrating import prepare
 from ._queries import ask, settled
@@ -30,12 +31,17 @@ from ._store.protocol import Birth, Delivered, Hint, Letter, Outcome, Taker, Ver
 from ._store.protocol import Started as Answer
 from ._store.verbs import Store
 from ._taking import taker
-from .errors import DecodeError, InvalidCall
+from .errors import DecodeError, DurableError, InvalidCall
+
+Told: TypeAlias = Answer | DurableError
 
 log = logging.getLogger("durable")
 
 # Run keys taken from the sequence at once; what is left at the end is a gap, and harmless.
 KEYS_BLOCK = 1_000
+
+# So many of `start_many` at once: as many go into one statement.
+START_MAX = 625
 
 # What asks a worker to stop.
 STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -141,7 +147,7 @@ class Durable(Client):
         if worker is None or (instance := await self._unborn(worker, start)) is None:
             return None
         born: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        worker.bear(instance, lambda verdict: settle(born, is_written(verdict)))
+        worker.bear(instance, functools.partial(settle_written, born))
         return instance.run if await born else None
 
     async def _run(self, start: Asked) -> Any:
@@ -159,14 +165,51 @@ class Durable(Client):
         ended: asyncio.Future[Outcome | None] = results.expect(instance.run)
 
         def told(born: Verdict) -> None:
-            if not is_written(born):
-                settle(ended, None)
+            if not (born is DONE or born is PARKED or ended.done()):
+                ended.set_result(None)
 
         worker.bear(instance, told)
         try:
             return await ended
         finally:
             results.drop(instance.run, ended)
+
+    async def _answers(self, starts: list[Asked], connection: Any) -> list[Told]:
+        """As many as there is room for begin here; the others are due for whoever has some."""
+        if connection is not None:
+            return await super()._answers(starts, connection)
+        answers: list[Told] = []
+        for first in range(0, len(starts), START_MAX):
+            some = starts[first : first + START_MAX]
+            born = await self._born(some)
+            rest = [each for each, run in zip(some, born, strict=True) if run is None]
+            told = iter(await super()._answers(rest, None) if rest else ())
+            answers += [
+                next(told) if run is None else Answer(run, True, "running", each.new.workflow, None)
+                for each, run in zip(some, born, strict=True)
+            ]
+        return answers
+
+    async def _born(self, starts: list[Asked]) -> list[int | None]:
+        """The keys of those that could begin here. Of one id only the first may: the others find
+        what became of it."""
+        runs: list[int | None] = [None] * len(starts)
+        asked: list[tuple[int, int, asyncio.Future[bool]]] = []
+        host, ids = asyncio.get_running_loop(), set[str]()
+        async for n, start in unhurried(enumerate(starts)):
+            worker, id = self._worker, start.new.id
+            is_first = id not in ids
+            ids.add(id)
+            if worker is None or start.message is not None or not is_first:
+                continue
+            if (instance := await self._unborn(worker, start)) is not None:
+                born = host.create_future()
+                asked.append((n, instance.run, born))
+                worker.bear(instance, functools.partial(settle_written, born))
+        for n, run, born in asked:
+            if await born:
+                runs[n] = run
+        return runs
 
     async def _unborn(self, worker: LiveWorker, start: Asked) -> Instance | None:
         """The run, if it may begin in this process.
@@ -263,14 +306,10 @@ class Durable(Client):
             worker.chores.announce(Hint.DUE)
 
 
-def is_written(born: Verdict) -> bool:
-    return born is DONE or born is PARKED
-
-
-def settle(future: asyncio.Future[Any], answer: object) -> None:
-    """Unless who waits was cancelled."""
+def settle_written(future: asyncio.Future[bool], born: Verdict) -> None:
+    """Whether it stands in the database, for who was not cancelled."""
     if not future.done():
-        future.set_result(answer)
+        future.set_result(born is DONE or born is PARKED)
 
 
 class Worker(Durable):

@@ -282,6 +282,10 @@ class Environment(Crashes):
             start = start._replace(new=start.new._replace(seed=seed))
         return await super()._start_here(start)
 
+    async def _born(self, starts: list[Asked]) -> list[int | None]:
+        """Many are due, and taken up as time passes."""
+        return [None] * len(starts)
+
     async def _ended(self, start: Asked) -> None:
         """Who waits for its end lets time pass, as who waits for another's."""
 

@@ -261,3 +261,32 @@ async def test_who_waits_no_more_starts_nothing(client: Client, statements: list
     assert Counter(statements) == {"/* durable: start_many ": 1}
     assert await client.count_by_status() == {"pending": 1}
     assert (await handle.describe()).input == [1]
+
+
+# Where they are worked on
+
+
+async def test_many_begin_where_there_is_room_for_them_and_the_others_are_due(
+    dsn: str, statements: list[str]
+) -> None:
+    async with Durable(dsn, serve=[double, waits], runs_max=3) as app:
+        first = await app.start_many([Start(waits, n, id=f"a-{n}") for n in range(2)])
+        assert not statements.count("/* durable: start_many ")
+        some = await app.start_many([Start(double, n) for n in range(9)])
+
+        assert statements.count("/* durable: start_many ") == 1
+        assert all(each.created for each in [*first, *some])
+        for each in first:
+            await each.handle.terminate()
+        assert [await each.handle.result() for each in some] == [2 * n for n in range(9)]
+
+
+async def test_many_by_a_worker_that_dies_with_their_births_are_started_once(
+    app: Durable, database: asyncpg.Connection[Any]
+) -> None:
+    await database.execute("update durable.worker set state = 'dead'")
+
+    answers = await app.start_many([Start(double, n, id=f"id-{n}") for n in range(9)])
+
+    assert [await each.handle.result() for each in answers] == [2 * n for n in range(9)]
+    assert await database.fetchval("select count(*) from durable.run") == 9
