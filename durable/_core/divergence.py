@@ -23,9 +23,11 @@ _ANSWERED = (commands.Run, commands.Promise, commands.Spawn)
 
 def check_answer(event: Answer, asked: commands.Open | None, *, over: Over) -> None:
     """The code still asks for the activity whose result this is."""
-    same = isinstance(asked, _ANSWERED) and asked.name == event.name and asked.kind == event.kind
-    if same and asked.digest == event.digest:  # type: ignore[union-attr]
-        return
+    same = False
+    if isinstance(asked, _ANSWERED) and asked.name == event.name and asked.kind == event.kind:
+        if asked.digest == event.digest:
+            return
+        same = True
     verb = "the answer to" if event.kind == "promise" else "the result of"
     recorded = f"{verb} {event.kind} {event.name!r} (op {event.op})"
     if same:

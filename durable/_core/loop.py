@@ -40,6 +40,7 @@ CALLBACKS_MAX = 100_000
 # One that runs this many goes in a circle that asks (`while True:` around an await whose
 # cancellation is swallowed); each round takes memory.
 TURN_MAX = 1_000_000
+_ROUNDS_MAX = TURN_MAX // CALLBACKS_MAX
 
 # A timer past the year 9999 is never due: `anyio.sleep_forever` asks for one in infinity.
 NEVER = 253_402_300_800.0
@@ -180,18 +181,18 @@ class ReplayLoop(asyncio.AbstractEventLoop):
 
     def run_until_idle(self) -> None:
         """Run until every coroutine waits for something that only an event can bring."""
-        ready, pop = self.ready, self.ready.popleft
+        ready = self.ready
         if self._put_off:
             ready.extend(self._put_off)
             self._put_off = ()
             self.progress += 1
-        seen, callbacks, rounds = self.progress, 0, TURN_MAX // CALLBACKS_MAX
+        seen, callbacks, rounds = self.progress, 0, _ROUNDS_MAX
         before = self._enter()
         try:
             while ready:
                 try:
                     while ready:
-                        handle = pop()
+                        handle = ready.popleft()
                         if not handle.is_cancelled:
                             handle.context.run(handle.callback, *handle.args)
                         callbacks += 1

@@ -332,7 +332,7 @@ class Replayer:
         self.events = position + 1
         try:
             self._loop.run_until_idle()
-            if self._main.done() and not self.closed:
+            if self._outcome is not None and not self.closed:
                 self._wind_up()
         except NoProgress as error:
             raise divergence.no_progress(position) from error

@@ -85,6 +85,7 @@ class Attempts:
         self._kept = Kept()
         self._host = asyncio.get_running_loop()
         self._press = Press(worker.has_news)
+        self._stir = self._press.stir
 
     def begin(
         self,
@@ -106,7 +107,7 @@ class Attempts:
         if resumed and (result := self._kept.take(instance.run, command)) is not None:
             self._worker.result_arrived(instance, result)
             return
-        work = self._under_way[key] = Work(key, instance, command, command.call, self._press.stir)
+        work = self._under_way[key] = Work(key, instance, command, command.call, self._stir)
         if resumed:
             work.resume(found, self._clock.now())
         if before is not None:
@@ -251,7 +252,8 @@ class Attempts:
     def _forget(self, work: Work) -> None:
         # Its task's context refers to it: left to the garbage collector, such circles took a
         # tenth of a worker's time (bench steps).
-        work.task = None
+        if work.task is not None:
+            work.task = None
         if work.thread is not None or work.before is not None:
             for each in work.endings():
                 work.abandoned = True  # nobody waits for what it comes to

@@ -72,7 +72,7 @@ class Quick:
         await self._run(work)
 
     async def _work_off(self) -> None:
-        queue, task = self._queue, asyncio.current_task()
+        queue, run, task = self._queue, self._run, asyncio.current_task()
         assert task is not None
         may_begin = self._may_begin() is None
         end = time.monotonic() + SLICE_SECONDS
@@ -83,7 +83,7 @@ class Quick:
                 if work.abandoned or not may_begin:
                     self._skip(work)
                     continue
-                coro, context = self._run(work), copy_context()
+                coro, context = run(work), copy_context()
                 # `next` makes no exception of an end: that would take a tenth of the step.
                 awaited = context.run(next, coro.__await__(), OVER)
                 if awaited is not OVER:
