@@ -2,7 +2,7 @@
 
 ``same``: by the process that also works on them. ``other``: by a client whose runs a worker process
 takes; each start is a call of its own, a thousand callers at a time. ``bulk``: the same by
-``start_many``. ``many``: by ``start_many`` of the process that also works on them. A run of one step
+``start_many``. ``many``: by ``start_many`` of the process that works. A run of one step
 is five rows, all of them its own: no job of a queue is compared.
 """
 
