@@ -43,6 +43,7 @@ class Waiting(Generic[K, A]):
         self._waiters: dict[K, list[asyncio.Future[A]]] = {}
         self._asking: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
+        self._comes = False  # the end of a pause after which those are asked for who have come
 
     async def answer(self, key: K) -> A:
         """The answer, as soon as it is known. Cancelling the caller stops its waiting and nothing
@@ -58,9 +59,11 @@ class Waiting(Generic[K, A]):
         """The same for who calls ``drop`` when it waits no more."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(key, []).append(future)
-        self._news.set()
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._poll())
+        elif not self._comes:  # with others that come meanwhile
+            self._comes = True
+            future.get_loop().call_later(PAUSE_FIRST, self._hint)
         return future
 
     def drop(self, key: K, future: asyncio.Future[Any]) -> None:
@@ -90,6 +93,7 @@ class Waiting(Generic[K, A]):
             await asyncio.gather(self._asking, return_exceptions=True)
 
     def _hint(self, *_: object) -> None:
+        self._comes = False
         self._news.set()
 
     async def _poll(self) -> None:
@@ -102,9 +106,8 @@ class Waiting(Generic[K, A]):
                 pause = PAUSE_FIRST
             except TimeoutError:
                 pause = min(max(pause * GROWTH, PAUSE_FIRST), PAUSE_MAX)
+            await asyncio.sleep(asked_at + GAP_PER_WAITER * len(self._waiters) - loop.time())
             self._news.clear()
-            gap = max(PAUSE_FIRST, GAP_PER_WAITER * len(self._waiters))
-            await asyncio.sleep(asked_at + gap - loop.time())
             asked_at = loop.time()
             live = self._live()
             keys = [key for key in self._waiters if key not in live]  # in the order of asking

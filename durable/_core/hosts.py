@@ -11,8 +11,6 @@ import asyncio
 import sys
 import threading
 from asyncio import _get_running_loop, _set_running_loop
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 Host: TypeAlias = "tuple[asyncio.AbstractEventLoop | None, Any, Any]"
@@ -43,12 +41,12 @@ def put_back(loop: asyncio.AbstractEventLoop | None, hooks: Any, task: Any) -> N
         asyncio.tasks._swap_current_task(loop, task)  # type: ignore[attr-defined]
 
 
-@contextmanager
-def lent() -> Generator[None, None, None]:
+class lent:  # noqa: N801 - `with lent():` is what it is for
     """Many runs are fed in here. Nothing else in here may ask which loop is running."""
-    before, was, thread.lent = left(), thread.lent, True
-    try:
-        yield
-    finally:
-        thread.lent = was
-        put_back(*before)
+
+    def __enter__(self) -> None:
+        self._before, self._was, thread.lent = left(), thread.lent, True
+
+    def __exit__(self, *_: object) -> None:
+        thread.lent = self._was
+        put_back(*self._before)

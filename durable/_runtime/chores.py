@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from .._core import commands
 from .._core.leases import seconds_left
 from .._store.protocol import HandBack, Hint, Suspect
-from .._store.verbs import Store
 from ..errors import StoreUnavailable
 from . import process
 from .instance import Instance
@@ -36,7 +35,9 @@ SWEEP_SECONDS = 5.0
 # A judge that comes in time comes so much later.
 MARGIN_SECONDS = 0.01
 
-# Hints of one kind are at least this far apart.
+# With fewer live runs hints are told and followed at once: somebody waits for just that. With more
+# those of one kind gather for so long.
+LITTLE = 16
 ANNOUNCE_SECONDS = 0.02
 
 DEREGISTER_TRIES = 2
@@ -52,7 +53,7 @@ class Chores:
     def __init__(self, worker: LiveWorker) -> None:
         self._worker = worker
         self._poked = asyncio.Event()
-        self._announcers = {hint: Announcer(worker.store, hint) for hint in Hint}
+        self._announcers = {hint: Announcer(worker, hint) for hint in Hint}
         self._wanted: dict[Chore, None] = {}  # in the order of being asked for, each once
         self._swept_at = time.monotonic()
 
@@ -72,6 +73,17 @@ class Chores:
     def tell_children(self) -> None:
         """A run has ended that has begun others."""
         self._want(self._tell_children)
+
+    @property
+    def has_little(self) -> bool:
+        return len(self._worker.active) < LITTLE
+
+    def hinted(self) -> None:
+        """Something is due, or has come for a run of this worker. The beat that follows finds it,
+        with all that comes meanwhile."""
+        if self.has_little:
+            claimer = self._worker.claimer
+            (claimer.mail_came if self._worker.active else claimer.poke)()
 
     def announce(self, hint: Hint) -> None:
         """Somebody may be waiting for that elsewhere."""
@@ -214,19 +226,20 @@ class Chores:
 class Announcer:
     """One kind of hint; those that come together are one."""
 
-    def __init__(self, store: Store, hint: Hint) -> None:
+    def __init__(self, worker: LiveWorker, hint: Hint) -> None:
         self.news = asyncio.Event()
-        self._store = store
+        self._worker = worker
         self._hint = hint
 
     async def once(self) -> None:
         await self.news.wait()
         self.news.clear()
         try:
-            await self._store.notify(self._hint)
+            await self._worker.store.notify(self._hint)
         except StoreUnavailable as error:
             log.debug("nobody was told of news (%s); they ask anyway", error)
-        await asyncio.sleep(ANNOUNCE_SECONDS)
+        if not self._worker.chores.has_little:
+            await asyncio.sleep(ANNOUNCE_SECONDS)
 
 
 def writable(report: str) -> str:

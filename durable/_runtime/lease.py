@@ -38,20 +38,22 @@ START_DEADLINE = FREE_LOCK_SECONDS
 
 class Lease:
     """``on_beat`` is called in the host's loop for each answer, with the moment (monotonic) when
-    it had come; ``on_lost`` when somebody has declared this worker dead."""
+    it had come; ``on_hint`` for each hint that something is due, which the next beat will look for;
+    ``on_lost`` when somebody has declared this worker dead."""
 
     def __init__(
         self,
         connect: Callable[[], Awaitable[Heartbeat]],
         registration: Registration,
-        *,
         on_beat: Callable[[Beat, float], None],
+        on_hint: Callable[[], None],
         on_lost: Callable[[UUID], None],
     ) -> None:
         self.registration = registration
         self.beaten_since = float("inf")  # monotonic: beats without a gap since then
         self._connect = connect
         self._on_beat = on_beat
+        self._on_hint = on_hint
         self._on_lost = on_lost
         self._complaint = Complaint(log, "the database answers heartbeats again, after %.1f s")
         self.missed = 0  # beats without an answer that nobody has counted yet
@@ -119,10 +121,14 @@ class Lease:
             with contextlib.suppress(RuntimeError):  # the thread has ended by itself
                 loop.call_soon_threadsafe(awake.set)
 
+        def hinted() -> None:
+            awake.set()
+            self._tell(self._on_hint)
+
         self._stop_async = wake
         try:
             beats = await self._connect()
-            beats.on_news = awake.set
+            beats.on_news = hinted
             await beats.register(self.registration)
         except Exception as error:  # noqa: BLE001 - told to whoever waits for `acquire`
             self._tell(_fail, ready, error)
@@ -136,9 +142,9 @@ class Lease:
                 except TimeoutError:
                     continue
                 # A hint: the next beat looks what is due. Hints that come together are one.
-                awake.clear()
                 if not self._stop.is_set():
                     await asyncio.sleep(HINT_PAUSE_SECONDS)
+                awake.clear()
         finally:
             await beats.close()
 

@@ -386,6 +386,6 @@ class LiveWorker:
         self._lease = self._new_lease()
 
     def _new_lease(self) -> Lease:
-        return Lease(
-            self.store.open_heartbeat, self.registration, on_beat=self._beat, on_lost=self.lost
-        )
+        connect, told = self.store.open_heartbeat, self.registration
+        hinted = lambda: self.chores.hinted()  # noqa: E731, PLW0108 - they are made later
+        return Lease(connect, told, self._beat, hinted, self.lost)

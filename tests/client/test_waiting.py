@@ -13,7 +13,9 @@ import asyncpg
 import pytest
 
 from durable import Client, Durable, RunTerminated, Start
+from durable._client import waiting
 from durable._client.waiting import GAP_PER_WAITER, PAUSE_FIRST, Waiting
+from durable._runtime import chores
 from durable._store.postgres.line import Line
 from durable._store.protocol import Outcome
 from durable.errors import StoreUnavailable
@@ -63,6 +65,21 @@ async def test_many_who_wait_are_asked_for_together_and_no_faster_than_that() ->
     assert min(gaps) >= GAP_PER_WAITER * count * 0.99
     assert GAP_PER_WAITER * count > PAUSE_FIRST
     await waiting.close()
+
+
+async def test_who_waits_alone_goes_by_hints_and_waits_for_no_pace(
+    app: Durable, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where little goes on a worker claims and tells at once, and a client asks at once."""
+    monkeypatch.setattr(chores, "ANNOUNCE_SECONDS", 1_000)
+    monkeypatch.setattr(waiting, "PAUSE_FIRST", 1_000)
+    monkeypatch.setattr(waiting, "PAUSE_MAX", 1_000)
+    assert app._worker is not None
+    monkeypatch.setattr(app._worker._lease, "_on_beat", lambda *_: None)  # they find what is due
+
+    for n in range(3):
+        async with asyncio.timeout(20):
+            assert await client.run(double, n) == 2 * n
 
 
 async def test_a_hint_is_asked_about_at_once() -> None:

@@ -226,8 +226,7 @@ async def test_success_on_any_conflict_of_keys_is_blind(
     door = asyncio.Event()
     async with Durable(audited, serve=[waits_at_door]) as app, Stage(audited) as stage:
         if bug:
-            right = "when there.key = decode(a.key, 'base64') then case"
-            wrong = (right, "when there.key is not null then case")
+            wrong = ("when there.key = first.key then case", "when there.key is not null then case")
             await execute(audited, planted("commit", wrong))
         handle = await app.start(waits_at_door, id="a")
         worker = worker_of(app)

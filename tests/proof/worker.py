@@ -43,8 +43,9 @@ def make_quicker(call_seconds: float = CALL_SECONDS) -> None:
         assert hasattr(module, name), name
         setattr(module, name, value)
     for call in (line.Line.call, line.Line.fetch, line.Line.fetchrow, line.Line.fetchval):
-        assert call.__kwdefaults__ == {"within": line.CALL_SECONDS}
-        call.__kwdefaults__["within"] = call_seconds
+        defaults = call.__kwdefaults__
+        assert defaults is not None and defaults["within"] == line.CALL_SECONDS
+        defaults["within"] = call_seconds
 
 
 _ask = asyncpg.Connection._introspect_types  # type: ignore[attr-defined]

@@ -63,13 +63,15 @@ async def test_a_worker_beats_on_whatever_a_beat_raises(
 
     worker = uuid4()
     registration = Registration(worker, "me", "", 1, 0, (), (), "1", 15.0)
-    lease = Lease(connect, registration, on_beat=on_beat, on_lost=lambda _: None)
+    hinted: list[bool] = []
+    lease = Lease(connect, registration, on_beat, lambda: hinted.append(True), _unexpected)
     with caplog.at_level(logging.CRITICAL, logger="durable"):
         await lease.acquire()
         beats.on_news()
         async with asyncio.timeout(20):
             await answered.wait()
         assert lease.may_begin() is None
+        assert hinted == [True]
         await lease.release()
 
 
@@ -80,7 +82,13 @@ async def test_a_lease_that_was_never_had_can_be_released() -> None:
         raise Unavailable("away")
 
     registration = Registration(uuid4(), "me", "", 1, 0, (), (), "1", 15.0)
-    lease = Lease(connect, registration, on_beat=lambda *_: None, on_lost=lambda _: None)
+    lease = Lease(
+        connect,
+        registration,
+        on_beat=lambda *_: None,
+        on_hint=_unexpected,
+        on_lost=lambda _: None,
+    )
     with pytest.raises(Unavailable, match="away"):
         await lease.acquire()
     await lease.release()
@@ -96,7 +104,9 @@ async def test_a_worker_that_was_declared_dead_before_its_first_beat_is_told_so(
         return Buried()
 
     registration = Registration(uuid4(), "me", "", 1, 0, (), (), "1", 15.0)
-    lease = Lease(connect, registration, on_beat=_unexpected, on_lost=_unexpected)
+    lease = Lease(
+        connect, registration, on_beat=_unexpected, on_hint=_unexpected, on_lost=_unexpected
+    )
     async with asyncio.timeout(20):
         with pytest.raises(LeaseLost, match="before its first"):
             await lease.acquire()

@@ -159,7 +159,11 @@ class SimulatedWorker(LiveWorker):
 
     def _new_lease(self) -> Lease:
         lease = SimulatedLease(
-            self.store.open_heartbeat, self.registration, on_beat=self._beat, on_lost=self.lost
+            self.store.open_heartbeat,
+            self.registration,
+            on_beat=self._beat,
+            on_hint=lambda: self.chores.hinted(),
+            on_lost=self.lost,
         )
         lease.process = self.process
         return lease

@@ -23,6 +23,10 @@ POSTGRES_MIN = 14
 _KEEPALIVE_IDLE, _KEEPALIVE_INTERVAL, _KEEPALIVE_COUNT = 5, 2, 3
 _USER_TIMEOUT_MS = 10_000
 
+# For each read asyncio makes room for 256 KiB, which the C library maps and unmaps each time: a
+# fourth of Python's time for a lone step. Room of this size is had out of what is there.
+_READ_BYTES = 64 * 1024
+
 # The last argument: behind a pooler nothing may outlast the statement, for the next one may run
 # in another session, and this session is another client's next.
 _SETTINGS = """/* durable: connect */
@@ -219,9 +223,12 @@ async def _prepared(
 
 
 def _keep_alive(connection: asyncpg.Connection[Any]) -> None:
-    """Notice a peer that is gone without a word. asyncpg sets no option of its own, and has no
-    public way to its socket."""
-    sock = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]
+    """Notice a peer that is gone without a word, and read in small pieces. asyncpg sets no option
+    of its own, and has no public way to its socket."""
+    transport = connection._transport  # type: ignore[attr-defined]
+    if hasattr(transport, "max_size"):  # asyncio's own, not uvloop's
+        transport.max_size = _READ_BYTES
+    sock = transport.get_extra_info("socket")
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     options = [

@@ -72,7 +72,9 @@ class Journal(Noun):
         races = 0
         while True:
             try:
-                row = await line.fetchrow(query, worker, *arguments, patient)
+                row = await line.call(
+                    lambda c: c.fetchrow(query, worker, *arguments, patient), mine=not patient
+                )
             except asyncpg.UniqueViolationError as error:
                 races += 1
                 if races > RACES_MAX:
@@ -129,14 +131,12 @@ def _size(row: JournalRow) -> int:
     return _ROW_OVERHEAD + len(row.input or b"") + len(row.result or b"") + len(row.failure or b"")
 
 
-class _Head(msgspec.Struct, gc=False, omit_defaults=True):
+class _Head(msgspec.Struct, gc=False):
     """An advance without what it wants written: what it is judged by."""
 
     run: int
     claim: int
-    first: int | None = None  # position and key of its first row
-    key: bytes | None = None
-    after: bytes | None = None
+    after: bytes | None
 
 
 def _with_run(kind: Any) -> Any:
@@ -153,12 +153,7 @@ _encode = msgspec.json.Encoder().encode
 
 def _arguments(advances: Sequence[Advance]) -> tuple[str, str, str | None]:
     """Advances, rows and effects, each as JSON."""
-    heads = [
-        _Head(a.run, a.claim, a.rows[0].position, a.rows[0].key, a.after)
-        if a.rows
-        else _Head(a.run, a.claim, None, None, a.after)
-        for a in advances
-    ]
+    heads = [_Head(a.run, a.claim, a.after) for a in advances]
     rows = [row for advance in advances for row in advance.rows]
     effects: defaultdict[str, list[Any]] = defaultdict(list)
     for advance in advances:
@@ -198,14 +193,12 @@ def _json(value: object) -> str:
 def _verdicts(
     advances: Sequence[Advance], verdicts: list[str] | None, parked: list[int] | None
 ) -> list[Verdict]:
-    away = set(parked or ())
-    if verdicts is None:
-        if not away:
-            return [Verdict.DONE] * len(advances)
-        return [Verdict.PARKED if a.run in away else Verdict.DONE for a in advances]
+    if verdicts is None and not parked:
+        return [Verdict.DONE] * len(advances)
+    away, words = set(parked or ()), verdicts or ["go"] * len(advances)
     return [
         (Verdict.PARKED if advance.run in away else Verdict.DONE)
         if verdict == "go"
         else Verdict(verdict)
-        for advance, verdict in zip(advances, verdicts, strict=True)
+        for advance, verdict in zip(advances, words, strict=True)
     ]

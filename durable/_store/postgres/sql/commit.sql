@@ -19,8 +19,8 @@
 -- elements costs a client a third of what 60 arrays do, and this server a little more.
 create or replace function durable.commit(
     by_worker uuid,
-    advances json,      -- run, claim; position and key of its first row, or null; the key of the
-                        -- row that it follows, the journal's last: null if that is empty
+    advances json,      -- run, claim, and the key of the row that it follows, the journal's last:
+                        -- null if that is empty
     journal_rows json,
     effects json default null,      -- births, children, closes, heirs, parks, deliveries, publishes,
                                     -- replies, notes, ended; of births, closes and parks the runs
@@ -213,7 +213,7 @@ begin
         into verdicts, go
         from (
             select a.n, a.run, case
-                when there.key = decode(a.key, 'base64') then case
+                when there.key = first.key then case
                     when r.worker = by_worker and r.claim = a.claim then 'done'
                     when a.run = any(close_run) then 'done'
                     when a.run = any(park_run) then 'parked'
@@ -227,12 +227,16 @@ begin
                     when a.run = any(blocked) then 'left_out'
                     else 'go' end
                 -- An empty advance that was sent before and has put the run away.
-                when a.first is null and r.worker is null and r.claim = a.claim
+                when first.run is null and r.worker is null and r.claim = a.claim
                     and r.status in ('waiting', 'paused') then 'parked'
                 else 'lost' end as verdict
-            from rows from (json_to_recordset(advances) as (
-                run bigint, claim bigint, first bigint, key text, after text))
-                with ordinality a(run, claim, first, key, after, n)
+            from rows from (json_to_recordset(advances) as (run bigint, claim bigint, after text))
+                with ordinality a(run, claim, after, n)
+            left join (
+                select distinct on (j.run) j.run, j.position, decode(j.key, 'base64') as key
+                from json_to_recordset(journal_rows) j(run bigint, position bigint, key text)
+                order by j.run, j.position
+            ) first on first.run = a.run
             -- (Limits: one by one, or a plan of a young installation reads whole tables.)
             left join lateral (
                 select r.run, r.worker, r.claim, r.status from durable.run r
@@ -240,7 +244,7 @@ begin
             ) r on true
             left join lateral (
                 select j.key from durable.journal j
-                where j.run = a.run and j.position = a.first limit 1
+                where j.run = a.run and j.position = first.position limit 1
             ) there on true
             left join lateral (
                 select j.key from durable.journal j where j.run = a.run
