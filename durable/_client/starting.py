@@ -36,7 +36,7 @@ from .._authoring.children import (
     unfit,
 )
 from .._authoring.definitions import Definition
-from .._authoring.moments import Times, times
+from .._authoring.moments import times
 from .._codec import sameness
 from .._core.retries import Duration
 from .._store.family import NewRun
@@ -60,7 +60,6 @@ Ts = TypeVarTuple("Ts")
 
 IfExists: TypeAlias = Literal["use", "reject", "after_close", "after_failure", "replace"]
 IF_EXISTS = get_args(IfExists)
-AT_ONCE = Times()
 
 # The host's loop is ours for this long at a time, in seconds: as the committer has it.
 SLICE_SECONDS = 0.0015
@@ -186,30 +185,34 @@ def asked(start: Start[Any]) -> Asked:
         InvalidCall, EncodeError, NotRegistered: it cannot be started so.
     """
     options, (definition, name) = start.options, definition_of(start.workflow)
-    given, build = options.get("id"), options.get("build")
-    if_exists = options.get("if_exists", "use")
-    if if_exists not in IF_EXISTS:
-        raise InvalidCall(f"if_exists={if_exists!r} is not one of {IF_EXISTS}.")
     payload, args = (definition.signature if definition else ANY).record_call(start.args, {})
     try:
         print_of_input = sameness.digest(payload, args)
     except DecodeError as error:  # not all that can be written can be read: dicts as keys
         raise unfit(name, error) from None
     chance = os.urandom(32)
-    new = NewRun(
-        random_id(chance[16:]) if given is None else checked_name(given, "id"),
-        name,
-        checked_name(options.get("queue", "default"), "queue"),
-        checked_priority(options.get("priority", 0)),
-        payload,
-        print_of_input,
-        if_exists,
-        given is not None,
-        chance[:16],
-        *(times(options, datetime.now(UTC)) if options else AT_ONCE),
-        build if build is None else checked_name(build, "build"),
-    )
+    id, seed = random_id(chance[16:]), chance[:16]
+    new = NewRun(id, name, "default", 0, payload, print_of_input, "use", False, seed)
+    if not options:
+        return Asked(new, definition, args, True, None)
+    new = _chosen(new, options)
     return Asked(new, definition, args, options.get("compare", True), options.get("message"))
+
+
+def _chosen(new: NewRun, options: dict[str, Any]) -> NewRun:
+    given, build = options.get("id"), options.get("build")
+    if_exists = options.get("if_exists", "use")
+    if if_exists not in IF_EXISTS:
+        raise InvalidCall(f"if_exists={if_exists!r} is not one of {IF_EXISTS}.")
+    return new._replace(
+        id=new.id if given is None else checked_name(given, "id"),
+        queue=checked_name(options.get("queue", new.queue), "queue"),
+        priority=checked_priority(options.get("priority", new.priority)),
+        if_exists=if_exists,
+        explicit_id=given is not None,
+        build=build if build is None else checked_name(build, "build"),
+        **times(options, datetime.now(UTC))._asdict(),
+    )
 
 
 def random_id(chance: bytes) -> str:

@@ -155,32 +155,33 @@ def _arguments(advances: Sequence[Advance]) -> tuple[str, str, str | None]:
     """Advances, rows and effects, each as JSON."""
     heads = [_Head(a.run, a.claim, a.after) for a in advances]
     rows = [row for advance in advances for row in advance.rows]
-    effects: defaultdict[str, list[Any]] = defaultdict(list)
-    for advance in advances:
-        if advance.effects is not None:
-            _add_effects(effects, advance.run, advance.effects)
-    return _json(heads), _json(rows), _json(effects) if effects else None
+    effects = [(a.run, a.effects) for a in advances if a.effects is not None]
+    return _json(heads), _json(rows), _json(_told(effects)) if effects else None
 
 
-def _add_effects(into: defaultdict[str, list[Any]], run: int, effects: Effects) -> None:
-    birth, close, park = effects.birth, effects.close, effects.park
-    if birth is not None:
-        into["births"].append(_Birth(run, *birth))
-        into["birth_run"].append(run)
-        into["birth_id"].append(birth.id if birth.explicit_id else None)
-    if close is not None:
-        into["closes"].append(_Close(run, *close))
-        into["close_run"].append(run)
-        if effects.heir is not None:
-            into["heirs"].append({"run": run, **effects.heir._asdict()})
-    if park is not None:
-        into["parks"].append({"run": run, **park._asdict()})
-        into["park_run"].append(run)
-    for name in _SEVERAL:
-        if several := getattr(effects, name):
-            into[name] += [{"run": run, **each._asdict()} for each in several]
-    if effects.ended:
-        into["ended"] += [{"run": run, "op": op} for op in effects.ended]
+def _told(effects: list[tuple[int, Effects]]) -> dict[str, list[Any]]:
+    """Births and closes, of which each run has one, are told in few instructions."""
+    told: defaultdict[str, list[Any]] = defaultdict(list)
+    if births := [(run, e.birth) for run, e in effects if e.birth is not None]:
+        told["births"] = [_Birth(run, *birth) for run, birth in births]
+        told["birth_run"] = [run for run, _ in births]
+        told["birth_id"] = [birth.id if birth.explicit_id else None for _, birth in births]
+    if closes := [(run, e.close) for run, e in effects if e.close is not None]:
+        told["closes"] = [_Close(run, *close) for run, close in closes]
+        told["close_run"] = [run for run, _ in closes]
+    if parks := [(run, e.park) for run, e in effects if e.park is not None]:
+        told["parks"] = [{"run": run, **park._asdict()} for run, park in parks]
+        told["park_run"] = [run for run, _ in parks]
+    for run, e in effects:
+        if e.heir is not None:
+            told["heirs"].append({"run": run, **e.heir._asdict()})
+        if e.children or e.deliveries or e.publishes or e.replies or e.notes:
+            for name in _SEVERAL:
+                if several := getattr(e, name):
+                    told[name] += [{"run": run, **each._asdict()} for each in several]
+        if e.ended:
+            told["ended"] += [{"run": run, "op": op} for op in e.ended]
+    return told
 
 
 def _json(value: object) -> str:
