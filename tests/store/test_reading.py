@@ -206,3 +206,29 @@ async def test_a_description_shows_payloads_readable(stage: Stage) -> None:
     assert described is not None
     assert (described["status"], described["events"], described["worker"]) == ("completed", 2, None)
     assert await stage.store.listing.describe("nobody") is None
+
+
+async def test_the_next_page_is_on_its_way_while_one_is_used(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, asked = journal.Journal._read, list[list[tuple[int, int]]]()
+
+    async def heard(self: journal.Journal, starts: list[tuple[int, int]]) -> list[Any]:
+        asked.append(starts)
+        return await read(self, starts)
+
+    monkeypatch.setattr(journal.Journal, "_read", heard)
+    monkeypatch.setattr(journal, "PAGE_ROWS", 4)
+    worker = await stage.worker()
+    (run,) = await stage.born(worker, "a")
+    await stage.commit(worker, Advance(run, 1, [row(run, at) for at in range(1, 9)]))
+    asked.clear()
+    used = []
+
+    async for page in stage.store.journal.pages([(run, 0)]):
+        used.append([each.position for each in page])
+        await stage.store.runs.current("a")  # a round trip on the same line
+        assert asked == [[(run, at)] for at in (0, 4, 8)][: len(used) + 1]
+
+    assert used == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
+    assert [page async for page in stage.store.journal.pages([])] == []

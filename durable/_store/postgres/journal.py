@@ -3,6 +3,7 @@ what is under way, as these commits have noted it."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
@@ -91,23 +92,29 @@ class Journal(Noun):
         return [row async for page in self.pages(wanted) for row in page]
 
     async def pages(self, wanted: Iterable[tuple[int, int]]) -> AsyncIterator[list[JournalRow]]:
-        """The same, so much at a time as may be held in memory."""
+        """The same, so much at a time as may be held in memory. While one page is used the next is
+        on its way."""
         starts = sorted(wanted)
-        while starts:
-            rows = await self._reading.fetch(
-                self._sql["read"],
-                [run for run, _ in starts],
-                [start for _, start in starts],
-                PAGE_BYTES,
-                PAGE_ROWS,
-            )
-            page = [JournalRow(*row) for row in rows]
-            yield page
-            if len(page) < PAGE_ROWS and sum(map(_size, page)) < PAGE_BYTES:
-                break
-            last = page[-1]
-            later = [each for each in starts if each[0] > last.run]
-            starts = [(last.run, last.position + 1), *later]
+        if not starts:
+            return
+        ahead = asyncio.ensure_future(self._read(starts))
+        try:
+            while starts:
+                page = [JournalRow(*row) for row in await ahead]
+                if len(page) < PAGE_ROWS and sum(map(_size, page)) < PAGE_BYTES:
+                    starts = []
+                else:
+                    last = page[-1]
+                    later = [each for each in starts if each[0] > last.run]
+                    starts = [(last.run, last.position + 1), *later]
+                    ahead = asyncio.ensure_future(self._read(starts))
+                yield page
+        finally:
+            ahead.cancel()
+
+    async def _read(self, starts: Sequence[tuple[int, int]]) -> list[Any]:
+        wanted = zip(*starts, strict=True)
+        return await self._reading.fetch(self._sql["read"], *wanted, PAGE_BYTES, PAGE_ROWS)
 
     async def notes(self, runs: Sequence[int]) -> dict[int, list[Note]]:
         """What earlier owners of these runs have begun and not ended, by run."""
