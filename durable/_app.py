@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import signal
@@ -31,7 +32,7 @@ from ._store.protocol import Birth, Delivered, Hint, Letter, Outcome, Taker, Ver
 from ._store.protocol import Started as Answer
 from ._store.verbs import Store
 from ._taking import taker
-from .errors import DecodeError, DurableError, InvalidCall
+from .errors import DecodeError, DurableError, InvalidCall, SchemaMismatch
 
 Told: TypeAlias = Answer | DurableError
 
@@ -123,11 +124,18 @@ class Durable(Client):
 
     async def _open_database(self) -> Store:
         place = await self._find_place()
-        await prepare(
-            place.dsn, schema=self._schema, upgrade=self._migrate or place.server is not None
+        open_store = functools.partial(
+            self._open_store,
+            place,
+            name=process.name(),
+            transactions_max=self._options.transactions_max,
         )
-        bound = self._options.transactions_max
-        return await self._open_store(place, name=process.name(), transactions_max=bound)
+        upgrade = self._migrate or place.server is not None
+        if not upgrade:
+            with contextlib.suppress(SchemaMismatch):  # mostly it is there, and fits
+                return await open_store()
+        await prepare(place.dsn, schema=self._schema, upgrade=upgrade)
+        return await open_store()
 
     def _new_worker(self, definitions: Mapping[str, Definition]) -> LiveWorker:
         return LiveWorker(self.store, definitions, self._options, on_closed=self.waits.results.tell)

@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "_judging": {*INNER, "_store", "_histories", "_replaying", "_overdue"},
     "_forking": {*INNER, "_authoring", "_client", "_runtime", "_store", "_histories", "_replaying"},
     "_changing": {*INNER, "_authoring", "_client", "_queries", "_forking"},
+    "_measured": set(),
     "_migrating": {"errors", "_store"},
     "_taking": {"errors", "_store", "_runtime"},
     "_app": {
@@ -83,6 +84,7 @@ OUTSIDE = {
     "_check": set(),
     "_gathering": set(),
     "_many": {"asyncpg"},
+    "_measured": set(),
     "_migrating": {"asyncpg"},
     "_taking": set(),
     "_queries": set(),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from durable import Client, Durable, WorkerOptions
-from durable._runtime.metrics import COUNTED, OBSERVED
+from durable._measured import COUNTED, OBSERVED
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 

@@ -55,7 +55,7 @@ class Chores:
         self._poked = asyncio.Event()
         self._announcers = {hint: Announcer(worker, hint) for hint in Hint}
         self._wanted: dict[Chore, None] = {}  # in the order of being asked for, each once
-        self._swept_at = time.monotonic()
+        self._swept_at = float("-inf")
 
     def judge_soon(self) -> None:
         """Another worker's heartbeat is late."""
@@ -94,10 +94,13 @@ class Chores:
         return [self.once, *(each.once for each in self._announcers.values())]
 
     async def greet(self) -> None:
-        """At the start: take over from processes of this machine that are gone, and bring back
-        what waited for a worker like this one."""
-        await self._judge()
-        await self._sweep()
+        """At the start, when a beat has told: bring back what waits for a worker like this one.
+        Nobody waits for what is then done, which is to take over from processes of this machine
+        that are gone."""
+        if self._sweep in self._wanted:
+            del self._wanted[self._sweep]
+            await self._sweep()
+        self._want(self._judge)
 
     def _want(self, chore: Chore) -> None:
         self._wanted[chore] = None

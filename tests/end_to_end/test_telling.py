@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from durable import Client, Context, Durable, Retry, activity, workflow
-from durable._runtime.metrics import COUNTED, OBSERVED
+from durable._measured import COUNTED, OBSERVED
 
 
 class Kept:

@@ -56,7 +56,7 @@ SIDES = {
     RESTART: (True,),
 }
 EVERYBODYS = {
-    "startup", "direct", "connect", "warm", "is_there", "versions", "sync", 'listen "durable"',
+    "startup", "direct", "connect", "is_there", "versions", "sync", 'listen "durable"',
     "select current_setting('", "with recursive", "lock", "register", "suspects", "set_unserved",
     "set_served", "revive_stuck", "mark_dead", "bury",
 }  # fmt: skip

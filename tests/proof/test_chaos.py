@@ -16,7 +16,7 @@ from bench.chaos import sightings, verdict
 from bench.chaos.faults import FAULTS, Deck
 from bench.chaos.plants import PLANTS
 from bench.chaos.stories import Ledger
-from durable._runtime import metrics
+from durable import _measured
 from tests.proof.evidence import Evidence
 from tests.proof.worker import Unheard
 from tests.test_architecture import ROOT, sources
@@ -26,7 +26,7 @@ def test_what_is_listened_for_is_still_said() -> None:
     said = "".join(path.read_text(encoding="utf-8") for path in sources("durable"))
     for beginning in (*sightings.TOLD, Unheard.SAID):
         assert f'"{beginning}' in said, beginning
-    assert sightings.COUNTED.keys() <= metrics.COUNTED.keys()
+    assert sightings.COUNTED.keys() <= _measured.COUNTED.keys()
 
 
 def test_each_kind_of_fault_is_dealt_before_any_comes_again() -> None:

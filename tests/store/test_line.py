@@ -251,12 +251,52 @@ async def test_a_replica_and_an_old_postgres_are_refused(
 async def test_a_session_that_is_ended_while_it_is_prepared_is_no_fault_of_the_url(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind a pooler each call is a transaction, and a closed connection takes no rollback."""
-    ends = ", pg_terminate_backend(pg_backend_pid())"
-    monkeypatch.setattr(connecting, "_DIRECT", "select where {pid} = 0")
-    monkeypatch.setattr(connecting, "_WARM", connecting._WARM + ends)
+    ends = "*/ select pg_terminate_backend(pg_backend_pid()),"
+    settings = connecting._SETTINGS.replace("*/\nselect", ends, 1)
+    monkeypatch.setattr(connecting, "_SETTINGS", settings)
     with pytest.raises(StoreUnavailable, match="administrator command"):
         await connect(dsn, application="test", lock_timeout=1)
+
+
+async def test_a_session_behind_a_pooler_that_is_ended_in_a_call_says_so(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call is a transaction there, and a closed connection takes no rollback."""
+    monkeypatch.setattr(connecting, "_DIRECT", "select where {pid} = 0")
+    session = await connect(dsn, application="test", lock_timeout=1)
+    assert session.pooled
+    with pytest.raises(asyncpg.PostgresError, match="administrator command"):
+        await session.use(lambda c: c.fetchrow("select pg_terminate_backend(pg_backend_pid())"))
+
+
+async def test_the_catalogs_are_not_asked_about_arrays_that_every_postgres_has(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is said about them is what they would say."""
+    asked = list[Any]()
+    ask = asyncpg.Connection._introspect_types  # type: ignore[attr-defined]
+
+    async def heard(self: Any, typeoids: Any, *how: Any) -> Any:
+        asked.append(set(typeoids))
+        return await ask(self, typeoids, *how)
+
+    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", heard)
+    session = await connect(dsn, application="test", lock_timeout=1)
+    kinds = ("bool", "bytea", "int", "bigint", "timestamptz", "interval", "uuid")
+    values = "true, '\\x00'::bytea, 1, 2::bigint, now(), interval '1 s', gen_random_uuid()"
+    arrays = ", ".join(f"array[{each}]" for each in [*values.split(", "), "row(1, 2)"])
+    given: Any = await session.connection.fetchrow(f"select {arrays}")
+    for each, kind in zip(given, kinds, strict=False):
+        assert await session.connection.fetchval(f"select $1::{kind}[]", each) == each
+    assert asked == []
+    plain = await asyncpg.connect(dsn)
+    theirs: Any = await plain.fetchrow(f"select {arrays}")
+    assert [type(each[0]) for each in given] == [type(each[0]) for each in theirs]
+    assert len(asked) == 1, "the plain one asks"
+    await session.connection.fetchrow("select null::box[], null::bigint[]")
+    assert len(asked) == 2, "what is not known is asked for"
+    await plain.close()
+    await session.close()
 
 
 async def test_a_connection_that_is_lost_between_two_questions_is_no_fault_of_the_url(
