@@ -104,6 +104,8 @@ def _told(command: commands.Command) -> str:
             return f"{op} {kind} {name} {to} {digest.hex()} {call.id}"
         case commands.Publish(op, kind, name, _, value):
             return f"{op} publish {kind} {name} {value!r}"
+        case commands.Reply(op, seq, kind, name, digest):  # in it stands a traceback, in words
+            return f"{op} reply {seq} {kind} {name} {digest.hex()}"
         case commands.Say(level, message, args):
             return f"say {level} {message} {[str(each) for each in args]}"
         case commands.Fail(error, failed_at):
