@@ -87,11 +87,11 @@ def watch() -> None:
     logging.getLogger("durable").addHandler(Listening())
     verdicts, commit, call = journal._verdicts, journal.Journal.commit, Line.call
 
-    def seen(advances: Sequence[Advance], words: list[str] | None, parked: Any) -> list[Verdict]:
+    def seen(advances: Sequence[Advance], words: list[str] | None) -> list[Verdict]:
         for word in words or ():
             if word in VERDICTS:
                 saw(VERDICTS[Verdict(word)])
-        return verdicts(advances, words, parked)
+        return verdicts(advances, words)
 
     async def committed(self: journal.Journal, worker: UUID, *given: Any, **more: Any) -> Any:
         try:
@@ -108,6 +108,6 @@ def watch() -> None:
                 saw(FENCED)
             raise
 
-    journal._verdicts = seen  # type: ignore[assignment]  # one name is another
+    journal._verdicts = seen
     journal.Journal.commit = committed  # type: ignore[method-assign]
     Line.call = called  # type: ignore[method-assign]

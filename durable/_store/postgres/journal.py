@@ -73,8 +73,8 @@ class Journal(Noun):
         races = 0
         while True:
             try:
-                row = await line.call(
-                    lambda c: c.fetchrow(query, worker, *arguments, patient), mine=not patient
+                words = await line.call(
+                    lambda c: c.fetchval(query, worker, *arguments, patient), mine=not patient
                 )
             except asyncpg.UniqueViolationError as error:
                 races += 1
@@ -85,7 +85,7 @@ class Journal(Noun):
                     return [Verdict.LEFT_OUT]
                 raise _refusal(error) from error
             else:
-                return _verdicts(advances, row["verdicts"], row["parked"])
+                return _verdicts(advances, words)
 
     async def read(self, wanted: Iterable[tuple[int, int]]) -> list[JournalRow]:
         """Histories: of each (run, from position) all events from there on, in order."""
@@ -198,15 +198,9 @@ def _json(value: object) -> str:
         raise Unwritable(str(error)) from error
 
 
-def _verdicts(
-    advances: Sequence[Advance], verdicts: list[str] | None, parked: list[int] | None
-) -> list[Verdict]:
-    if verdicts is None and not parked:
-        return [Verdict.DONE] * len(advances)
-    away, words = set(parked or ()), verdicts or ["go"] * len(advances)
-    return [
-        (Verdict.PARKED if advance.run in away else Verdict.DONE)
-        if verdict == "go"
-        else Verdict(verdict)
-        for advance, verdict in zip(advances, words, strict=True)
-    ]
+# What the function says of each, beside the verdicts themselves.
+_WORDS = {"go": Verdict.DONE, "away": Verdict.PARKED, **{each.value: each for each in Verdict}}
+
+
+def _verdicts(advances: Sequence[Advance], words: list[str] | None) -> list[Verdict]:
+    return [Verdict.DONE] * len(advances) if words is None else [_WORDS[word] for word in words]

@@ -1,5 +1,6 @@
 -- name: commit
-select verdicts, parked from durable.commit($1, $2, $3, $4, $5)
+-- Called where it is one value: as a table its answer is put into a store of rows first.
+select durable.commit($1, $2, $3, $4, $5) as verdicts
 
 -- name: read
 -- Events of many runs (sorted), each from a position of its own, until $3 bytes or $4 rows are

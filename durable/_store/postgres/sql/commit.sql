@@ -4,14 +4,15 @@
 -- messages (two updates of one row, conditions read in an old snapshot) and deadlocks.
 --
 -- A turn is all or nothing, and a batch waits for no stranger: what could not be locked is
--- left out with all that it wanted. `verdicts` has one word per advance, in the order given:
---   go        written now (all of them, if `verdicts` is null)
+-- left out with all that it wanted. The answer has one word per advance, in the order given; it is
+-- null if all of them go:
+--   go        written now
+--   away      written now, and put away, for it has no unread messages
 --   done      written by an earlier send with the same keys, and still ours, or closed by it
 --   parked    written by an earlier send, and put away
 --   left_out  somebody else holds a lock that it needs
 --   lost      not ours any more, or another row stands at its position
 --   taken     a birth whose id names another run
--- `parked` lists the runs put away now. One that has unread messages is not put away.
 --
 -- With `patient` (one advance, on a connection with lock_timeout below deadlock_timeout) it
 -- queues for the locks instead: for turns that keep being left out.
@@ -25,9 +26,8 @@ create or replace function durable.commit(
     effects json default null,      -- births, children, closes, heirs, parks, deliveries, publishes,
                                     -- replies, notes, ended; of births, closes and parks the runs
                                     -- besides, of births also the ids that they claim, or nulls
-    patient boolean default false,
-    out verdicts text[], out parked bigint[]
-)
+    patient boolean default false
+) returns text[]
 language plpgsql
 -- Plans are made once, and never for the small tables of a young installation.
 set plan_cache_mode = force_generic_plan
@@ -35,6 +35,7 @@ set enable_seqscan = off
 as $$
 declare
     moment timestamptz := durable.now();
+    verdicts text[];
     births json; children json; closes json; heirs json; parks json; deliveries json;
     publishes json; replies json; notes json; ended json;
     birth_run bigint[]; birth_id text[];
@@ -50,6 +51,7 @@ declare
     senders bigint[];
     go bigint[];
     all_go boolean;
+    parked bigint[];            -- put away now
 begin
     perform from durable.worker w where w.worker = by_worker and w.state = 'live' for key share;
     if not found then
@@ -396,7 +398,14 @@ begin
             returning r.run
         )
         select array_agg(away.run) into parked from away;
+        if parked is not null then
+            select array_agg(case
+                when a.run = any(parked) then 'away' else coalesce(verdicts[a.n], 'go') end
+                order by a.n)
+            into verdicts
+            from rows from (json_to_recordset(advances) as (run bigint)) with ordinality a(run, n);
+        end if;
     end if;
-
+    return verdicts;
 end
 $$;
