@@ -27,6 +27,7 @@ from .arrivals import Begin, Redo, merged
 from .clock import Alarm
 from .committer import SLICE_SECONDS
 from .doubtful import CRASHES_MAX, Doubtful, report
+from .ghosts import drop_strays, reconcile
 from .instance import Instance
 from .versions import differing, versions
 
@@ -37,6 +38,9 @@ log = logging.getLogger("durable.worker")
 
 # Runs claimed in one statement: enough to fill a batch, few enough to load in one go.
 CLAIM_MAX = 200
+
+# None are claimed beside runs whose arguments are larger than this: both are in memory.
+AHEAD_BYTES_MAX = 4 * 1024 * 1024
 
 RECONCILE_SECONDS = 5.0
 
@@ -113,38 +117,53 @@ class Claimer:
         if self._mail or self._rest:
             self._mail = False
             await self._read_mail()
-        while room := worker.room:
-            limit = min(room, CLAIM_MAX)
-            claimed = await self._claim(me, limit)
-            self.backlog = len(claimed) == limit
-            if claimed:
-                await self.load(me, claimed)
-            if not self.backlog:
-                if claimed:  # when are the next?
-                    worker.look_again()
-                break
+        await self._take_due(me)
         if time.monotonic() - self._reconciled_at > RECONCILE_SECONDS:
             self._reconciled_at = time.monotonic()
-            await self._reconcile()
+            await reconcile(worker)
         elif self._asks:
-            await self._drop_strays()
+            await drop_strays(worker)
         self._asks = False
 
-    async def _claim(self, me: UUID, limit: int) -> list[Claimed]:
+    async def _take_due(self, me: UUID) -> None:
+        """As much as fits. While some are brought up, the next are claimed."""
+        worker = self._worker
+        claimed: list[Claimed] = []
+        found, self.backlog = 0, True
+        while claimed or (self.backlog and worker.room):
+            both = self._claim(me, claimed), self.load(me, claimed)
+            ahead, loaded = await asyncio.gather(*both, return_exceptions=True)
+            if isinstance(loaded, BaseException):
+                raise loaded
+            if isinstance(ahead, BaseException):
+                raise ahead
+            claimed = ahead
+            found += len(claimed)
+        if found and not self.backlog:  # when are the next?
+            worker.look_again()
+
+    async def _claim(self, me: UUID, beside: Sequence[Claimed]) -> list[Claimed]:
+        """Runs that fit beside those that are about to be loaded. A doubtful one is tried alone."""
         worker, doubtful = self._worker, self._doubtful
+        limit = min(worker.room - len(self.loading) - len(beside), CLAIM_MAX)
+        size = sum(len(each.input) for each in beside)
+        is_full = size > AHEAD_BYTES_MAX or any(each.is_doubtful for each in beside)
+        if limit < 1 or not self.backlog or is_full:
+            return []
         if acquitted := doubtful.review():
             await worker.store.runs.acquit(me, acquitted)
-        return await worker.store.runs.claim(
-            me,
-            limit=limit,
-            versions=versions(),
-            doubtful_max=doubtful.room,
+        claimed = await worker.store.runs.claim(
+            me, limit=limit, versions=versions(), doubtful_max=doubtful.room
         )
+        self.backlog = len(claimed) == limit
+        return claimed
 
     # Loading
 
     async def load(self, me: UUID, claimed: Sequence[Claimed]) -> None:
         """Runs come into memory, and go on. ``me``: whose claims they are."""
+        if not claimed:
+            return
         told = {each.run: each for each in claimed}
         self.loading |= told.keys()
         self._worker.meter.count("durable_claims_total", len(claimed))
@@ -267,7 +286,7 @@ class Claimer:
         slice_end: float,
     ) -> float:
         """Replay, then let the run go on. Returns the end of the current slice."""
-        if any(row.kind == "voided" for row in history) and instance.position > 0:
+        if instance.position > 0 and any(row.kind == "voided" for row in history):
             # A retry took back what the kept instance has seen: begin from the start.
             instance.rewind()
             history = await self._worker.store.journal.read([(instance.run, 0)])
@@ -279,15 +298,13 @@ class Claimer:
                 await asyncio.sleep(0)
                 slice_end = time.monotonic() + SLICE_SECONDS
         if history:
-            instance.position = max(instance.position, history[-1].position + 1)
             instance.tail = history[-1].key
-            # What a retry took back was read all the same.
-            instance.seen = max(instance.seen, *(row.seq or 0 for row in history))
-        if any(row.kind == "voided" for row in history) and instance.replayer.has_children:
-            begun = await self._worker.store.runs.children(instance.run)
-            instance.spawn_again([*begun, read.redo.op or 0] if read.redo else begun)
-        if read.rows:
             self._worker.meter.replayed(len(read.rows), began)
+        if len(read.rows) < len(history):  # what a retry took back was read all the same
+            instance.seen = max(instance.seen, *(row.seq or 0 for row in history))
+            if instance.replayer.has_children:
+                begun = await self._worker.store.runs.children(instance.run)
+                instance.spawn_again([*begun, read.redo.op or 0] if read.redo else begun)
         instance.take_over(notes)
         self._go_on(me, instance, read.redo, messages)
         return slice_end
@@ -359,42 +376,3 @@ class Claimer:
         await self._worker.chores.hand_back(
             [each for each in instances if each.is_idle and each.run not in busy]
         )
-
-    # Ghosts
-
-    async def _reconcile(self) -> None:
-        """Adopt what is marked as ours and is not in memory; drop what is not ours any more."""
-        worker, me = self._worker, self._worker.registration.worker
-        before = dict(worker.active)
-        born = {run: each for run, each in before.items() if each.birth is None}
-        owned = await worker.store.runs.owned(me)
-        if me != worker.registration.worker:
-            return
-        known = before.keys() | worker.active.keys() | self.loading
-        ghosts = [each for each in owned if each.run not in known]
-        if ghosts:
-            log.warning("adopting %d runs whose claim was answered to nobody", len(ghosts))
-            await self.load(me, ghosts)
-        # (One that was born meanwhile is not among what was read.)
-        self._drop_lost(born, {each.run: each.claim for each in owned})
-
-    async def _drop_strays(self) -> None:
-        """Let go of what is busy here for long and was closed from outside."""
-        worker, me = self._worker, self._worker.registration.worker
-        busy = worker.attempts.runs(noted=True)
-        before = {run: worker.active[run] for run in busy if run in worker.active}
-        ours = await worker.store.runs.claims(me, list(before))
-        if me == worker.registration.worker:
-            self._drop_lost(before, ours)
-
-    def _drop_lost(self, before: dict[int, Instance], ours: dict[int, int]) -> None:
-        worker = self._worker
-        for run, instance in before.items():
-            settling = instance.birth is not None or instance.in_flight or instance.close
-            is_here = worker.active.get(run) is instance
-            if is_here and not settling and ours.get(run) != instance.claim:
-                log.warning(
-                    "run %r is not this worker's any more", instance.id, extra=instance.facts
-                )
-                worker.attempts.drop_run(instance)
-                worker.forget(instance)

@@ -203,7 +203,8 @@ class LiveWorker:
 
     def take_up(self, instance: Instance) -> None:
         """Go on with all that the code waits for, after a load."""
-        answered = {each.row.op for each in instance.arrivals if isinstance(each, Redo)}
+        known = (each for each in instance.arrivals if isinstance(each, Redo | Due))
+        answered = {each.row.op if isinstance(each, Redo) else each.op for each in known}
         for command in list(instance.replayer.open.values()):
             if command.op in answered:
                 continue

@@ -338,11 +338,11 @@ async def test_a_claim_answered_to_nobody_is_a_ghost_without_comparing(
 ) -> None:
     monkeypatch.setattr(claimer, "RECONCILE_SECONDS", 0.1)
 
-    async def none(self: Any) -> None:
+    async def none(_: Any) -> None:
         pass
 
     if bug:
-        monkeypatch.setattr(claimer.Claimer, "_reconcile", none)
+        monkeypatch.setattr(claimer, "reconcile", none)
     async with Durable(audited, serve=[canon], grace=0.01) as app:
         claim, lost = app.store.runs.claim, asyncio.Event()
 

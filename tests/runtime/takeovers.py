@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 
 from durable import Durable
+from durable._runtime.ghosts import reconcile
 from durable._runtime.worker import LiveWorker
 
 
@@ -30,7 +31,7 @@ async def evict(app: Durable) -> None:
         await asyncio.sleep(0.005)
     for instance in list(worker.active.values()):
         worker.forget(instance)
-    await worker.claimer._reconcile()
+    await reconcile(worker)
 
 
 async def rows(dsn: str, query: str, *arguments: object) -> list[dict[str, Any]]:

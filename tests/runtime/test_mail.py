@@ -13,6 +13,7 @@ import pytest
 from bench.counts import Listening
 from durable import Client, Context, Durable, Signal, Status, workflow
 from durable._runtime.claimer import Claimer
+from durable._runtime.ghosts import reconcile
 from durable._store import verbs
 from durable._store.postgres import inbox
 from durable._store.protocol import Advance, Claimed, Verdict
@@ -178,7 +179,7 @@ async def test_what_is_being_loaded_is_no_ghost(
         await handle.signal(told_apart, 8)
         await begun.wait()
         assert app._worker.claimer.busy()
-        await app._worker.claimer._reconcile()
+        await reconcile(app._worker)
         compared.set()
         assert await handle.result() == 8
     assert "claim was answered to nobody" not in caplog.text

@@ -13,6 +13,7 @@ import pytest
 
 from durable import Context, Durable, activity, attempt, workflow
 from durable._runtime.claimer import Claimer
+from durable._runtime.ghosts import reconcile
 from durable._runtime.instance import Instance
 from durable._runtime.worker import LiveWorker
 from durable._store.protocol import Advance, Claimed, Verdict
@@ -74,7 +75,7 @@ async def test_a_result_that_came_while_the_run_was_nobodys_here_waits_for_it(
     for n in (1, 2):
         door(f"w {n}").set()
     await until(lambda: app.health().activities == 0)
-    await worker_of(app).claimer._reconcile()
+    await reconcile(worker_of(app))
     assert [(await each.result())[0] for each in handles] == [1, 1]
     assert len(seen) == 2
 
@@ -96,7 +97,7 @@ async def test_a_run_that_is_born_while_a_worker_looks_for_lost_ones_is_none(
         return [*before]
 
     monkeypatch.setattr(worker.store.runs, "owned", owned)
-    await worker.claimer._reconcile()
+    await reconcile(worker)
     assert [*worker.active.values()] == [instance]
     door("w 1").set()
     assert (await (await starting).result())[0] == 1

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from durable._runtime.claimer import Claimer
+from durable._runtime import claimer
 from durable._runtime.lease import Lease
 from durable._store.memory import tables as memory
 from durable._store.memory.inbox import Inbox
@@ -89,7 +89,7 @@ def ghosts() -> Any:
     async def nothing(_: Any) -> None:
         return None
 
-    return mock.patch.object(Claimer, "_reconcile", nothing)
+    return mock.patch.object(claimer, "reconcile", nothing)
 
 
 @contextmanager
