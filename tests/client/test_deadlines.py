@@ -128,7 +128,8 @@ async def test_a_stuck_or_closed_run_is_not_disturbed(
     await until(lambda: _is_parked_now(database, stuck.id))
     await database.execute(
         "update durable.run set deadline = now(), status = case when closed_at is null "
-        "then 'stuck' else status end, report = 'x', due_at = null"
+        "then 'stuck' else status end, report = 'x', due_at = null, "
+        "unfit = (select array_agg(build) from durable.worker)"
     )
     await until(lambda: database.fetchval("select count(*) from durable.inbox"))
 
