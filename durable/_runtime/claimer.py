@@ -145,7 +145,7 @@ class Claimer:
     async def _claim(self, me: UUID, beside: Sequence[Claimed]) -> list[Claimed]:
         """Runs that fit beside those that are about to be loaded. A doubtful one is tried alone."""
         worker, doubtful = self._worker, self._doubtful
-        limit = min(worker.room - len(self.loading) - len(beside), CLAIM_MAX)
+        limit = min(worker.room - len(beside), CLAIM_MAX)
         size = sum(len(each.input) for each in beside)
         is_full = size > AHEAD_BYTES_MAX or any(each.is_doubtful for each in beside)
         if limit < 1 or not self.backlog or is_full:

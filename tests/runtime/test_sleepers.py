@@ -26,8 +26,10 @@ from durable import (
     workflow,
 )
 from durable._runtime import cache as cache_room
+from durable._runtime import claimer
 from durable._runtime.clock import Clock
 from durable._store.postgres.line import Line
+from durable._store.postgres.runs import Runs
 
 wake_up = Signal[str]("wake_up")
 
@@ -236,6 +238,49 @@ async def test_sleepers_started_by_a_client_wake_on_time(dsn: str) -> None:
         answers = await client.start_many(Start(nap, due) for due in dues)
         late = await asyncio.gather(*(each.handle.result() for each in answers))
     assert min(late) >= 0
+
+
+@activity
+async def naps_hold_on() -> None:
+    await asyncio.Event().wait()
+
+
+@workflow
+async def stays_awake(ctx: Context) -> None:
+    await ctx.activity(naps_hold_on)
+
+
+@pytest.mark.once
+async def test_the_next_are_claimed_while_others_are_brought_up_and_no_more_than_fit(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, claim = claimer.Claimer.load, Runs.claim
+    more, limits = asyncio.Event(), list[int]()
+
+    async def loaded(self: Any, me: Any, claimed: Any) -> None:
+        if claimed:
+            async with asyncio.timeout(10):
+                await more.wait()
+        await load(self, me, claimed)
+
+    async def claimed(self: Any, *args: Any, limit: int, **given: Any) -> Any:
+        taken = await claim(self, *args, limit=limit, **given)
+        if taken:
+            limits.append(limit)
+            if len(limits) == 2:
+                more.set()
+        return taken
+
+    monkeypatch.setattr(claimer, "CLAIM_MAX", 2)
+    monkeypatch.setattr(claimer.Claimer, "load", loaded)
+    monkeypatch.setattr(Runs, "claim", claimed)
+    async with Client(dsn) as client:
+        await client.start_many(Start(stays_awake) for _ in range(6))
+    async with Durable(dsn, serve=[stays_awake], runs_max=3, grace=0) as app:
+        async with asyncio.timeout(10):
+            while app.health().runs < 3:
+                await asyncio.sleep(0.005)
+        assert limits == [2, 1]
 
 
 @activity
