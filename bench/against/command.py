@@ -111,6 +111,7 @@ def installed(
             say(f"{name} is left out: {error}")
         else:
             pythons[name] = homes.python_of(home, name)
+            homes.compile_checkout(pythons[name], course.ROOT)
     if "ours" in missing:
         raise click.ClickException(missing["ours"])
     return pythons, missing
