@@ -99,6 +99,7 @@ class Durable(Client):
         self._worker: LiveWorker | None = None
         self._keys: deque[int] = deque()
         self._keys_wanted = asyncio.Lock()
+        self._is_handing = False
 
     def health(self) -> Health:
         """How this process stands; from memory, for readiness probes.
@@ -299,9 +300,15 @@ class Durable(Client):
     async def _deliver(
         self, id: str, letter: Letter, meant: int | None, connection: Any, by: Taker | None = None
     ) -> Delivered:
-        if self._worker is not None and connection is None:
+        if self._worker is not None and connection is None and not self._is_handing:
             by = taker(self._worker)
-        return await super()._deliver(id, letter, meant, connection, by)
+        if by is None:
+            return await super()._deliver(id, letter, meant, connection)
+        self._is_handing = True  # what others send meanwhile goes together
+        try:
+            return await super()._deliver(id, letter, meant, connection, by)
+        finally:
+            self._is_handing = False
 
     async def _news_for(self, run: int | None) -> None:
         worker = self._worker

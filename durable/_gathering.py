@@ -15,10 +15,12 @@ R = TypeVar("R")
 
 
 class Gathering(Generic[A, R]):
-    """``send`` answers each of many, in their order."""
+    """``send`` answers each of many, ``most`` at a time, in their order."""
 
-    def __init__(self, send: Callable[[Sequence[A]], Awaitable[list[R]]]) -> None:
-        self._send = send
+    def __init__(
+        self, send: Callable[[Sequence[A]], Awaitable[list[R]]], *, most: int | None = None
+    ) -> None:
+        self._send, self._most = send, most
         self._asked: list[tuple[A, asyncio.Future[R]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -32,7 +34,8 @@ class Gathering(Generic[A, R]):
 
     async def _send_all(self) -> None:
         while self._asked:
-            gathered, self._asked = self._asked, []
+            gathered = self._asked[: self._most]
+            del self._asked[: self._most]
             some = [each for each in gathered if not each[1].cancelled()]
             if not some:
                 continue  # nobody waits for them

@@ -1,5 +1,5 @@
 """Many starts in few round trips, each with an answer of its own: those of ``client.start_many``,
-and what many callers start at once."""
+and what many callers start, or send, at once."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ._client.handle import Handle
 from ._client.starting import Asked, Start, Started, asked, begin, unhurried
 from ._gathering import Gathering
 from ._store.family import NewRun
+from ._store.protocol import Delivered, Letter, Taker, Unwritable
 from ._store.protocol import Started as Answer
-from ._store.protocol import Unwritable
-from ._store.verbs import Store
+from ._store.verbs import Sent, Store
 from .errors import DurableError, InvalidCall, StoreUnavailable
 
 R = TypeVar("R")
@@ -24,12 +24,30 @@ R = TypeVar("R")
 # Of a run that has the id already these read alone, and so wait for nobody who holds its row.
 READING = frozenset({"use", "reject"})
 
+# Messages in one statement, which locks their runs for as long as it takes; larger ones go alone.
+LETTERS_MAX, LETTER_BYTES_MAX = 100, 64 * 1024
+
 
 class Client(client.Client):
     async def _attach(self, store: Store) -> None:
         await super()._attach(store)
         together = functools.partial(store.runs.start_many, waits=False)
         self._gathering: Gathering[NewRun, Answer | None] = Gathering(together)
+        self._letters: Gathering[Sent, Delivered | None] = Gathering(
+            store.inbox.deliver_many, most=LETTERS_MAX
+        )
+
+    async def _deliver(
+        self, id: str, letter: Letter, meant: int | None, connection: Any, by: Taker | None = None
+    ) -> Delivered:
+        """With all that is sent meanwhile, if it is small, unless its run goes on at once."""
+        if by is None and connection is None and len(letter.payload or b"") <= LETTER_BYTES_MAX:
+            answer = await self._letters.call((id, letter, meant))
+            if answer is not None:
+                if answer.state == "accepted":
+                    await self._news_for(answer.run)
+                return answer
+        return await super()._deliver(id, letter, meant, connection, by)
 
     async def _begin(self, start: Asked, connection: Any) -> Answer:
         """With all starts that are asked for meanwhile, where that keeps none of them waiting."""

@@ -15,7 +15,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from .._core import divergence
@@ -210,7 +210,7 @@ class Claimer:
         worker = self._worker
         facts = {"run": claimed.run, "id": claimed.id, "workflow": claimed.workflow}
         if claimed.crashes >= CRASHES_MAX:
-            self._set_stuck(facts, claimed.claim, report(claimed.crashes))
+            worker.own(worker.chores.set_stuck(facts, claimed.claim, report(claimed.crashes)))
             return None
         kept = worker.cache.take(claimed.run)
         definition = worker.definitions.get(claimed.workflow)
@@ -231,19 +231,15 @@ class Claimer:
                 origins=claimed.origins,
             )
         except CodecError as error:
-            self._set_stuck(facts, claimed.claim, str(error))
+            worker.own(worker.chores.set_stuck(facts, claimed.claim, str(error)))
             return None
         instance.loaded = True
         return instance
 
     def _give_up(self, instance: Instance, report: str, cause: Exception | None = None) -> None:
         self._worker.forget(instance)
-        self._set_stuck(instance.facts, instance.claim, report, cause)
-
-    def _set_stuck(
-        self, facts: dict[str, Any], claim: int, report: str, cause: Exception | None = None
-    ) -> None:
-        self._worker.own(self._worker.chores.set_stuck(facts, claim, report, cause))
+        chores = self._worker.chores
+        self._worker.own(chores.set_stuck(instance.facts, instance.claim, report, cause))
 
     async def _histories(
         self, instances: list[Instance], told: dict[int, Claimed]

@@ -175,6 +175,8 @@ class LiveWorker:
         before = self.active.get(instance.run)
         if before is not None and before is not instance:
             self.forget(before)
+            if (told := self._births.pop(instance.run, None)) is not None:
+                told(DONE)  # it was claimed, so it stands; its commit is yet to be heard of
         self.active[instance.run] = instance
 
     def bear(self, instance: Instance, told: Callable[[Verdict], None]) -> None:

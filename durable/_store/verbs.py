@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 from . import family
@@ -18,6 +18,9 @@ from . import protocol as rows
 
 # Messages of one run in one read: whoever gets so many asks for the rest.
 MESSAGES_MAX = 10_000
+
+# To which id, and the run that is meant.
+Sent: TypeAlias = tuple[str, rows.Letter, int | None]
 
 
 class Runs(Protocol):
@@ -74,6 +77,7 @@ class Inbox(Protocol):
         self, id: str, letter: rows.Letter, *, meant: int | None = None, connection: Any = None,
         taker: rows.Taker | None = None,
     ) -> rows.Delivered: ...  # fmt: skip
+    async def deliver_many(self, sent: Sequence[Sent]) -> list[rows.Delivered | None]: ...
     async def answer(
         self, token: str, answer: bytes, kind: str | None, *, connection: Any = None
     ) -> rows.Answered: ...

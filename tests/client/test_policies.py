@@ -118,7 +118,7 @@ async def test_a_birth_whose_id_was_taken_meanwhile_follows_the_policy(
             taken[instance.id] = asyncio.create_task(late(instance, told))
 
     worker.bear = bear_late  # type: ignore[method-assign]
-    with pytest.raises(RunExists, match="pending|unserved"):
+    with pytest.raises(RunExists, match=r"pending|unserved"):
         await app.start(double, 1, id="b", if_exists="reject")
     replaced = await app.start(double, 2, id="c", if_exists="replace")
 

@@ -59,6 +59,34 @@ async def test_mail_read_for_a_run_that_is_put_away_meanwhile_is_left_to_its_nex
         assert sent
 
 
+@pytest.mark.once
+async def test_a_run_that_is_claimed_before_its_birth_is_heard_of_has_been_started(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was put away by its first commit, and a message brought it back before that was answered
+    here: whoever had started it waited for ever."""
+    async with Durable(dsn, serve=[takes_two]) as app, Client(dsn) as other:
+        assert app._worker is not None
+        worker, commit = app._worker, app.store.journal.commit
+
+        async def is_late(by: UUID, advances: Sequence[Advance], **given: Any) -> list[Verdict]:
+            verdicts = await commit(by, advances, **given)
+            if Verdict.PARKED in verdicts and not late:
+                (born,) = late[:] = worker.active.values()
+                await other.handle("late").signal(told_apart, 1)
+                while worker.active.get(born.run) is born:
+                    worker.claimer.poke()
+                    await asyncio.sleep(0.005)
+            return verdicts
+
+        late: list[Any] = []
+        monkeypatch.setattr(app.store.journal, "commit", is_late)
+        handle = await app.start(takes_two, id="late")
+        await handle.signal(told_apart, 2)
+        assert await handle.result() == [1, 2]
+        assert late
+
+
 @workflow
 async def takes_all(ctx: Context, count: int) -> list[int]:
     return [await ctx.receive(told_apart) for _ in range(count)]

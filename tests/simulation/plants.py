@@ -37,13 +37,12 @@ def blind_commit() -> Any:
 
 def doubled_letters() -> Any:
     """A message that is sent again is taken again."""
-    right = Inbox.deliver
+    right = Inbox._deliver
 
-    async def deliver(self: Any, id: str, letter: Any, **more: Any) -> Any:
-        other = letter._replace(key=os.urandom(8).hex())
-        return await right(self, id, other, **more)
+    def deliver(self: Any, id: str, letter: Any, *more: Any) -> Any:
+        return right(self, id, letter._replace(key=os.urandom(8).hex()), *more)
 
-    return mock.patch.object(Inbox, "deliver", deliver)
+    return mock.patch.object(Inbox, "_deliver", deliver)
 
 
 def lost_mail() -> Any:

@@ -20,6 +20,7 @@ from durable._store.protocol import (
     Letter,
     Reply,
     Taker,
+    Unavailable,
     Verdict,
 )
 from durable.errors import StoreUnavailable
@@ -315,3 +316,76 @@ async def test_a_claim_brings_a_few_small_messages_along(stage: Stage) -> None:
     assert told == {few: [1, 2], none: [], many: [], large: [1, 3]}
     assert {run for run in claims if claims[run].unread(0) is None} == {many, large}
     assert [each.seq for each in claims[few].unread(1) or ()] == [2]
+
+
+# Many messages
+
+
+def sent_to(*ids: str) -> list[tuple[str, Letter, None]]:
+    return [(id, Letter("signal", "shipped", f"{n}", SMALL), None) for n, id in enumerate(ids)]
+
+
+async def test_many_messages_have_an_answer_each_and_keep_their_order(stage: Stage) -> None:
+    open_, other = (await stage.start("open")).run, (await stage.start("a")).run
+    (closed,) = await stage.born(worker := await stage.worker(), "closed")
+    await stage.commit(worker, turn(closed, 1, close=completed()))
+    sent = sent_to("open", "nobody", "closed", "a", "open")
+
+    answers = await stage.store.inbox.deliver_many(sent)
+
+    took, other_took = (
+        Delivered(open_, "accepted", "pending"),
+        Delivered(other, "accepted", "pending"),
+    )
+    assert answers == [took, None, Delivered(closed, "closed", "completed"), other_took, took]
+    assert await stage.inbox(open_) == [(1, "signal", "0"), (2, "signal", "4")]
+    assert await stage.store.inbox.deliver_many(sent) == answers, "they were sent again"
+    assert len(await stage.inbox(open_)) == 2
+
+
+async def test_what_a_stranger_holds_and_what_cannot_be_written_keeps_no_other_waiting(
+    stage: Stage,
+) -> None:
+    held, free = (await stage.start("held")).run, (await stage.start("free")).run
+    holder = await stage.stranger()
+    transaction = holder.transaction()
+    await transaction.start()
+    await holder.execute("select from durable.run where run = $1 for update", held)
+
+    answers = await stage.store.inbox.deliver_many(sent_to("held", "free"))
+
+    assert answers == [None, Delivered(free, "accepted", "pending")]
+    await transaction.rollback()
+    assert await stage.inbox(held) == []
+    bad = ("held", Letter("signal", "\0", "k", SMALL), None)
+    assert await stage.store.inbox.deliver_many([bad, *sent_to("free")]) == [None, None]
+
+
+async def test_many_messages_whose_answer_is_lost_arrive_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = (await stage.start("a")).run
+    line, lost = stage.store.inbox._line, list[bool]()  # type: ignore[attr-defined]
+    fetch = line.fetch
+
+    async def loses_the_first(*query: Any) -> Any:
+        rows = await fetch(*query)
+        lost.append(query[-1])
+        if len(lost) == 1:
+            raise Unavailable("lost")
+        return rows
+
+    monkeypatch.setattr(line, "fetch", loses_the_first)
+    answers = await stage.store.inbox.deliver_many(sent_to("a"))
+
+    assert (answers, lost) == ([Delivered(run, "accepted", "pending")], [False, True])
+    assert await stage.inbox(run) == [(1, "signal", "0")]
+
+    async def refuses_the_second(*query: Any) -> Any:
+        lost.append(query[-1])
+        raise Unavailable("lost") if len(lost) == 1 else asyncpg.LockNotAvailableError("held")
+
+    lost.clear()
+    monkeypatch.setattr(line, "fetch", refuses_the_second)
+    with pytest.raises(Unavailable, match="held"):  # nobody knows whether the first has arrived
+        await stage.store.inbox.deliver_many(sent_to("a"))

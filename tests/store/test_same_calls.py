@@ -138,6 +138,15 @@ class Calls(RuleBasedStateMachine):
 
         self.ask(sent)
 
+    @rule(ids=st.lists(ids, min_size=1, max_size=3), key=few, meant=st.booleans())
+    def deliver_many(self, ids: list[str], key: int, meant: bool) -> None:
+        run = self._pick(key) if meant else None
+        to = run.run if run else None
+        sent = [(id, Letter("signal", "shipped", f"many {key} {n}", b"\xc3"), to)
+                for n, id in enumerate(ids)]  # fmt: skip
+        for _ in range(2):  # the second time after a lost answer
+            self.ask(lambda store: store.inbox.deliver_many(sent))
+
     @rule(id=ids, verb=st.sampled_from(["retry", "terminate", "hold", "resume"]))
     def people(self, id: str, verb: str) -> None:
         asks: dict[str, Callable[[Store], Awaitable[Any]]] = {

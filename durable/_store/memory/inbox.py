@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from ..._codec.tokens import read_token
+from .. import verbs
 from ..protocol import DOUBTFUL_FROM, Answer, Answered, Delivered, Letter, Message, Taker
 from . import family
 from .runs import claim, refuse_connection
@@ -19,11 +20,22 @@ class Inbox:
         self._tables = tables
 
     @verb
+    def deliver_many(self, sent: Sequence[verbs.Sent]) -> list[Delivered | None]:
+        return [
+            self._deliver(*each, None) if self._tables.named(each[0]) else None for each in sent
+        ]
+
+    @verb
     def deliver(
         self, id: str, letter: Letter, *, meant: int | None = None, connection: Any = None,
         taker: Taker | None = None,
     ) -> Delivered:  # fmt: skip
         refuse_connection(connection)
+        return self._deliver(id, letter, meant, taker)
+
+    def _deliver(
+        self, id: str, letter: Letter, meant: int | None, taker: Taker | None
+    ) -> Delivered:
         meant = family.latest(self._tables, meant)
         run = self._tables.named(id) if meant is None else self._tables.run.get(meant)
         if run is None:

@@ -69,10 +69,8 @@ class _Connection(asyncpg.Connection):
         if not _ARRAYS.keys() >= set(typeoids):
             return await super()._introspect_types(typeoids, *how)  # type: ignore[misc]
         told = {"ns": "pg_catalog", "kind": b"b", "elemdelim": b",", **_NO_MORE}
-        arrays = [
-            {**told, "oid": oid, "name": f"_{_ARRAYS[oid]}", "elemtype": _ARRAYS[oid]}
-            for oid in typeoids
-        ]
+        known = ((oid, _ARRAYS[oid]) for oid in typeoids)
+        arrays = [{**told, "oid": oid, "name": f"_{of}", "elemtype": of} for oid, of in known]
         return arrays, SimpleNamespace(name="known")  # no unnamed statement has lost its place
 
 

@@ -14,6 +14,7 @@ from .. import verbs
 from ..protocol import Answer, Answered, Claimed, Delivered, Letter, Message, Taker, Unavailable
 from .connecting import Do
 from .libraries import join
+from .runs import twice
 from .statements import Noun
 
 
@@ -23,27 +24,37 @@ class Inbox(Noun):
         taker: Taker | None = None,
     ) -> Delivered:  # fmt: skip
         """Send a message to the run that the id names now, or to the run ``meant``, which the id
-        may not name any more; then it is closed. It is accepted once per ``key``. If nothing
-        waits for this connection, a run that waits for a message goes to ``taker`` with it.
+        may not name any more; then it is closed. It is accepted once per ``key``. A run
+        that waits for a message goes to ``taker`` with it.
 
         Raises:
             StoreUnavailable: another transaction holds the run and does not end.
         """
-        sent, hand = (id, *letter, meant), None
-        if taker is not None and self._line.is_idle:
-            hand = functools.partial(self._hand, sent, letter, taker)
+        sent = id, *letter, meant
+        hand = taker and functools.partial(self._hand, sent, taker)
         deliver = self._sql["deliver"], *sent
         return Delivered(*await self._send(f"run {id!r}", connection, *deliver, first=hand))
 
-    async def _hand(
-        self, sent: tuple[Any, ...], letter: Letter, taker: Taker, connection: Any
-    ) -> tuple[Any, ...]:
+    async def deliver_many(self, sent: Sequence[verbs.Sent]) -> list[Delivered | None]:
+        """As many messages in one statement. None for what is to be sent alone: somebody holds its
+        run, nobody has its id, or the database refuses one of them."""
+        query, again = self._sql["deliver_many"], iter((False, True))
+        columns = [*zip(*((id, *letter, meant) for id, letter, meant in sent), strict=True)]
+        try:
+            rows = await twice(lambda: self._line.fetch(query, *columns, next(again)))
+        except asyncpg.PostgresError as error:
+            if not next(again, False):  # what was sent before may have arrived
+                raise Unavailable(str(error)) from error
+            return [None] * len(sent)
+        return [None if row["run"] is None else Delivered(*row) for row in rows]
+
+    async def _hand(self, sent: tuple[Any, ...], taker: Taker, to: Any) -> tuple[Any, ...]:
         """Nothing that its sender is cancelled by reaches this: who is claimed is given."""
         query, by = self._sql["deliver_and_claim"], (taker.worker, taker.versions)
-        run, state, status, seq, at, *claim = await connection.fetchrow(query, *sent, False, *by)
-        is_taken = claim[0] is not None
-        if is_taken:
-            message = Message(run, seq, letter.kind, letter.name, letter.payload, at)
+        run, state, status, seq, at, *claim = await to.fetchrow(query, *sent, False, *by)
+        if is_taken := claim[0] is not None:
+            _, kind, name, _, payload, _ = sent
+            message = Message(run, seq, kind, name, payload, at)
             taker.give(Claimed._make((run, *claim, (message,))))
         return run, state, status, is_taken
 

@@ -10,6 +10,30 @@ from durable.deliver($1, $2, $3, $4, $5, $7, $6) d
 left join lateral durable.claim($8, 1, $9, 0, case when d.seq is null then 0 else d.run end) c
     on true
 
+-- name: deliver_many
+-- What a stranger holds is not waited for: its run is null here, as that of an id that nobody has.
+-- Rows are locked in one order.
+with held as materialized (
+    select named.id, r.run
+    from (select s.id from unnest($1::text[]) s(id) group by s.id order by s.id offset 0) named
+    cross join lateral (
+        select w.run from durable.run w where w.id = named.id and w.current
+        for no key update skip locked
+    ) r
+)
+select case when held.run is not null then d.run end as run, d.state, d.status
+from (
+    select s.id, s.kind, s.name, s.key, s.payload, s.meant, s.n
+    from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[])
+        with ordinality s(id, kind, name, key, payload, meant, n)
+    order by s.n
+    offset 0
+) a
+left join held on held.id = a.id
+cross join lateral durable.deliver(
+    case when held.run is not null then a.id end, a.kind, a.name, a.key, a.payload, $7, a.meant) d
+order by a.n
+
 -- name: answer
 select run, id, state, status, expected from durable.answer_promise($1, $2, $3, $4, $5)
 

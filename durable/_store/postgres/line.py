@@ -60,10 +60,6 @@ class Line:
         """The session that stands now; another one after each loss."""
         return self._session
 
-    @property
-    def is_idle(self) -> bool:
-        return not self._more.is_set()
-
     async def open(self) -> None:
         """Connect now, and raise what is wrong in words. Calls connect by themselves.
 
