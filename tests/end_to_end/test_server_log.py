@@ -115,7 +115,7 @@ async def test_each_statement_says_what_it_is_and_an_idle_worker_sends_one_a_sec
     ]  # fmt: skip
     assert not unnamed
     names = {each.name for each in said}
-    assert names >= {"beat", "claim", "commit", "start_many", "record", "history", "deliver"}
+    assert names >= {"beat", "claim", "commit", "start_many", "record", "history"}
     # Sessions are named after their worker, as the table of workers names it.
     applications = {each.application for each in said}
     assert applications == {"durable:migrate", f"durable:{process.name()}"[:63], "durable:client"}
